@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: MIT
+// The Python module hubprune._native: raw addresses, sizes, a thread count or a stream in; results
+// in the caller's memory. No torch and no NumPy here: arguments are validated in hubprune.ops, and
+// this file re-checks only what would crash. The GIL is released around every kernel.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "core/edge.h"
+#include "core/status.h"
+#include "cpu/kernels.h"
+#include "cuda/launchers.h"
+
+namespace py = pybind11;
+
+namespace hubprune {
+namespace {
+
+using Address = std::uintptr_t;
+
+template <class T>
+T* pointer(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+Edge checked_edge(int edge) {
+  if (edge < 0 || edge >= kEdgeCount) throw std::invalid_argument("edge code out of range");
+  return static_cast<Edge>(edge);
+}
+
+int checked_threads(int threads) {
+  if (threads < 1) throw std::invalid_argument("threads must be at least 1");
+  return threads;
+}
+
+template <class... Sizes>
+void check_sizes(Sizes... sizes) {
+  if (((sizes < 0) || ...)) throw std::invalid_argument("sizes must not be negative");
+}
+
+void check_memory(Address address, int64_t elements) {
+  if (address == 0 && elements > 0) throw std::invalid_argument("null address");
+}
+
+void check_status(Status status) {
+  switch (status) {
+    case Status::kOk:
+    case Status::kNotConverged:
+      return;
+    case Status::kNoCuda:
+      throw std::runtime_error(
+          "this build of hubprune has no CUDA kernels; reinstall it where nvcc is found, "
+          "or with -C cmake.define.HUBPRUNE_CUDA=ON to see why it is not");
+    case Status::kCudaError:
+      throw std::runtime_error(std::string("CUDA error: ") + cuda::last_error());
+    case Status::kInvalidValue:
+      throw std::invalid_argument("a size or an option is outside what the kernel supports");
+  }
+}
+
+// Calls function(T()) with T = float or double.
+template <class Function>
+auto with_type(bool is_double, const Function& function) {
+  return is_double ? function(double()) : function(float());
+}
+
+void bind_cpu(py::module_& m) {
+  m.def(
+      "simd_levels",
+      [] {
+        std::vector<std::pair<std::string, bool>> levels;
+        for (int i = 0; i < cpu::level_count(); ++i) {
+          levels.emplace_back(cpu::level_table(i).level, cpu::level_supported(i));
+        }
+        return levels;
+      },
+      "The instruction-set levels of this build, oldest first, and whether this processor has "
+      "them.");
+  m.def(
+      "simd_level", [] { return std::string(cpu::kernel_table().level); },
+      "The instruction-set level in use.");
+  m.def(
+      "select_simd_level",
+      [](const std::string& level) { return cpu::select_level(level.c_str()); }, py::arg("level"),
+      "Use another level; False if it is not in this build or not supported here.");
+
+  m.def(
+      "row_norms_cpu",
+      [](bool is_double, Address x, int64_t rows, int64_t d, Address norms, int threads) {
+        check_sizes(rows, d);
+        check_memory(x, rows * d);
+        check_memory(norms, rows);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          cpu::kernel_table().of<T>().row_norms(pointer<T>(x), rows, d, pointer<T>(norms), threads);
+        });
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("rows"), py::arg("d"), py::arg("norms"),
+      py::arg("threads"));
+
+  m.def(
+      "filter_vectors_cpu_scratch",
+      [](bool is_double, int64_t c, int64_t p, int threads) {
+        check_sizes(c, p);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().filter_vectors_scratch(c, p, threads);
+        });
+      },
+      py::arg("is_double"), py::arg("c"), py::arg("p"), py::arg("threads"));
+  m.def(
+      "filter_vectors_cpu",
+      [](bool is_double, bool out_double, Address weight, int64_t n, int64_t c, int64_t p,
+         Address vectors, Address scratch, int threads) {
+        check_sizes(n, c, p);
+        check_memory(weight, n * c * p);
+        check_memory(vectors, n * p);
+        check_memory(scratch, n);
+        checked_threads(threads);
+        if (is_double && !out_double) throw std::invalid_argument("float64 weights give float64");
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          const auto& kernels = cpu::kernel_table().of<T>();
+          if (out_double) {
+            kernels.filter_vectors_f64(pointer<T>(weight), n, c, p, pointer<double>(vectors),
+                                       pointer<void>(scratch), threads);
+          } else {
+            kernels.filter_vectors_f32(pointer<T>(weight), n, c, p, pointer<float>(vectors),
+                                       pointer<void>(scratch), threads);
+          }
+        });
+      },
+      py::arg("is_double"), py::arg("out_double"), py::arg("weight"), py::arg("n"), py::arg("c"),
+      py::arg("p"), py::arg("vectors"), py::arg("scratch"), py::arg("threads"));
+
+  m.def(
+      "pairwise_cosine_cpu_scratch",
+      [](bool is_double, int64_t n, int64_t m_rows, int64_t d, bool symmetric, int threads) {
+        check_sizes(n, m_rows, d);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().pairwise_cosine_scratch(
+              n, m_rows, d, symmetric, threads);
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("m"), py::arg("d"), py::arg("symmetric"),
+      py::arg("threads"));
+  m.def(
+      "pairwise_cosine_cpu",
+      [](bool is_double, Address x, Address y, int64_t batch, int64_t n, int64_t m_rows, int64_t d,
+         int edge, bool zero_diagonal, Address out, Address scratch, int threads) {
+        check_sizes(batch, n, m_rows, d);
+        check_memory(x, batch * n * d);
+        check_memory(out, batch * n * m_rows);
+        check_memory(scratch, batch * n * m_rows);
+        checked_threads(threads);
+        if (y == 0 && n != m_rows) throw std::invalid_argument("without y, m must equal n");
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          cpu::kernel_table().of<T>().pairwise_cosine(
+              pointer<T>(x), pointer<T>(y), batch, n, m_rows, d, kind, zero_diagonal,
+              pointer<T>(out), pointer<void>(scratch), threads);
+        });
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("y"), py::arg("batch"), py::arg("n"),
+      py::arg("m"), py::arg("d"), py::arg("edge"), py::arg("zero_diagonal"), py::arg("out"),
+      py::arg("scratch"), py::arg("threads"));
+
+  m.def(
+      "weighted_degree_cpu_scratch",
+      [](bool is_double, int64_t n, int64_t d, int edge, int threads) {
+        check_sizes(n, d);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().weighted_degree_scratch(
+              n, d, checked_edge(edge), threads);
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("edge"), py::arg("threads"));
+  m.def(
+      "weighted_degree_cpu",
+      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, Address degree,
+         Address scratch, int threads) {
+        check_sizes(batch, n, d);
+        check_memory(x, batch * n * d);
+        check_memory(degree, batch * n);
+        check_memory(scratch, batch * n);
+        checked_threads(threads);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          cpu::kernel_table().of<T>().weighted_degree(pointer<T>(x), batch, n, d, kind,
+                                                      pointer<T>(degree), pointer<void>(scratch),
+                                                      threads);
+        });
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
+      py::arg("edge"), py::arg("degree"), py::arg("scratch"), py::arg("threads"));
+
+  m.def(
+      "nearest_cpu_scratch",
+      [](bool is_double, int64_t n, int64_t d, int threads) {
+        check_sizes(n, d);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().nearest_scratch(n, d, threads);
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("threads"));
+  m.def(
+      "nearest_cpu",
+      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, Address similarity,
+         Address index, Address scratch, int threads) {
+        check_sizes(batch, n, d);
+        check_memory(x, batch * n * d);
+        check_memory(similarity, batch * n);
+        check_memory(index, batch * n);
+        check_memory(scratch, batch * n);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          cpu::kernel_table().of<T>().nearest(pointer<T>(x), batch, n, d, pointer<T>(similarity),
+                                              pointer<int64_t>(index), pointer<void>(scratch),
+                                              threads);
+        });
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
+      py::arg("similarity"), py::arg("index"), py::arg("scratch"), py::arg("threads"));
+}
+
+void bind_cpu_centrality(py::module_& m) {
+  m.def(
+      "eigenvector_centrality_cpu_scratch",
+      [](bool is_double, int64_t n, int64_t d, int edge, int64_t max_iter, int threads) {
+        check_sizes(n, d, max_iter);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().eigenvector_centrality_scratch(
+              n, d, checked_edge(edge), max_iter, threads);
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("edge"), py::arg("max_iter"),
+      py::arg("threads"));
+  m.def(
+      "eigenvector_centrality_cpu",
+      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, double tol,
+         int64_t max_iter, Address vector, Address scratch, int threads) {
+        check_sizes(batch, n, d, max_iter);
+        check_memory(x, batch * n * d);
+        check_memory(vector, batch * n);
+        check_memory(scratch, batch * n);
+        checked_threads(threads);
+        const Edge kind = checked_edge(edge);
+        double residual = 0.0;
+        Status status = Status::kOk;
+        {
+          py::gil_scoped_release release;
+          status = with_type(is_double, [&](auto zero) {
+            using T = decltype(zero);
+            return cpu::kernel_table().of<T>().eigenvector_centrality(
+                pointer<T>(x), batch, n, d, kind, tol, max_iter, pointer<T>(vector), &residual,
+                pointer<void>(scratch), threads);
+          });
+        }
+        check_status(status);
+        return std::make_tuple(status == Status::kOk, residual);
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
+      py::arg("edge"), py::arg("tol"), py::arg("max_iter"), py::arg("vector"), py::arg("scratch"),
+      py::arg("threads"), "Returns (converged, relative residual).");
+
+  m.def(
+      "graph_eigenvector_centrality_cpu_scratch",
+      [](bool is_double, int64_t n, int64_t max_iter, int threads) {
+        check_sizes(n, max_iter);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().graph_eigenvector_centrality_scratch(
+              n, max_iter, threads);
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("max_iter"), py::arg("threads"));
+  m.def(
+      "graph_eigenvector_centrality_cpu",
+      [](bool is_double, Address weights, int64_t batch, int64_t n, double tol, int64_t max_iter,
+         Address vector, Address scratch, int threads) {
+        check_sizes(batch, n, max_iter);
+        check_memory(weights, batch * n * n);
+        check_memory(vector, batch * n);
+        check_memory(scratch, batch * n);
+        checked_threads(threads);
+        double residual = 0.0;
+        Status status = Status::kOk;
+        {
+          py::gil_scoped_release release;
+          status = with_type(is_double, [&](auto zero) {
+            using T = decltype(zero);
+            return cpu::kernel_table().of<T>().graph_eigenvector_centrality(
+                pointer<T>(weights), batch, n, tol, max_iter, pointer<T>(vector), &residual,
+                pointer<void>(scratch), threads);
+          });
+        }
+        check_status(status);
+        return std::make_tuple(status == Status::kOk, residual);
+      },
+      py::arg("is_double"), py::arg("weights"), py::arg("batch"), py::arg("n"), py::arg("tol"),
+      py::arg("max_iter"), py::arg("vector"), py::arg("scratch"), py::arg("threads"),
+      "Returns (converged, relative residual).");
+}
+
+void bind_cuda(py::module_& m) {
+  m.def("cuda_built", [] { return cuda::built(); }, "Whether this build holds CUDA kernels.");
+  m.def(
+      "cuda_runtime_version", [] { return cuda::runtime_version(); },
+      "The CUDA runtime linked in, as 1000 * major + 10 * minor; 0 without CUDA kernels.");
+  m.def(
+      "cuda_device_count", [] { return cuda::device_count(); },
+      "Devices that the kernels could run on; 0 without a driver.");
+
+  m.def("filter_vectors_cuda_scratch", &cuda::filter_vectors_scratch_bytes, py::arg("n"),
+        py::arg("c"), py::arg("p"));
+  m.def(
+      "filter_vectors_cuda",
+      [](bool is_double, bool out_double, Address weight, int64_t n, int64_t c, int64_t p,
+         Address vectors, Address scratch, int device, Address stream) {
+        check_sizes(n, c, p);
+        check_memory(weight, n * c * p);
+        check_memory(vectors, n * p);
+        if (is_double && !out_double) throw std::invalid_argument("float64 weights give float64");
+        py::gil_scoped_release release;
+        Status status = Status::kOk;
+        if (is_double) {
+          status = cuda::launch_filter_vectors(pointer<const double>(weight), n, c, p,
+                                               pointer<double>(vectors), pointer<void>(scratch),
+                                               device, pointer<void>(stream));
+        } else if (out_double) {
+          status = cuda::launch_filter_vectors(pointer<const float>(weight), n, c, p,
+                                               pointer<double>(vectors), pointer<void>(scratch),
+                                               device, pointer<void>(stream));
+        } else {
+          status = cuda::launch_filter_vectors(pointer<const float>(weight), n, c, p,
+                                               pointer<float>(vectors), pointer<void>(scratch),
+                                               device, pointer<void>(stream));
+        }
+        check_status(status);
+      },
+      py::arg("is_double"), py::arg("out_double"), py::arg("weight"), py::arg("n"), py::arg("c"),
+      py::arg("p"), py::arg("vectors"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+
+  m.def("weighted_degree_cuda_scratch", &cuda::weighted_degree_scratch_bytes, py::arg("batch"),
+        py::arg("n"), py::arg("d"), py::arg("is_double"));
+  m.def(
+      "weighted_degree_cuda",
+      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, Address degree,
+         Address scratch, int device, Address stream) {
+        check_sizes(batch, n, d);
+        check_memory(x, batch * n * d);
+        check_memory(degree, batch * n);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          return cuda::launch_weighted_degree(pointer<const T>(x), batch, n, d, kind,
+                                              pointer<T>(degree), pointer<void>(scratch), device,
+                                              pointer<void>(stream));
+        }));
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
+      py::arg("edge"), py::arg("degree"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+
+  m.def("nearest_cuda_scratch", &cuda::nearest_scratch_bytes, py::arg("batch"), py::arg("n"),
+        py::arg("d"), py::arg("is_double"));
+  m.def(
+      "nearest_cuda",
+      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, Address similarity,
+         Address index, Address scratch, int device, Address stream) {
+        check_sizes(batch, n, d);
+        check_memory(x, batch * n * d);
+        check_memory(similarity, batch * n);
+        check_memory(index, batch * n);
+        py::gil_scoped_release release;
+        check_status(with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          return cuda::launch_nearest(pointer<const T>(x), batch, n, d, pointer<T>(similarity),
+                                      pointer<int64_t>(index), pointer<void>(scratch), device,
+                                      pointer<void>(stream));
+        }));
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
+      py::arg("similarity"), py::arg("index"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"));
+}
+
+}  // namespace
+}  // namespace hubprune
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "Kernels of hubprune on raw memory. Use the functions of the hubprune package instead.";
+  m.attr("__version__") = HUBPRUNE_VERSION;
+  hubprune::bind_cpu(m);
+  hubprune::bind_cpu_centrality(m);
+  hubprune::bind_cuda(m);
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+// The edge functions: w_ij = f(s_ij), s a cosine in [-1, 1]. Twin: hubprune.reference.edge_weight.
+#pragma once
+
+#include "core/host_device.h"
+
+namespace hubprune {
+
+enum class Edge : int { kSigned = 0, kSquared = 1, kAbs = 2, kPositive = 3, kShifted = 4 };
+constexpr int kEdgeCount = 5;
+
+// Rounding can leave a cosine a few ulp outside [-1, 1]; NaN passes through both comparisons.
+template <class T>
+HUBPRUNE_SHARED T clamp_cosine(T s) {
+  return s > T(1) ? T(1) : (s < T(-1) ? T(-1) : s);
+}
+
+template <Edge kEdge, class T>
+HUBPRUNE_SHARED T edge_weight(T s) {
+  if constexpr (kEdge == Edge::kSquared) return s * s;
+  if constexpr (kEdge == Edge::kAbs) return s < T(0) ? -s : s;
+  // `s < 0` rather than `s > 0`: a NaN must stay a NaN.
+  if constexpr (kEdge == Edge::kPositive) return s < T(0) ? T(0) : s;
+  if constexpr (kEdge == Edge::kShifted) return (T(1) + s) * T(0.5);
+  return s;
+}
+
+}  // namespace hubprune

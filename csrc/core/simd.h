@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// Vectors of one instruction-set level. Every source in csrc/cpu that includes this header is
+// compiled once per level (CMake sets HUBPRUNE_LEVEL and -march), into its own namespace.
+//
+// GCC vector types instead of intrinsics: one source for SSE4.2, AVX2 + FMA, AVX-512 and, where
+// the machine is not x86-64, whatever 16-byte vectors it has. The tile shape differs per level
+// because the register files do (the same shape ran at 14, 9 and 107 GFLOP/s on the three).
+#pragma once
+
+#include <cstdint>
+
+#ifndef HUBPRUNE_LEVEL
+#error "HUBPRUNE_LEVEL names the instruction-set level: v2, v3, v4 or generic"
+#endif
+
+namespace hubprune::cpu::HUBPRUNE_LEVEL {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+constexpr int kTileRows = 8;  // 8 x 2 accumulators of 32 registers
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+constexpr int kTileRows = 4;  // 4 x 2 accumulators of 16 registers
+#else
+constexpr int kVectorBytes = 16;
+constexpr int kTileRows = 4;
+#endif
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef float type __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct VectorOf<double> {
+  typedef double type __attribute__((vector_size(kVectorBytes)));
+};
+
+template <class T>
+using Vector = typename VectorOf<T>::type;
+template <class T>
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+static inline Vector<T> load(const T* p) {
+  Vector<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class T>
+static inline void store(T* p, Vector<T> v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+// Lane sums in a fixed order (a binary tree), so that a result does not depend on the compiler.
+template <class T>
+static inline T horizontal_sum(Vector<T> v) {
+  T lanes[kLanes<T>];
+  __builtin_memcpy(lanes, &v, sizeof v);
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+}  // namespace hubprune::cpu::HUBPRUNE_LEVEL

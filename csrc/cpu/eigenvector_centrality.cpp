@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+// Eigenvector centrality: the leading eigenvector (largest algebraic eigenvalue) of the weight
+// matrix w_ij = f(s_ij), w_ii = 0, unit 2-norm, non-negative sum.
+// The products with the graph, by what is cheapest:
+//   implicit  signed: X^(X^'v) - v; shifted: ((sum v) + X^(X^'v))/2 - v; O(nd), no graph
+//   stored    the n x n matrix in T, while it fits kStoredBytes: n^2 FMAs a product
+//   tiles     recomputed for every product: n^2 (d + 2) operations, O(n) memory
+// Numerics: similarities in T, everything else in float64. Twin:
+// hubprune.reference.eigenvector_centrality.
+#include "cpu/lanczos.h"
+#include "cpu/level_kernels.h"
+#include "cpu/similarity_tiles.h"
+
+namespace hubprune::cpu::HUBPRUNE_LEVEL {
+
+constexpr int64_t kStoredBytes = int64_t(1) << 30;
+
+// Unit rows have length 1 to a few ulp, and the implicit products subtract exactly 1: a graph
+// without edges is left with this much.
+template <class T>
+constexpr double kGraphNoise = 8.0 * static_cast<double>(std::numeric_limits<T>::epsilon());
+
+enum class Route { kImplicit, kStored, kTiles };
+
+template <class T>
+static Route choose_route(int64_t n, Edge edge) {
+  if (edge == Edge::kSigned || edge == Edge::kShifted) return Route::kImplicit;
+  return n * n * static_cast<int64_t>(sizeof(T)) <= kStoredBytes ? Route::kStored : Route::kTiles;
+}
+
+static int64_t chunks_of(int64_t n) { return (n + kChunk - 1) / kChunk; }
+
+// X^(X^'v) through the panels; `partials` holds (chunks + 1) x d doubles.
+template <class T>
+static void implicit_product(const Panels<T>& x, bool shifted, const double* v, double* partials,
+                             double* out, int threads) {
+  const int64_t n = x.n;
+  const int64_t d = x.d;
+  const int64_t width = kPanel<T>;
+  const int64_t chunks = chunks_of(n);
+  double* total = partials + chunks * d;
+  threads = threads_for(4.0 * static_cast<double>(n) * static_cast<double>(d), threads);
+  parallel_for(chunks, threads, [&](int64_t q, int) {
+    double* partial = partials + q * d;
+    for (int64_t k = 0; k < d; ++k) partial[k] = 0.0;
+    const int64_t end = (q + 1) * kChunk < n ? (q + 1) * kChunk : n;
+    for (int64_t i = q * kChunk; i < end; i += width) {
+      const int64_t rows = end - i < width ? end - i : width;
+      for (int64_t k = 0; k < d; ++k) {
+        partial[k] += dot_as_double(x.panel(i) + k * width, v + i, rows);
+      }
+    }
+  });
+  for (int64_t k = 0; k < d; ++k) {
+    total[k] = 0.0;
+    for (int64_t q = 0; q < chunks; ++q) total[k] += partials[q * d + k];
+  }
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; ++i) sum += v[i];
+  parallel_for(chunks, threads, [&](int64_t q, int) {
+    const int64_t end = (q + 1) * kChunk < n ? (q + 1) * kChunk : n;
+    for (int64_t i = q * kChunk; i < end; i += width) {
+      const int64_t rows = end - i < width ? end - i : width;
+      double cosines[kPanel<T>] = {};
+      for (int64_t k = 0; k < d; ++k) {
+        const T* feature = x.panel(i) + k * width;
+        for (int64_t r = 0; r < width; ++r) {
+          cosines[r] += static_cast<double>(feature[r]) * total[k];
+        }
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        const double self = x.kinds[i + r] == RowKind::kUnit ? v[i + r] : 0.0;
+        const double signed_product = cosines[r] - self;
+        out[i + r] = shifted ? 0.5 * (sum - v[i + r] + signed_product) : signed_product;
+      }
+    }
+  });
+}
+
+template <class T>
+static void stored_product(const T* weights, int64_t n, const double* v, double* out, int threads) {
+  constexpr int64_t kRows = 16;
+  threads = threads_for(static_cast<double>(n) * static_cast<double>(n), threads);
+  parallel_for((n + kRows - 1) / kRows, threads, [&](int64_t task, int) {
+    for (int64_t i = task * kRows; i < n && i < (task + 1) * kRows; ++i) {
+      out[i] = dot_as_double(weights + i * n, v, n);
+    }
+  });
+}
+
+template <Edge kEdge, class T>
+static void tiled_product(const Panels<T>& x, const double* v, double* out, int threads) {
+  const int64_t edge = tile_edge(x.d);
+  threads = threads_for(pair_operations(x.n, x.n, x.d), threads);
+  parallel_for(tiles_of(x.n, edge), threads, [&](int64_t strip, int) {
+    alignas(64) T tile[kTileMax * kTileMax];
+    const int64_t i0 = strip * edge;
+    const int64_t height = x.n - i0 < edge ? x.n - i0 : edge;
+    for (int64_t r = 0; r < height; ++r) out[i0 + r] = 0.0;
+    for (int64_t j0 = 0; j0 < x.n; j0 += edge) {
+      similarity_tile(x, i0, x, j0, edge, tile);
+      const int64_t columns = x.n - j0 < edge ? x.n - j0 : edge;
+      for (int64_t r = 0; r < height; ++r) {
+        T* row = tile + r * kTileMax;
+        for (int64_t j = 0; j < columns; ++j) row[j] = edge_weight<kEdge>(clamp_cosine(row[j]));
+        if (i0 == j0) row[r] = T(0);
+        out[i0 + r] += dot_as_double(row, v + j0, columns);
+      }
+    }
+  });
+}
+
+template <class T>
+struct CentralityWork {
+  Panels<T> panels;
+  LanczosWork lanczos;
+  double* partials;
+  T* stored;
+  void* cosine_scratch;
+
+  static CentralityWork take(Scratch& scratch, int64_t n, int64_t d, Edge edge, int threads) {
+    const Route route = choose_route<T>(n, edge);
+    const bool stored = route == Route::kStored;
+    CentralityWork work;
+    work.panels = Panels<T>::take(scratch, n, d);
+    work.lanczos = LanczosWork::take(scratch, n);
+    work.partials = scratch.take<double>((chunks_of(n) + 1) * d);
+    work.stored = scratch.take<T>(stored ? n * n : 0);
+    const int64_t bytes = stored ? pairwise_cosine_scratch<T>(n, n, d, true, threads) : 0;
+    work.cosine_scratch = scratch.take<char>(bytes);
+    return work;
+  }
+};
+
+template <class T>
+int64_t eigenvector_centrality_scratch(int64_t n, int64_t d, Edge edge, int64_t, int threads) {
+  Scratch scratch(nullptr);
+  CentralityWork<T>::take(scratch, n, d, edge, threads);
+  return scratch.bytes();
+}
+
+// Ones: never orthogonal to the leading eigenspace of a non-negative graph, and the start of the
+// power iteration that others use. A signed graph can have it orthogonal (x and -x in pairs), so
+// there the entries vary, by a fixed integer hash.
+static void fill_start(double* v, int64_t n, bool vary) {
+  for (int64_t i = 0; i < n; ++i) {
+    v[i] = 1.0;
+    if (!vary) continue;
+    uint64_t h = static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u + 0x2545F4914F6CDD1Du;
+    h = (h ^ (h >> 31)) * 0xBF58476D1CE4E5B9u;
+    v[i] += static_cast<double>(h >> 11) * 0x1p-53 - 0.5;
+  }
+}
+
+template <class T>
+static void write_oriented(const double* v, int64_t n, T* out) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; ++i) sum += v[i];
+  const double sign = sum < 0.0 ? -1.0 : 1.0;
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(sign * v[i]);
+}
+
+template <class T>
+static void fill_not_finite(T* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = std::numeric_limits<T>::quiet_NaN();
+}
+
+template <class T>
+Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
+                              double tol, int64_t max_iter, T* vector, double* residual,
+                              void* scratch, int threads) {
+  *residual = 0.0;
+  if (batch == 0 || n == 0) return Status::kOk;
+  const Route route = choose_route<T>(n, edge);
+  for (int64_t b = 0; b < batch; ++b) {
+    Scratch block(scratch);
+    const auto work = CentralityWork<T>::take(block, n, d, edge, threads);
+    const T* rows = x + b * n * d;
+    work.panels.pack(rows, threads);
+    if (!work.panels.finite()) {
+      fill_not_finite(vector + b * n, n);
+      continue;
+    }
+    if (route == Route::kStored) {
+      pairwise_cosine(rows, static_cast<const T*>(nullptr), 1, n, n, d, edge, true, work.stored,
+                      work.cosine_scratch, threads);
+    }
+    const auto multiply = [&](const double* v, double* out) {
+      if (route == Route::kImplicit) {
+        implicit_product(work.panels, edge == Edge::kShifted, v, work.partials, out, threads);
+      } else if (route == Route::kStored) {
+        stored_product(work.stored, n, v, out, threads);
+      } else {
+        with_edge(edge, [&](auto tag) {
+          tiled_product<decltype(tag)::value>(work.panels, v, out, threads);
+        });
+      }
+    };
+    fill_start(work.lanczos.vector(0), n, edge == Edge::kSigned);
+    double error = 0.0;
+    const Status status =
+        leading_eigenvector(work.lanczos, tol, kGraphNoise<T>, max_iter, multiply, &error);
+    if (error > *residual) *residual = error;
+    if (status != Status::kOk) return status;
+    write_oriented(work.lanczos.vector(0), n, vector + b * n);
+  }
+  return Status::kOk;
+}
+
+template <class T>
+int64_t graph_eigenvector_centrality_scratch(int64_t n, int64_t, int) {
+  Scratch scratch(nullptr);
+  LanczosWork::take(scratch, n);
+  return scratch.bytes();
+}
+
+template <class T>
+Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, double tol,
+                                    int64_t max_iter, T* vector, double* residual, void* scratch,
+                                    int threads) {
+  *residual = 0.0;
+  if (batch == 0 || n == 0) return Status::kOk;
+  for (int64_t b = 0; b < batch; ++b) {
+    Scratch block(scratch);
+    const auto work = LanczosWork::take(block, n);
+    const T* graph = weights + b * n * n;
+    bool negative = false;
+    bool finite = true;
+    for (int64_t i = 0; i < n * n; ++i) {
+      negative = negative || graph[i] < T(0);
+      finite = finite && std::isfinite(graph[i]);
+    }
+    if (!finite) {
+      fill_not_finite(vector + b * n, n);
+      continue;
+    }
+    fill_start(work.vector(0), n, negative);
+    double error = 0.0;
+    const Status status = leading_eigenvector(
+        work, tol, 0.0, max_iter,
+        [&](const double* v, double* out) { stored_product(graph, n, v, out, threads); }, &error);
+    if (error > *residual) *residual = error;
+    if (status != Status::kOk) return status;
+    write_oriented(work.vector(0), n, vector + b * n);
+  }
+  return Status::kOk;
+}
+
+#define HUBPRUNE_INSTANTIATE(T)                                                                    \
+  template int64_t eigenvector_centrality_scratch<T>(int64_t, int64_t, Edge, int64_t, int);        \
+  template Status eigenvector_centrality<T>(const T*, int64_t, int64_t, int64_t, Edge, double,     \
+                                            int64_t, T*, double*, void*, int);                     \
+  template int64_t graph_eigenvector_centrality_scratch<T>(int64_t, int64_t, int);                 \
+  template Status graph_eigenvector_centrality<T>(const T*, int64_t, int64_t, double, int64_t, T*, \
+                                                  double*, void*, int);
+HUBPRUNE_INSTANTIATE(float)
+HUBPRUNE_INSTANTIATE(double)
+
+}  // namespace hubprune::cpu::HUBPRUNE_LEVEL

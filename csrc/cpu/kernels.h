@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// The CPU operations, one table of entry points per instruction-set level. Every matrix is dense
+// and row-major; (batch, n, d) arrays are contiguous. `threads` is an upper bound.
+#pragma once
+
+#include <cstdint>
+
+#include "core/edge.h"
+#include "core/status.h"
+
+namespace hubprune::cpu {
+
+template <class T>
+struct Kernels {
+  // x (rows, d) -> norms (rows)
+  void (*row_norms)(const T* x, int64_t rows, int64_t d, T* norms, int threads);
+
+  // weight (n, c, p) -> vectors (n, p), in float32 (float weights only) or float64
+  int64_t (*filter_vectors_scratch)(int64_t c, int64_t p, int threads);
+  void (*filter_vectors_f32)(const T* weight, int64_t n, int64_t c, int64_t p, float* vectors,
+                             void* scratch, int threads);
+  void (*filter_vectors_f64)(const T* weight, int64_t n, int64_t c, int64_t p, double* vectors,
+                             void* scratch, int threads);
+
+  // x (batch, n, d), y (batch, m, d) or null -> out (batch, n, m), m = n without y
+  int64_t (*pairwise_cosine_scratch)(int64_t n, int64_t m, int64_t d, bool symmetric, int threads);
+  void (*pairwise_cosine)(const T* x, const T* y, int64_t batch, int64_t n, int64_t m, int64_t d,
+                          Edge edge, bool zero_diagonal, T* out, void* scratch, int threads);
+
+  // x (batch, n, d) -> degree (batch, n)
+  int64_t (*weighted_degree_scratch)(int64_t n, int64_t d, Edge edge, int threads);
+  void (*weighted_degree)(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* degree,
+                          void* scratch, int threads);
+
+  // x (batch, n, d) -> similarity (batch, n), index (batch, n)
+  int64_t (*nearest_scratch)(int64_t n, int64_t d, int threads);
+  void (*nearest)(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,
+                  void* scratch, int threads);
+
+  // x (batch, n, d) -> vector (batch, n); residual: the largest |A v - lambda v| / |lambda|
+  int64_t (*eigenvector_centrality_scratch)(int64_t n, int64_t d, Edge edge, int64_t max_iter,
+                                            int threads);
+  Status (*eigenvector_centrality)(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
+                                   double tol, int64_t max_iter, T* vector, double* residual,
+                                   void* scratch, int threads);
+
+  // weights (batch, n, n), symmetric -> vector (batch, n)
+  int64_t (*graph_eigenvector_centrality_scratch)(int64_t n, int64_t max_iter, int threads);
+  Status (*graph_eigenvector_centrality)(const T* weights, int64_t batch, int64_t n, double tol,
+                                         int64_t max_iter, T* vector, double* residual,
+                                         void* scratch, int threads);
+};
+
+struct KernelTable {
+  const char* level;
+  Kernels<float> f32;
+  Kernels<double> f64;
+
+  template <class T>
+  const Kernels<T>& of() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return f32;
+    } else {
+      return f64;
+    }
+  }
+};
+
+// The levels this build holds, from the oldest to the newest.
+int level_count();
+const KernelTable& level_table(int level);
+bool level_supported(int level);
+
+// The table in use: the newest that the processor supports, until select_level changes it.
+const KernelTable& kernel_table();
+bool select_level(const char* level);  // false: not in this build, or not supported here
+
+}  // namespace hubprune::cpu

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// Declarations of one level's kernels: what csrc/cpu/*.cpp define and level_table.cpp collects.
+// Arguments as in cpu/kernels.h.
+#pragma once
+
+#include <cstdint>
+
+#include "core/edge.h"
+#include "core/status.h"
+
+namespace hubprune::cpu::HUBPRUNE_LEVEL {
+
+template <class T>
+void row_norms(const T* x, int64_t rows, int64_t d, T* norms, int threads);
+
+int64_t filter_vectors_scratch(int64_t c, int64_t p, int threads);
+template <class T, class Out>
+void filter_vectors(const T* weight, int64_t n, int64_t c, int64_t p, Out* vectors, void* scratch,
+                    int threads);
+
+template <class T>
+int64_t pairwise_cosine_scratch(int64_t n, int64_t m, int64_t d, bool symmetric, int threads);
+template <class T>
+void pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m, int64_t d,
+                     Edge edge, bool zero_diagonal, T* out, void* scratch, int threads);
+
+template <class T>
+int64_t weighted_degree_scratch(int64_t n, int64_t d, Edge edge, int threads);
+template <class T>
+void weighted_degree(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* degree,
+                     void* scratch, int threads);
+
+template <class T>
+int64_t nearest_scratch(int64_t n, int64_t d, int threads);
+template <class T>
+void nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,
+             void* scratch, int threads);
+
+template <class T>
+int64_t eigenvector_centrality_scratch(int64_t n, int64_t d, Edge edge, int64_t max_iter,
+                                       int threads);
+template <class T>
+Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
+                              double tol, int64_t max_iter, T* vector, double* residual,
+                              void* scratch, int threads);
+
+template <class T>
+int64_t graph_eigenvector_centrality_scratch(int64_t n, int64_t max_iter, int threads);
+template <class T>
+Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, double tol,
+                                    int64_t max_iter, T* vector, double* residual, void* scratch,
+                                    int threads);
+
+}  // namespace hubprune::cpu::HUBPRUNE_LEVEL

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+// Pairwise cosine similarity: out_ij = f(<x_i, y_j> / (|x_i| |y_j|)), x (n, d), y (m, d).
+// Without y only the upper triangle is computed, the lower is its mirror image, and the diagonal is
+// f(1) for a row of any length, f(0) for a zero row, or 0 on request.
+// Bound by n m d FMAs (half without y) for long rows, by the n m writes for short ones.
+// Twin: hubprune.reference.pairwise_cosine.
+#include "cpu/level_kernels.h"
+#include "cpu/similarity_tiles.h"
+
+namespace hubprune::cpu::HUBPRUNE_LEVEL {
+
+template <class T>
+int64_t pairwise_cosine_scratch(int64_t n, int64_t m, int64_t d, bool symmetric, int) {
+  Scratch scratch(nullptr);
+  Panels<T>::take(scratch, n, d);
+  if (!symmetric) Panels<T>::take(scratch, m, d);
+  return scratch.bytes();
+}
+
+template <Edge kEdge, class T>
+static void weigh_tile(T* tile, int64_t edge) {
+  for (int64_t r = 0; r < edge; ++r) {
+    for (int64_t j = 0; j < edge; j += kLanes<T>) {
+      T* p = tile + r * kTileMax + j;
+      store(p, edge_weights<kEdge, T>(clamp_cosines<T>(load(p))));
+    }
+  }
+}
+
+template <Edge kEdge, class T>
+static void write_matrix(const Panels<T>& x, const Panels<T>& y, bool symmetric, bool zero_diagonal,
+                         T* out, int threads) {
+  const int64_t edge = tile_edge(x.d);
+  const int64_t columns = tiles_of(y.n, edge);
+  threads = threads_for(pair_operations(x.n, y.n, x.d), threads);
+  parallel_for(tiles_of(x.n, edge) * columns, threads, [&](int64_t task, int) {
+    const int64_t i0 = task / columns * edge;
+    const int64_t j0 = task % columns * edge;
+    if (symmetric && j0 < i0) return;
+    alignas(64) T tile[kTileMax * kTileMax];
+    similarity_tile(x, i0, y, j0, edge, tile);
+    weigh_tile<kEdge>(tile, edge);
+    const int64_t height = x.n - i0 < edge ? x.n - i0 : edge;
+    const int64_t width = y.n - j0 < edge ? y.n - j0 : edge;
+    if (symmetric && i0 == j0) {
+      for (int64_t r = 0; r < height; ++r) {
+        if (x.kinds[i0 + r] == RowKind::kNotFinite && !zero_diagonal) continue;
+        const T self = x.kinds[i0 + r] == RowKind::kUnit ? T(1) : T(0);
+        tile[r * kTileMax + r] = zero_diagonal ? T(0) : edge_weight<kEdge>(self);
+      }
+    }
+    for (int64_t r = 0; r < height; ++r) {
+      __builtin_memcpy(out + (i0 + r) * y.n + j0, tile + r * kTileMax,
+                       static_cast<size_t>(width) * sizeof(T));
+    }
+    if (symmetric && i0 != j0) {
+      for (int64_t j = 0; j < width; ++j) {
+        T* row = out + (j0 + j) * y.n + i0;
+        for (int64_t r = 0; r < height; ++r) row[r] = tile[r * kTileMax + j];
+      }
+    }
+    // Without symmetry there is no self-similarity to correct: x and y are different sets.
+  });
+}
+
+template <class T>
+void pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m, int64_t d,
+                     Edge edge, bool zero_diagonal, T* out, void* scratch, int threads) {
+  if (batch == 0 || n == 0 || m == 0) return;
+  const bool symmetric = y == nullptr;
+  for (int64_t b = 0; b < batch; ++b) {
+    Scratch block(scratch);
+    const auto rows = Panels<T>::take(block, n, d);
+    rows.pack(x + b * n * d, threads);
+    auto others = rows;
+    if (!symmetric) {
+      others = Panels<T>::take(block, m, d);
+      others.pack(y + b * m * d, threads);
+    }
+    with_edge(edge, [&](auto tag) {
+      write_matrix<decltype(tag)::value>(rows, others, symmetric, zero_diagonal, out + b * n * m,
+                                         threads);
+    });
+  }
+}
+
+#define HUBPRUNE_INSTANTIATE(T)                                                                  \
+  template int64_t pairwise_cosine_scratch<T>(int64_t, int64_t, int64_t, bool, int);             \
+  template void pairwise_cosine<T>(const T*, const T*, int64_t, int64_t, int64_t, int64_t, Edge, \
+                                   bool, T*, void*, int);
+HUBPRUNE_INSTANTIATE(float)
+HUBPRUNE_INSTANTIATE(double)
+
+}  // namespace hubprune::cpu::HUBPRUNE_LEVEL

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+// Tiles of the similarity matrix: the engine under pairwise_cosine, weighted_degree, nearest and
+// the recomputed matvec. The n x n matrix never exists unless an operation writes it.
+//
+// Unit rows are packed once into panels of kPanel rows, feature by feature, so that the inner loop
+// reads one vector pair and kTileRows broadcasts per feature. A tile is kTileRows x kPanel register
+// blocks over kDepth features; the blocks' partial sums are added, which keeps the rounding error
+// of long rows near sqrt(d / kDepth) ulp instead of sqrt(d).
+// s_ij and s_ji are the same bits: the same products are added in the same order.
+// Twin: hubprune.reference.pairwise_cosine.
+#pragma once
+
+#include <cstdint>
+
+#include "core/edge.h"
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "cpu/unit_rows.h"
+
+namespace hubprune::cpu::HUBPRUNE_LEVEL {
+
+template <class T>
+constexpr int kPanel = 2 * kLanes<T>;
+constexpr int64_t kDepth = 256;
+constexpr int64_t kTileMax = 128;
+
+// Short rows are bound by the epilogue: a tile that stays in the first-level cache. Long rows are
+// bound by the product: a larger tile reads the panels half as often.
+static inline int64_t tile_edge(int64_t d) { return d <= 64 ? 64 : kTileMax; }
+static inline int64_t tiles_of(int64_t n, int64_t edge) { return (n + edge - 1) / edge; }
+static inline int64_t padded_rows(int64_t n) { return tiles_of(n, kTileMax) * kTileMax; }
+
+// Integers as wide as T, for column numbers beside vectors of T.
+template <class T>
+struct IndexOf;
+template <>
+struct IndexOf<float> {
+  using scalar = int32_t;
+  typedef int32_t type __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct IndexOf<double> {
+  using scalar = int64_t;
+  typedef int64_t type __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using IndexVector = typename IndexOf<T>::type;
+
+template <class T>
+static inline IndexVector<T> column_numbers(int64_t first) {
+  using Scalar = typename IndexOf<T>::scalar;
+  IndexVector<T> v;
+  for (int i = 0; i < kLanes<T>; ++i) v[i] = static_cast<Scalar>(first) + static_cast<Scalar>(i);
+  return v;
+}
+
+enum class RowKind : uint8_t { kZero, kUnit, kNotFinite };
+
+// The packed unit rows of one (n, d) matrix, padded with zero rows to whole tiles.
+template <class T>
+struct Panels {
+  T* data;
+  RowKind* kinds;
+  int64_t n;
+  int64_t d;
+
+  static Panels take(Scratch& scratch, int64_t n, int64_t d) {
+    T* data = scratch.take<T>(padded_rows(n) * d);
+    return {data, scratch.take<RowKind>(n), n, d};
+  }
+
+  const T* panel(int64_t row) const { return data + row * d; }
+
+  bool finite() const {
+    for (int64_t i = 0; i < n; ++i) {
+      if (kinds[i] == RowKind::kNotFinite) return false;
+    }
+    return true;
+  }
+
+  void pack(const T* x, int threads) const {
+    constexpr int64_t kWidth = kPanel<T>;
+    const int64_t count = padded_rows(n) / kWidth;
+    threads = threads_for(4.0 * static_cast<double>(n) * static_cast<double>(d), threads);
+    parallel_for(count, threads, [&](int64_t q, int) {
+      T* panel = data + q * kWidth * d;
+      UnitScale units[kWidth];
+      for (int64_t r = 0; r < kWidth; ++r) {
+        const int64_t i = q * kWidth + r;
+        if (i >= n) {
+          units[r] = {1.0, 0.0, 0.0};
+          continue;
+        }
+        units[r] = unit_scale(x + i * d, d);
+        kinds[i] = units[r].inverse > 0.0    ? RowKind::kUnit
+                   : units[r].inverse == 0.0 ? RowKind::kZero
+                                             : RowKind::kNotFinite;
+      }
+      // Sixteen features at a time: whole cache lines of x are read, the panel stays in cache.
+      for (int64_t first = 0; first < d; first += 16) {
+        const int64_t last = first + 16 < d ? first + 16 : d;
+        for (int64_t r = 0; r < kWidth; ++r) {
+          const int64_t i = q * kWidth + r;
+          const T* row = x + (i < n ? i : 0) * d;
+          for (int64_t k = first; k < last; ++k) {
+            const double value = static_cast<double>(row[k]) * units[r].scale * units[r].inverse;
+            panel[k * kWidth + r] = i < n ? static_cast<T>(value) : T(0);
+          }
+        }
+      }
+    });
+  }
+};
+
+// One register block: kTileRows rows of `a` times kPanel rows of `b` over `depth` features.
+template <class T>
+static inline void register_block(const T* a, const T* b, int64_t depth, bool first, T* tile) {
+  Vector<T> left[kTileRows] = {};
+  Vector<T> right[kTileRows] = {};
+  for (int64_t k = 0; k < depth; ++k) {
+    const Vector<T> b0 = load(b);
+    const Vector<T> b1 = load(b + kLanes<T>);
+#pragma GCC unroll 8
+    for (int r = 0; r < kTileRows; ++r) {
+      left[r] += a[r] * b0;
+      right[r] += a[r] * b1;
+    }
+    a += kPanel<T>;
+    b += kPanel<T>;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kTileRows; ++r) {
+    T* row = tile + r * kTileMax;
+    store(row, first ? left[r] : load(row) + left[r]);
+    store(row + kLanes<T>, first ? right[r] : load(row + kLanes<T>) + right[r]);
+  }
+}
+
+// Cosines of rows [i0, i0 + edge) of `x` with rows [j0, j0 + edge) of `y`, row stride kTileMax,
+// not yet clamped. Padding rows and columns hold zeros.
+template <class T>
+static inline void similarity_tile(const Panels<T>& x, int64_t i0, const Panels<T>& y, int64_t j0,
+                                   int64_t edge, T* tile) {
+  constexpr int64_t kWidth = kPanel<T>;
+  for (int64_t k = 0; k < x.d; k += kDepth) {
+    const int64_t depth = x.d - k < kDepth ? x.d - k : kDepth;
+    for (int64_t j = 0; j < edge; j += kWidth) {
+      const T* b = y.panel(j0 + j) + k * kWidth;
+      for (int64_t i = 0; i < edge; i += kTileRows) {
+        const int64_t inside = i % kWidth;
+        const T* a = x.panel(i0 + i - inside) + k * kWidth + inside;
+        register_block(a, b, depth, k == 0, tile + i * kTileMax + j);
+      }
+    }
+  }
+  if (x.d == 0) {
+    for (int64_t i = 0; i < edge * kTileMax; ++i) tile[i] = T(0);
+  }
+}
+
+template <class T>
+static inline Vector<T> clamp_cosines(Vector<T> s) {
+  const Vector<T> one = Vector<T>{} + T(1);
+  s = s > one ? one : s;
+  return s < -one ? -one : s;
+}
+
+template <Edge kEdge, class T>
+static inline Vector<T> edge_weights(Vector<T> s) {
+  const Vector<T> zero = {};
+  if constexpr (kEdge == Edge::kSquared) return s * s;
+  if constexpr (kEdge == Edge::kAbs) return s < zero ? -s : s;
+  if constexpr (kEdge == Edge::kPositive) return s < zero ? zero : s;
+  if constexpr (kEdge == Edge::kShifted) return (s + T(1)) * T(0.5);
+  return s;
+}
+
+// Calls function(std::integral_constant-like tag) with the edge as a compile-time constant.
+template <Edge kEdge>
+struct EdgeTag {
+  static constexpr Edge value = kEdge;
+};
+
+template <class Function>
+static inline void with_edge(Edge edge, const Function& function) {
+  switch (edge) {
+    case Edge::kSigned:
+      return function(EdgeTag<Edge::kSigned>{});
+    case Edge::kSquared:
+      return function(EdgeTag<Edge::kSquared>{});
+    case Edge::kAbs:
+      return function(EdgeTag<Edge::kAbs>{});
+    case Edge::kPositive:
+      return function(EdgeTag<Edge::kPositive>{});
+    case Edge::kShifted:
+      return function(EdgeTag<Edge::kShifted>{});
+  }
+}
+
+// The operations of a product of all pairs, for threads_for.
+static inline double pair_operations(int64_t n, int64_t m, int64_t d) {
+  return static_cast<double>(n) * static_cast<double>(m) * static_cast<double>(d + 2);
+}
+
+}  // namespace hubprune::cpu::HUBPRUNE_LEVEL

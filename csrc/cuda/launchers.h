@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// The CUDA operations as plain C++: no CUDA header is needed to call them, and a build without nvcc
+// links without_cuda.cpp, which answers Status::kNoCuda to every launch.
+//
+// Every pointer is device memory of `device`; `stream` is a cudaStream_t. A launcher enqueues on
+// that stream and returns: it never allocates, synchronises or changes the caller's device, so it
+// may run inside a graph capture. `scratch` holds at least the bytes its `_scratch_bytes` names,
+// with any content, and belongs to the call until the stream has passed it.
+// Sizes are not validated here: the binding re-checks what would crash.
+#pragma once
+
+#include <cstdint>
+
+#include "core/edge.h"
+#include "core/status.h"
+
+namespace hubprune::cuda {
+
+bool built();              // were CUDA kernels compiled into this library?
+int device_count();        // 0 without a driver or a device; never an error
+int runtime_version();     // CUDART_VERSION of the build, e.g. 13000; 0 without CUDA
+const char* last_error();  // text of this thread's last Status::kCudaError, "" if there was none
+
+// weight (n, c, p) -> out (n, p): the leading left singular vector of every filter's p x c matrix.
+// Instantiated for <float, float>, <float, double> and <double, double>.
+int64_t filter_vectors_scratch_bytes(int64_t n, int64_t c, int64_t p);
+template <class T, class Out>
+Status launch_filter_vectors(const T* weight, int64_t n, int64_t c, int64_t p, Out* out,
+                             void* scratch, int device, void* stream);
+
+// x (batch, n, d) -> out (batch, n): the weighted degree of every row. T = float, double.
+int64_t weighted_degree_scratch_bytes(int64_t batch, int64_t n, int64_t d, bool is_double);
+template <class T>
+Status launch_weighted_degree(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* out,
+                              void* scratch, int device, void* stream);
+
+// x (batch, n, d) -> similarity (batch, n), index (batch, n): every row's most similar other row.
+int64_t nearest_scratch_bytes(int64_t batch, int64_t n, int64_t d, bool is_double);
+template <class T>
+Status launch_nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity,
+                      int64_t* index, void* scratch, int device, void* stream);
+
+}  // namespace hubprune::cuda

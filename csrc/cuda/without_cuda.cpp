@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// The symbols of launchers.h in a build that has no CUDA compiler.
+#include "cuda/launchers.h"
+
+namespace hubprune::cuda {
+
+bool built() { return false; }
+int device_count() { return 0; }
+int runtime_version() { return 0; }
+const char* last_error() { return ""; }
+
+int64_t filter_vectors_scratch_bytes(int64_t, int64_t, int64_t) { return 0; }
+int64_t weighted_degree_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
+int64_t nearest_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
+
+template <class T, class Out>
+Status launch_filter_vectors(const T*, int64_t, int64_t, int64_t, Out*, void*, int, void*) {
+  return Status::kNoCuda;
+}
+
+template <class T>
+Status launch_weighted_degree(const T*, int64_t, int64_t, int64_t, Edge, T*, void*, int, void*) {
+  return Status::kNoCuda;
+}
+
+template <class T>
+Status launch_nearest(const T*, int64_t, int64_t, int64_t, T*, int64_t*, void*, int, void*) {
+  return Status::kNoCuda;
+}
+
+template Status launch_filter_vectors<float, float>(const float*, int64_t, int64_t, int64_t, float*,
+                                                    void*, int, void*);
+template Status launch_filter_vectors<float, double>(const float*, int64_t, int64_t, int64_t,
+                                                     double*, void*, int, void*);
+template Status launch_filter_vectors<double, double>(const double*, int64_t, int64_t, int64_t,
+                                                      double*, void*, int, void*);
+template Status launch_weighted_degree<float>(const float*, int64_t, int64_t, int64_t, Edge, float*,
+                                              void*, int, void*);
+template Status launch_weighted_degree<double>(const double*, int64_t, int64_t, int64_t, Edge,
+                                               double*, void*, int, void*);
+template Status launch_nearest<float>(const float*, int64_t, int64_t, int64_t, float*, int64_t*,
+                                      void*, int, void*);
+template Status launch_nearest<double>(const double*, int64_t, int64_t, int64_t, double*, int64_t*,
+                                       void*, int, void*);
+
+}  // namespace hubprune::cuda
