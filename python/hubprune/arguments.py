@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Checks of what users pass, and the way between NumPy arrays and tensors.
+
+Every public function validates here, once; the kernels trust what reaches them. Messages say what
+was expected, what came, and which argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array: TypeAlias = "torch.Tensor | npt.NDArray[np.floating]"
+
+EDGES = ("signed", "squared", "abs", "positive", "shifted")
+PRECISIONS = ("highest", "high", "medium")
+KINDS = ("auto", "rank1", "flatten")
+
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def as_tensor(array: object, name: str) -> torch.Tensor:
+    """Return `array` as a detached floating-point tensor; NumPy memory is shared when it can be.
+
+    Parameters
+    ----------
+    array
+        A torch tensor or a NumPy array of float16, bfloat16, float32 or float64.
+    name
+        The argument's name, for the messages.
+
+    Raises
+    ------
+    TypeError
+        If it is neither, or of another dtype.
+    """
+    if isinstance(array, torch.Tensor):
+        tensor = array.detach()
+    elif isinstance(array, np.ndarray):
+        if array.dtype not in (np.float16, np.float32, np.float64):
+            raise TypeError(
+                f"{name} must hold float16, float32 or float64; got dtype {array.dtype}"
+            )
+        # torch refuses negative strides, foreign byte order, and warns about read-only memory.
+        usable = (
+            array.dtype.isnative and array.flags.writeable and min(array.strides, default=0) >= 0
+        )
+        tensor = torch.from_numpy(
+            array if usable else array.astype(array.dtype.newbyteorder("="), order="C")
+        )
+    else:
+        raise TypeError(
+            f"{name} must be a torch.Tensor or a numpy.ndarray; got {type(array).__name__}"
+        )
+    if tensor.dtype not in _FLOATING:
+        raise TypeError(
+            f"{name} must hold float16, bfloat16, float32 or float64; got dtype "
+            f"{str(tensor.dtype).removeprefix('torch.')}"
+        )
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor; got layout {tensor.layout}")
+    return tensor
+
+
+def like_input(result: torch.Tensor, array: object) -> torch.Tensor:
+    """Return `result` as a NumPy array when `array` is one (typed as a tensor for the callers)."""
+    return result.numpy() if isinstance(array, np.ndarray) else result  # type: ignore[return-value]
+
+
+def compute_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """Return the dtype results come back in: float64 for float64, else float32."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def check_rows(x: torch.Tensor, name: str) -> None:
+    """Require shape (..., n, d)."""
+    if x.ndim < 2:
+        raise ValueError(f"{name} must have shape (..., n, d); got shape {shape_text(x.shape)}")
+
+
+def check_weight(weight: torch.Tensor, name: str = "weight") -> None:
+    """Require shape (n, c, *kernel)."""
+    if weight.ndim < 2:
+        raise ValueError(
+            f"{name} must have shape (n, c, *kernel); got shape {shape_text(weight.shape)}"
+        )
+
+
+def check_choice(value: object, choices: Iterable[str], name: str) -> None:
+    """Require one of the strings in `choices`."""
+    known = tuple(choices)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string; got {type(value).__name__}")
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+
+
+def check_same_device(x: torch.Tensor, y: torch.Tensor, x_name: str, y_name: str) -> None:
+    """Require one device for both."""
+    if x.device != y.device:
+        raise ValueError(
+            f"{y_name} must be on the same device as {x_name} ({x.device}); got {y.device}"
+        )
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """Return a shape as Python writes it: (2, 3), (5,)."""
+    return str(tuple(shape))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""Centralities of the similarity graph: how replaceable each filter is."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from . import ops as _ops  # noqa: F401  (registers the operators)
+from .arguments import EDGES, PRECISIONS, Array, as_tensor, check_choice, check_rows, like_input
+
+__all__ = ["eigenvector_centrality", "weighted_degree"]
+
+
+def weighted_degree(
+    x: Array, *, edge: str = "signed", precision: str | None = None
+) -> torch.Tensor:
+    r"""Return the weighted degree (strength) of every row in the graph of cosine similarities.
+
+    :math:`degree_i = \sum_{j \ne i} f(s_{ij})`. It is not ``networkx.degree_centrality``, which is
+    constant on a complete graph.
+
+    Parameters
+    ----------
+    x : tensor or array, shape (..., n, d)
+        float16, bfloat16, float32 or float64.
+    edge : {"signed", "squared", "abs", "positive", "shifted"}
+        f(s) = s, s^2, abs(s), max(s, 0), (1 + s) / 2.
+    precision : {"highest", "high", "medium"}, optional
+        The least accuracy wanted of the cosines. Every kernel of this version computes at
+        "highest" (float32-accurate: 1e-6), so it changes nothing yet.
+
+    Returns
+    -------
+    tensor or array, shape (..., n)
+        float64 for float64 input, else float32; NumPy for NumPy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another type or dtype; for fewer than two dimensions, an unknown edge or precision.
+
+    Notes
+    -----
+    signed and shifted: closed form, two reads of x. squared: closed form through the d x d Gram
+    matrix where 8 d <= n. abs and positive: tiles of the upper triangle, never n x n, O(n) memory.
+    Sums over n in float64 or exact 64-bit fixed point, so the result is bitwise the same for any
+    number of threads. A zero row has similarity 0 to all; one with NaN or infinity makes every
+    degree NaN. n = 1 gives 0.
+    Source: King, Singh & Plumbley, 2023 (arXiv 2305.03391).
+
+    Equivalent to::
+
+        w = hp.pairwise_cosine(x, edge=edge, zero_diagonal=True)
+        degree = w.sum(-1)
+
+    Examples
+    --------
+    >>> import torch, hubprune as hp
+    >>> hp.weighted_degree(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    tensor([1., 1., 0.])
+    """
+    tensor = as_tensor(x, "x")
+    check_rows(tensor, "x")
+    check_choice(edge, EDGES, "edge")
+    if precision is not None:
+        check_choice(precision, PRECISIONS, "precision")
+    degree: torch.Tensor = torch.ops.hubprune.weighted_degree(tensor, edge)
+    return like_input(degree, x)
+
+
+def eigenvector_centrality(
+    x: Array, *, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+) -> torch.Tensor:
+    r"""Return the eigenvector centrality of every row in the graph of cosine similarities.
+
+    The eigenvector of the largest algebraic eigenvalue of :math:`w_{ij} = f(s_{ij}), w_{ii} = 0`,
+    unit 2-norm, oriented to a non-negative sum.
+
+    Parameters
+    ----------
+    x : tensor or array, shape (..., n, d)
+        float16, bfloat16, float32 or float64.
+    edge : {"signed", "squared", "abs", "positive", "shifted"}
+        As in `weighted_degree`. "signed" warns: its graph has negative weights, so
+        Perron-Frobenius does not hold and the ranking may mean nothing.
+    tol : float
+        Wanted residual :math:`|W v - \lambda v| / |\lambda|`.
+    max_iter : int
+        The most products with the graph.
+
+    Returns
+    -------
+    tensor or array, shape (..., n)
+        float64 for float64 input, else float32; NumPy for NumPy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another type or dtype; for fewer than two dimensions, an unknown edge, tol <= 0 or
+        max_iter < 1.
+    RuntimeError
+        If the residual is above tol after max_iter products; the message says how large it is.
+    NotImplementedError
+        For CUDA tensors: this version has no CUDA kernel for it.
+
+    Notes
+    -----
+    Lanczos with full reorthogonalisation in float64. signed and shifted never form the graph
+    (O(n d) a product); the others store it up to 1 GiB and recompute tiles beyond. Where the
+    largest eigenvalue is multiple, the projection of the all-ones vector on its eigenspace.
+    Bitwise the same for any number of threads. A row with NaN or infinity makes every entry NaN.
+    Source: Bonacich, 1972; Golub & Van Loan, Matrix Computations, 10.3.
+
+    Equivalent to::
+
+        w = hp.pairwise_cosine(x, edge=edge, zero_diagonal=True)
+        v = torch.linalg.eigh(w).eigenvectors[..., -1]
+
+    Examples
+    --------
+    >>> import torch, hubprune as hp
+    >>> hp.eigenvector_centrality(torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]))
+    tensor([0.6059, 0.6059, 0.5155])
+    """
+    tensor = as_tensor(x, "x")
+    check_rows(tensor, "x")
+    check_choice(edge, EDGES, "edge")
+    check_iteration(tol, max_iter)
+    if edge == "signed":
+        warnings.warn(
+            "eigenvector centrality of edge='signed': the graph has negative weights, so the "
+            "ranking may be meaningless; edge='abs' does not have this problem",
+            UserWarning,
+            stacklevel=2,
+        )
+    vector: torch.Tensor = torch.ops.hubprune.eigenvector_centrality(tensor, edge, tol, max_iter)
+    return like_input(vector, x)
+
+
+def check_iteration(tol: float, max_iter: int) -> None:
+    """Require tol > 0 and max_iter >= 1."""
+    if not tol > 0.0:
+        raise ValueError(f"tol must be positive; got {tol}")
+    if max_iter < 1:
+        raise ValueError(f"max_iter must be at least 1; got {max_iter}")

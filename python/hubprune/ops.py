@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: MIT
+"""The kernels as torch operators, ``torch.ops.hubprune.*``.
+
+Registered with `torch.library.Library` (define, impl, fake), so they pass through
+``torch.compile(fullgraph=True)`` and fake tensors, and cost a few microseconds to call. The
+dispatcher chooses the CPU or the CUDA kernel by where the tensor lives. Outputs and scratch are
+torch tensors: the kernels never allocate. Use the functions of the `hubprune` package, which
+validate; these operators expect valid arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NoReturn
+
+import torch
+
+from . import _native
+from .arguments import EDGES, compute_dtype
+
+__all__ = ["library"]
+
+library = torch.library.Library("hubprune", "DEF")
+
+library.define("row_norms(Tensor x) -> Tensor")
+library.define("rank1_vectors(Tensor weight, ScalarType? dtype=None) -> Tensor")
+library.define(
+    "pairwise_cosine(Tensor x, Tensor? y=None, str edge='signed', bool zero_diagonal=False)"
+    " -> Tensor"
+)
+library.define(
+    "pairwise_cosine_out(Tensor x, Tensor? y, str edge, bool zero_diagonal, *, Tensor(a!) out)"
+    " -> ()"
+)
+library.define("weighted_degree(Tensor x, str edge='signed') -> Tensor")
+library.define("nearest(Tensor x) -> (Tensor, Tensor)")
+library.define(
+    "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100) -> Tensor"
+)
+library.define(
+    "graph_eigenvector_centrality(Tensor weights, float tol=1e-6, int max_iter=100) -> Tensor"
+)
+
+
+def _dense(x: torch.Tensor) -> torch.Tensor:
+    """Return x contiguous, in the dtype the kernels compute in (half precision becomes float32)."""
+    return x.to(compute_dtype(x)).contiguous()
+
+
+def _is_double(x: torch.Tensor) -> bool:
+    return x.dtype == torch.float64
+
+
+def _scratch(size: int, like: torch.Tensor) -> torch.Tensor:
+    return torch.empty(size, dtype=torch.uint8, device=like.device)
+
+
+def _rows(x: torch.Tensor) -> tuple[int, int, int]:
+    """Return (batch, n, d) of a (..., n, d) tensor."""
+    return math.prod(x.shape[:-2]), x.shape[-2], x.shape[-1]
+
+
+def _stream(x: torch.Tensor) -> tuple[int, int]:
+    """Return the device index and the caller's current stream on it."""
+    index = x.device.index if x.device.index is not None else torch.cuda.current_device()
+    return index, torch.cuda.current_stream(index).cuda_stream
+
+
+def _no_cuda_kernel(operation: str) -> NoReturn:
+    raise NotImplementedError(
+        f"hubprune.{operation} has no CUDA kernel in this version; pass x.cpu() instead"
+    )
+
+
+# --- row norms ------------------------------------------------------------------------------------
+def _row_norms_cpu(x: torch.Tensor) -> torch.Tensor:
+    x = _dense(x)
+    norms = torch.empty(x.shape[:-1], dtype=x.dtype)
+    _native.row_norms_cpu(
+        _is_double(x),
+        x.data_ptr(),
+        norms.numel(),
+        x.shape[-1],
+        norms.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return norms
+
+
+def _row_norms_cuda(x: torch.Tensor) -> torch.Tensor:
+    # float64 holds every float32 square; a float64 row is scaled by its largest entry first.
+    largest = x.abs().amax(-1, keepdim=True).double() if x.shape[-1] else x.new_zeros(1).double()
+    scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+    norms = torch.linalg.vector_norm(x.double() / scale, dim=-1) * scale.squeeze(-1)
+    return norms.to(compute_dtype(x))
+
+
+def _row_norms_fake(x: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(x.shape[:-1], dtype=compute_dtype(x))
+
+
+# --- rank-1 filter vectors ------------------------------------------------------------------------
+def _rank1_dtype(weight: torch.Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else compute_dtype(weight)
+
+
+def _rank1_vectors_cpu(weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    out_dtype = _rank1_dtype(weight, dtype)
+    weight = _dense(weight)
+    n, c, p = weight.shape
+    threads = torch.get_num_threads()
+    vectors = torch.empty((n, p), dtype=out_dtype)
+    scratch = _scratch(
+        _native.filter_vectors_cpu_scratch(_is_double(weight), c, p, threads), weight
+    )
+    _native.filter_vectors_cpu(
+        _is_double(weight),
+        _is_double(vectors),
+        weight.data_ptr(),
+        n,
+        c,
+        p,
+        vectors.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+    return vectors
+
+
+def _rank1_vectors_cuda(weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    out_dtype = _rank1_dtype(weight, dtype)
+    weight = _dense(weight)
+    n, c, p = weight.shape
+    vectors = torch.empty((n, p), dtype=out_dtype, device=weight.device)
+    scratch = _scratch(_native.filter_vectors_cuda_scratch(n, c, p), weight)
+    _native.filter_vectors_cuda(
+        _is_double(weight),
+        _is_double(vectors),
+        weight.data_ptr(),
+        n,
+        c,
+        p,
+        vectors.data_ptr(),
+        scratch.data_ptr(),
+        *_stream(weight),
+    )
+    return vectors
+
+
+def _rank1_vectors_fake(weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    n, _, p = weight.shape
+    return weight.new_empty((n, p), dtype=_rank1_dtype(weight, dtype))
+
+
+# --- pairwise cosine ------------------------------------------------------------------------------
+def _cosine_shape(x: torch.Tensor, y: torch.Tensor | None) -> tuple[int, ...]:
+    return (*x.shape[:-1], x.shape[-2] if y is None else y.shape[-2])
+
+
+def _pairwise_cosine_cpu(
+    x: torch.Tensor,
+    y: torch.Tensor | None = None,
+    edge: str = "signed",
+    zero_diagonal: bool = False,
+) -> torch.Tensor:
+    out = torch.empty(_cosine_shape(x, y), dtype=compute_dtype(x))
+    _pairwise_cosine_out_cpu(x, y, edge, zero_diagonal, out=out)
+    return out
+
+
+def _pairwise_cosine_out_cpu(
+    x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
+) -> None:
+    for name, source in (("x", x), ("y", y)):
+        if source is not None and out.numel() and _same_storage(source, out):
+            raise ValueError(f"out must not share memory with {name}")
+    x = _dense(x)
+    y = None if y is None else _dense(y)
+    batch, n, d = _rows(x)
+    m = n if y is None else y.shape[-2]
+    threads = torch.get_num_threads()
+    scratch = _scratch(
+        _native.pairwise_cosine_cpu_scratch(_is_double(x), n, m, d, y is None, threads), x
+    )
+    _native.pairwise_cosine_cpu(
+        _is_double(x),
+        x.data_ptr(),
+        0 if y is None else y.data_ptr(),
+        batch,
+        n,
+        m,
+        d,
+        EDGES.index(edge),
+        zero_diagonal,
+        out.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+
+
+def _same_storage(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def _pairwise_cosine_cuda(
+    x: torch.Tensor,
+    y: torch.Tensor | None = None,
+    edge: str = "signed",
+    zero_diagonal: bool = False,
+) -> torch.Tensor:
+    _no_cuda_kernel("pairwise_cosine")
+
+
+def _pairwise_cosine_out_cuda(
+    x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
+) -> None:
+    _no_cuda_kernel("pairwise_cosine")
+
+
+def _pairwise_cosine_fake(
+    x: torch.Tensor,
+    y: torch.Tensor | None = None,
+    edge: str = "signed",
+    zero_diagonal: bool = False,
+) -> torch.Tensor:
+    return x.new_empty(_cosine_shape(x, y), dtype=compute_dtype(x))
+
+
+def _pairwise_cosine_out_fake(
+    x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
+) -> None:
+    return None
+
+
+# --- weighted degree ------------------------------------------------------------------------------
+def _weighted_degree_cpu(x: torch.Tensor, edge: str = "signed") -> torch.Tensor:
+    x = _dense(x)
+    batch, n, d = _rows(x)
+    threads = torch.get_num_threads()
+    code = EDGES.index(edge)
+    degree = torch.empty(x.shape[:-1], dtype=x.dtype)
+    scratch = _scratch(_native.weighted_degree_cpu_scratch(_is_double(x), n, d, code, threads), x)
+    _native.weighted_degree_cpu(
+        _is_double(x),
+        x.data_ptr(),
+        batch,
+        n,
+        d,
+        code,
+        degree.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+    return degree
+
+
+def _weighted_degree_cuda(x: torch.Tensor, edge: str = "signed") -> torch.Tensor:
+    x = _dense(x)
+    batch, n, d = _rows(x)
+    degree = torch.empty(x.shape[:-1], dtype=x.dtype, device=x.device)
+    scratch = _scratch(_native.weighted_degree_cuda_scratch(batch, n, d, _is_double(x)), x)
+    _native.weighted_degree_cuda(
+        _is_double(x),
+        x.data_ptr(),
+        batch,
+        n,
+        d,
+        EDGES.index(edge),
+        degree.data_ptr(),
+        scratch.data_ptr(),
+        *_stream(x),
+    )
+    return degree
+
+
+def _weighted_degree_fake(x: torch.Tensor, edge: str = "signed") -> torch.Tensor:
+    return x.new_empty(x.shape[:-1], dtype=compute_dtype(x))
+
+
+# --- nearest --------------------------------------------------------------------------------------
+def _nearest_cpu(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x = _dense(x)
+    batch, n, d = _rows(x)
+    threads = torch.get_num_threads()
+    similarity = torch.empty(x.shape[:-1], dtype=x.dtype)
+    index = torch.empty(x.shape[:-1], dtype=torch.int64)
+    scratch = _scratch(_native.nearest_cpu_scratch(_is_double(x), n, d, threads), x)
+    _native.nearest_cpu(
+        _is_double(x),
+        x.data_ptr(),
+        batch,
+        n,
+        d,
+        similarity.data_ptr(),
+        index.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+    return similarity, index
+
+
+def _nearest_cuda(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x = _dense(x)
+    batch, n, d = _rows(x)
+    similarity = torch.empty(x.shape[:-1], dtype=x.dtype, device=x.device)
+    index = torch.empty(x.shape[:-1], dtype=torch.int64, device=x.device)
+    scratch = _scratch(_native.nearest_cuda_scratch(batch, n, d, _is_double(x)), x)
+    _native.nearest_cuda(
+        _is_double(x),
+        x.data_ptr(),
+        batch,
+        n,
+        d,
+        similarity.data_ptr(),
+        index.data_ptr(),
+        scratch.data_ptr(),
+        *_stream(x),
+    )
+    return similarity, index
+
+
+def _nearest_fake(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    similarity = x.new_empty(x.shape[:-1], dtype=compute_dtype(x))
+    return similarity, x.new_empty(x.shape[:-1], dtype=torch.int64)
+
+
+# --- eigenvector centrality -----------------------------------------------------------------------
+def _raise_unconverged(residual: float, tol: float, max_iter: int) -> NoReturn:
+    raise RuntimeError(
+        f"eigenvector centrality did not converge in {max_iter} products with the graph: "
+        f"relative residual {residual:.1e}, tol {tol:.1e}; raise max_iter or tol"
+    )
+
+
+def _eigenvector_centrality_cpu(
+    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+) -> torch.Tensor:
+    x = _dense(x)
+    batch, n, d = _rows(x)
+    threads = torch.get_num_threads()
+    code = EDGES.index(edge)
+    vector = torch.empty(x.shape[:-1], dtype=x.dtype)
+    scratch = _scratch(
+        _native.eigenvector_centrality_cpu_scratch(_is_double(x), n, d, code, max_iter, threads), x
+    )
+    converged, residual = _native.eigenvector_centrality_cpu(
+        _is_double(x),
+        x.data_ptr(),
+        batch,
+        n,
+        d,
+        code,
+        tol,
+        max_iter,
+        vector.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+    if not converged:
+        _raise_unconverged(residual, tol, max_iter)
+    return vector
+
+
+def _eigenvector_centrality_cuda(
+    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+) -> torch.Tensor:
+    _no_cuda_kernel("eigenvector_centrality")
+
+
+def _eigenvector_centrality_fake(
+    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+) -> torch.Tensor:
+    return x.new_empty(x.shape[:-1], dtype=compute_dtype(x))
+
+
+def _graph_eigenvector_centrality_cpu(
+    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+) -> torch.Tensor:
+    weights = _dense(weights)
+    batch, n, _ = _rows(weights)
+    threads = torch.get_num_threads()
+    vector = torch.empty(weights.shape[:-1], dtype=weights.dtype)
+    scratch = _scratch(
+        _native.graph_eigenvector_centrality_cpu_scratch(_is_double(weights), n, max_iter, threads),
+        weights,
+    )
+    converged, residual = _native.graph_eigenvector_centrality_cpu(
+        _is_double(weights),
+        weights.data_ptr(),
+        batch,
+        n,
+        tol,
+        max_iter,
+        vector.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+    if not converged:
+        _raise_unconverged(residual, tol, max_iter)
+    return vector
+
+
+def _graph_eigenvector_centrality_cuda(
+    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+) -> torch.Tensor:
+    _no_cuda_kernel("graph.eigenvector_centrality")
+
+
+def _graph_eigenvector_centrality_fake(
+    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+) -> torch.Tensor:
+    return weights.new_empty(weights.shape[:-1], dtype=compute_dtype(weights))
+
+
+for _name, _cpu, _cuda, _fake in (
+    ("row_norms", _row_norms_cpu, _row_norms_cuda, _row_norms_fake),
+    ("rank1_vectors", _rank1_vectors_cpu, _rank1_vectors_cuda, _rank1_vectors_fake),
+    ("pairwise_cosine", _pairwise_cosine_cpu, _pairwise_cosine_cuda, _pairwise_cosine_fake),
+    (
+        "pairwise_cosine_out",
+        _pairwise_cosine_out_cpu,
+        _pairwise_cosine_out_cuda,
+        _pairwise_cosine_out_fake,
+    ),
+    ("weighted_degree", _weighted_degree_cpu, _weighted_degree_cuda, _weighted_degree_fake),
+    ("nearest", _nearest_cpu, _nearest_cuda, _nearest_fake),
+    (
+        "eigenvector_centrality",
+        _eigenvector_centrality_cpu,
+        _eigenvector_centrality_cuda,
+        _eigenvector_centrality_fake,
+    ),
+    (
+        "graph_eigenvector_centrality",
+        _graph_eigenvector_centrality_cpu,
+        _graph_eigenvector_centrality_cuda,
+        _graph_eigenvector_centrality_fake,
+    ),
+):
+    library.impl(_name, _cpu, "CPU")
+    library.impl(_name, _cuda, "CUDA")
+    torch.library.register_fake(f"hubprune::{_name}", _fake, lib=library)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Inputs and tolerances shared by the tests of the kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+DTYPES = [torch.float32, torch.float64]
+
+# One tolerance table: the largest error against hubprune.reference, by dtype. Measured on x86-64 at
+# the levels v2, v3 and v4 over the shapes below and the wide rows of test_pairwise_cosine:
+# cosines 2.5e-7 and 1.1e-15, degrees (relative to max(1, degree)) 3.6e-7 and 5e-15, eigenvectors
+# 1.5e-7 and 5e-11 (at tol 1e-10), rank-1 vectors 3e-8 and 2e-13.
+COSINE = {torch.float32: 1e-6, torch.float64: 1e-14}
+DEGREE = {torch.float32: 1e-6, torch.float64: 5e-14}
+EIGENVECTOR = {torch.float32: 1e-6, torch.float64: 1e-9}
+RANK1 = {torch.float32: 1.5e-7, torch.float64: 1e-11}
+
+# Around the edges of the register blocks, the panels and both tiles.
+ROW_COUNTS = [1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 200]
+# Both sides of the switch to long-row tiles (64), of one feature block (256), and one feature.
+SHAPES = [(n, 9) for n in ROW_COUNTS] + [
+    (1, 1),
+    (5, 1),
+    (130, 64),
+    (130, 65),
+    (65, 255),
+    (65, 257),
+    (129, 600),
+]
+
+# Convolutions of the published systems: DCASE 2021 Task 1A, VGGish (two of six), CREPE (narrow).
+DCASE = [(16, 1, 7, 7), (16, 16, 7, 7), (32, 16, 7, 7)]
+VGGISH = [(64, 1, 3, 3), (128, 64, 3, 3)]
+CREPE = [(32, 1, 512, 1), (16, 40, 64, 1), (16, 128, 64, 1)]
+
+
+def random_rows(n: int, d: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    """Gaussian rows; with five rows or more a zero row, a duplicate and an opposite among them."""
+    x = torch.randn(n, d, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    if n >= 5:
+        x[1] = 0.0
+        x[3] = x[0]
+        x[4] = -x[2]
+    return x
+
+
+def numpy64(x: torch.Tensor) -> np.ndarray:
+    """The same values as a float64 array: what the reference is given."""
+    return x.double().numpy()
+
+
+def relative_error(got: torch.Tensor, expected: np.ndarray) -> float:
+    """The largest |got - expected| / max(1, |expected|); 0 for empty arrays."""
+    if expected.size == 0:
+        return 0.0
+    assert got.shape == expected.shape
+    return float(np.max(np.abs(numpy64(got) - expected) / np.maximum(1.0, np.abs(expected))))

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures shared by the whole suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from hubprune import _native
+
+LEVELS = [name for name, supported in _native.simd_levels() if supported]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once per instruction-set level that this processor has."""
+    before = _native.simd_level()
+    assert _native.select_simd_level(request.param)
+    yield request.param
+    assert _native.select_simd_level(before)
+
+
+@pytest.fixture
+def threads() -> Iterator[list[int]]:
+    """Thread counts to compare; the test sets them, the fixture restores."""
+    before = torch.get_num_threads()
+    yield [1, 2, 3, 8]
+    torch.set_num_threads(before)

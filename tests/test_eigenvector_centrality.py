@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""Eigenvector centrality of the similarity graph and of dense graphs."""
+
+from __future__ import annotations
+
+import re
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+
+import hubprune as hp
+from cases import DTYPES, EIGENVECTOR, numpy64, random_rows
+from hubprune import reference
+from hubprune.arguments import EDGES
+
+UNSIGNED = [edge for edge in EDGES if edge != "signed"]
+TIGHT = {"tol": 1e-10, "max_iter": 2000}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), [(1, 3), (2, 1), (5, 3), (33, 9), (130, 9), (70, 300)])
+@pytest.mark.parametrize("edge", UNSIGNED)
+@pytest.mark.usefixtures("level")
+def test_matches_the_reference(edge: str, n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows(n, d, dtype)
+    got = hp.eigenvector_centrality(x, edge=edge, **TIGHT)
+    expected = reference.eigenvector_centrality(numpy64(x), edge)
+    assert got.dtype == dtype
+    # The rounding of the cosines moves the vector by its size over the gap to the next eigenvalue.
+    values = np.linalg.eigvalsh(reference.adjacency(numpy64(x), edge))
+    gap = (values[-1] - values[-2]) / values[-1] if n > 1 and values[-1] > 0 else 1.0
+    condition = 1.0 / gap if gap > reference.DEGENERACY_TOLERANCE else 1.0
+    assert np.max(np.abs(numpy64(got) - expected)) < EIGENVECTOR[dtype] * condition
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_signed_warns_and_matches_the_reference(dtype: torch.dtype) -> None:
+    x = torch.randn(60, 9, dtype=dtype)
+    with pytest.warns(UserWarning, match="the ranking may be meaningless"):
+        got = hp.eigenvector_centrality(x, edge="signed", **TIGHT)
+    expected = reference.eigenvector_centrality(numpy64(x), "signed")
+    assert np.max(np.abs(numpy64(got) - expected)) < 1e-6  # the leading gap is a few per cent
+
+
+def test_signed_leader_orthogonal_to_ones() -> None:
+    """Pairs x, -x: the leading eigenvector sums to zero; a start of ones would never find it."""
+    x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.9, 0.1], [-0.9, -0.1]], dtype=torch.float64)
+    with pytest.warns(UserWarning, match="meaningless"):
+        got = hp.eigenvector_centrality(x, edge="signed", **TIGHT)
+    w = hp.pairwise_cosine(x, zero_diagonal=True)
+    assert float(got @ w @ got) == pytest.approx(float(torch.linalg.eigvalsh(w)[-1]), abs=1e-12)
+
+
+def test_is_networkx_on_the_same_graph() -> None:
+    x = torch.randn(15, 9, dtype=torch.float64)
+    w = hp.pairwise_cosine(x, edge="abs", zero_diagonal=True).numpy()
+    expected = nx.eigenvector_centrality_numpy(nx.from_numpy_array(w), weight="weight")
+    got = hp.eigenvector_centrality(x, edge="abs", **TIGHT)
+    np.testing.assert_allclose(got, list(expected.values()), atol=1e-9)
+    np.testing.assert_allclose(hp.graph.eigenvector_centrality(w, **TIGHT), got, atol=1e-9)
+
+
+@pytest.mark.parametrize("edge", UNSIGNED)
+def test_equal_and_orthogonal_rows_are_uniform(edge: str) -> None:
+    uniform = torch.full((20,), 20**-0.5, dtype=torch.float64)
+    for x in (torch.ones(20, 4), torch.eye(20), torch.zeros(20, 4)):
+        assert torch.allclose(hp.eigenvector_centrality(x.double(), edge=edge), uniform)
+
+
+def test_star_graph() -> None:
+    """Centre 1/sqrt(2), each of k leaves 1/sqrt(2k); lambda = sqrt(k), and -sqrt(k) too."""
+    w = torch.zeros(6, 6, dtype=torch.float64)
+    w[0, 1:] = w[1:, 0] = 1.0
+    expected = torch.tensor([2**-0.5] + [10**-0.5] * 5, dtype=torch.float64)
+    assert torch.allclose(hp.graph.eigenvector_centrality(w, **TIGHT), expected, atol=1e-12)
+
+
+def test_path_graph() -> None:
+    """v_i = sin(i pi / (n + 1)), normalised."""
+    n = 30
+    w = torch.diag(torch.ones(n - 1, dtype=torch.float64), 1)
+    w = w + w.mT
+    expected = torch.sin(torch.arange(1, n + 1, dtype=torch.float64) * torch.pi / (n + 1))
+    expected /= expected.norm()
+    got = hp.graph.eigenvector_centrality(w, tol=1e-9, max_iter=5000)
+    assert torch.allclose(got, expected, atol=1e-6)  # a gap of 0.03
+
+
+@pytest.mark.parametrize("edge", UNSIGNED)
+def test_residual_keeps_its_promise(edge: str) -> None:
+    x = torch.randn(200, 20, dtype=torch.float64)
+    w = hp.pairwise_cosine(x, edge=edge, zero_diagonal=True)
+    for tol in (1e-3, 1e-6, 1e-9):
+        v = hp.eigenvector_centrality(x, edge=edge, tol=tol, max_iter=2000)
+        value = v @ w @ v
+        assert float((w @ v - value * v).norm() / value) <= tol * 1.01 + 1e-14
+        assert float(v.norm()) == pytest.approx(1.0, abs=1e-12)
+        assert float(v.sum()) >= 0
+
+
+def test_recomputed_tiles_match_the_stored_graph() -> None:
+    """16500 x 16500 float32 exceeds the stored route's 1 GiB; duplicates make the answer known."""
+    base = torch.randn(150, 3)
+    small = hp.eigenvector_centrality(base, edge="abs", tol=1e-4, max_iter=50)
+    large = hp.eigenvector_centrality(base.repeat(110, 1), edge="abs", tol=1e-4, max_iter=50)
+    # Self-similarity is left out once per row: a relative change of 1 / 16500 of the weights.
+    assert torch.allclose(large[:150] * 110**0.5, small, atol=1e-3)
+    assert torch.allclose(large[:150], large[150:300], atol=1e-7)
+
+
+def test_not_finite_empty_batches_numpy() -> None:
+    x = torch.randn(2, 10, 3)
+    x[1, 2, 0] = float("nan")
+    v = hp.eigenvector_centrality(x)
+    assert bool(v[0].isfinite().all())
+    assert bool(v[1].isnan().all())
+    assert torch.allclose(v[0], hp.eigenvector_centrality(x[0]))
+    assert hp.eigenvector_centrality(torch.empty(0, 3)).shape == (0,)
+    assert isinstance(hp.eigenvector_centrality(np.ones((3, 2))), np.ndarray)
+    w = torch.ones(3, 3)
+    w[0, 1] = w[1, 0] = float("nan")
+    assert bool(hp.graph.eigenvector_centrality(w).isnan().all())
+
+
+@pytest.mark.parametrize("edge", UNSIGNED)
+def test_any_number_of_threads_gives_the_same_bits(edge: str, threads: list[int]) -> None:
+    x = torch.randn(500, 9)
+    results = []
+    for count in threads:
+        torch.set_num_threads(count)
+        results.append(hp.eigenvector_centrality(x, edge=edge))
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_failure_to_converge_says_how_far_it_is() -> None:
+    x = torch.randn(200, 3, dtype=torch.float64)
+    message = (
+        r"did not converge in 2 products with the graph: relative residual \d\.\de-\d+, tol 1.0e-14"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        hp.eigenvector_centrality(x, tol=1e-14, max_iter=2)
+    with pytest.raises(RuntimeError, match="raise max_iter or tol"):
+        hp.graph.eigenvector_centrality(hp.pairwise_cosine(x, edge="abs"), tol=1e-14, max_iter=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"x": torch.ones(5)}, ValueError, "x must have shape (..., n, d); got shape (5,)"),
+        ({"x": torch.ones(2, 2), "edge": "?"}, ValueError, "edge must be one of"),
+        ({"x": torch.ones(2, 2), "tol": 0.0}, ValueError, "tol must be positive; got 0.0"),
+        ({"x": torch.ones(2, 2), "tol": float("nan")}, ValueError, "tol must be positive; got nan"),
+        ({"x": torch.ones(2, 2), "max_iter": 0}, ValueError, "max_iter must be at least 1; got 0"),
+    ],
+)
+def test_bad_input(arguments: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        hp.eigenvector_centrality(**arguments)  # type: ignore[arg-type]
+
+
+def test_bad_graphs() -> None:
+    with pytest.raises(
+        ValueError, match=re.escape("weights must have shape (..., n, n); got shape (2, 3)")
+    ):
+        hp.graph.eigenvector_centrality(torch.ones(2, 3))
+    with pytest.raises(ValueError, match="weights must be symmetric"):
+        hp.graph.eigenvector_centrality(torch.tensor([[0.0, 1.0], [0.5, 0.0]]))

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""Pairwise cosine similarity."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics.pairwise import cosine_similarity
+from torchmetrics.functional import pairwise_cosine_similarity
+
+import hubprune as hp
+from cases import COSINE, DTYPES, SHAPES, numpy64, random_rows, relative_error
+from hubprune import reference
+from hubprune.arguments import EDGES
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+@pytest.mark.usefixtures("level")
+def test_matches_the_reference(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows(n, d, dtype)
+    for edge in EDGES:
+        got = hp.pairwise_cosine(x, edge=edge)
+        assert got.dtype == dtype
+        assert relative_error(got, reference.pairwise_cosine(numpy64(x), edge=edge)) < COSINE[dtype]
+        assert torch.equal(got, got.mT)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 5, 3), (33, 129, 9), (70, 3, 70), (65, 64, 300)])
+@pytest.mark.usefixtures("level")
+def test_two_sets_match_the_reference(n: int, m: int, d: int, dtype: torch.dtype) -> None:
+    x, y = random_rows(n, d, dtype), random_rows(m, d, dtype, seed=1)
+    for edge in EDGES:
+        expected = reference.pairwise_cosine(numpy64(x), numpy64(y), edge=edge)
+        assert relative_error(hp.pairwise_cosine(x, y, edge=edge), expected) < COSINE[dtype]
+
+
+@pytest.mark.usefixtures("level")
+def test_long_rows_keep_their_accuracy() -> None:
+    """CNN14's widest filters: 18432 features; near-duplicates are where rounding adds up."""
+    base = torch.randn(1, 18432)
+    x = torch.cat([base, base + 1e-3 * torch.randn(20, 18432), torch.randn(20, 18432)])
+    expected = reference.pairwise_cosine(numpy64(x))
+    assert relative_error(hp.pairwise_cosine(x), expected) < COSINE[torch.float32]
+
+
+def test_batches_are_independent() -> None:
+    x = torch.randn(2, 3, 17, 5)
+    y = torch.randn(2, 3, 4, 5)
+    both = hp.pairwise_cosine(x, y)
+    assert both.shape == (2, 3, 17, 4)
+    for i in range(2):
+        for j in range(3):
+            assert torch.equal(hp.pairwise_cosine(x)[i, j], hp.pairwise_cosine(x[i, j]))
+            assert torch.equal(both[i, j], hp.pairwise_cosine(x[i, j], y[i, j]))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0), (0, 3, 4), (2, 0, 4)])
+def test_empty(shape: tuple[int, ...]) -> None:
+    result = hp.pairwise_cosine(torch.empty(shape))
+    assert result.shape == (*shape[:-1], shape[-2])
+    assert not result.any()
+
+
+@pytest.mark.parametrize("exponent", [-30, -19, 0, 19, 30])
+def test_float32_at_any_scale(exponent: int) -> None:
+    x = random_rows(20, 9)
+    scaled = x * torch.logspace(-exponent, exponent, 20)[:, None]
+    assert torch.allclose(hp.pairwise_cosine(scaled), hp.pairwise_cosine(x), atol=5e-7)
+
+
+def test_diagonal() -> None:
+    x = random_rows(70, 9)
+    diagonal = hp.pairwise_cosine(x).diagonal()
+    expected = torch.ones(70)
+    expected[1] = 0.0  # the zero row
+    assert torch.equal(diagonal, expected)
+    shifted = hp.pairwise_cosine(x, edge="shifted").diagonal()
+    assert torch.equal(shifted, (1 + expected) / 2)
+    for edge in EDGES:
+        assert not hp.pairwise_cosine(x, edge=edge, zero_diagonal=True).diagonal().any()
+
+
+def test_not_finite_rows_stay_in_their_row_and_column() -> None:
+    x = torch.randn(70, 9)
+    x[5, 2] = float("nan")
+    x[66, 0] = float("inf")
+    bad = torch.zeros(70, dtype=torch.bool)
+    bad[[5, 66]] = True
+    for edge in EDGES:
+        result = hp.pairwise_cosine(x, edge=edge)
+        assert torch.equal(torch.isnan(result), bad[:, None] | bad[None, :])
+
+
+def test_out() -> None:
+    x = torch.randn(33, 9)
+    out = torch.full((33, 33), 7.0)
+    assert hp.pairwise_cosine(x, out=out) is out
+    assert torch.equal(out, hp.pairwise_cosine(x))
+    array = np.zeros((33, 33), dtype=np.float32)
+    assert hp.pairwise_cosine(x.numpy(), out=array) is array
+    np.testing.assert_array_equal(array, out.numpy())
+
+
+def test_numpy_comes_back_as_numpy() -> None:
+    x = np.random.default_rng(0).standard_normal((7, 4))
+    result = hp.pairwise_cosine(x)
+    assert isinstance(result, np.ndarray)
+    assert result.dtype == np.float64
+    np.testing.assert_allclose(result, cosine_similarity(x), atol=1e-14)
+
+
+def test_parity_with_scikit_learn_and_torchmetrics() -> None:
+    x, y = torch.randn(40, 12), torch.randn(30, 12)
+    np.testing.assert_allclose(hp.pairwise_cosine(x, y), cosine_similarity(x, y), atol=1e-6)
+    ours = hp.pairwise_cosine(x, zero_diagonal=True)
+    assert torch.allclose(ours, pairwise_cosine_similarity(x), atol=1e-6)
+    # Named exceptions: tiny rows are zero to scikit-learn, zero rows are NaN to torchmetrics.
+    tiny = np.array([[1e-8, 0.0], [1.0, 1.0]], dtype=np.float32)
+    assert hp.pairwise_cosine(tiny)[0, 1] == pytest.approx(0.5**0.5, abs=1e-6)
+
+
+def test_strides_offsets_and_gradients() -> None:
+    big = torch.randn(40, 30)
+    expected = hp.pairwise_cosine(big[3:23, 2:11].contiguous())
+    assert torch.equal(hp.pairwise_cosine(big[3:23, 2:11]), expected)
+    assert torch.equal(hp.pairwise_cosine(big.T[2:11, 3:23].T), expected)
+    flipped = np.flip(big[3:23, 2:11].numpy(), axis=(0, 1))
+    np.testing.assert_allclose(hp.pairwise_cosine(flipped), expected.flip(0, 1), atol=1e-6)
+    with_gradient = big[3:23, 2:11].clone().requires_grad_()
+    result = hp.pairwise_cosine(with_gradient)
+    assert not result.requires_grad
+    assert torch.equal(result, expected)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 20))
+def test_properties(seed: int, n: int, d: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, dtype=torch.float64, generator=generator)
+    s = hp.pairwise_cosine(x)
+    assert float(s.abs().max()) <= 1.0
+    assert torch.equal(s, s.mT)
+    permutation = torch.randperm(n, generator=generator)
+    assert torch.equal(hp.pairwise_cosine(x[permutation]), s[permutation][:, permutation])
+    assert torch.equal(hp.pairwise_cosine(x * 0.125), s)
+    rotation = torch.linalg.qr(torch.randn(d, d, dtype=torch.float64, generator=generator)).Q
+    assert torch.allclose(hp.pairwise_cosine(x @ rotation), s, atol=1e-12)
+
+
+def test_any_number_of_threads_gives_the_same_bits(threads: list[int]) -> None:
+    x = torch.randn(300, 33)
+    results = []
+    for count in threads:
+        torch.set_num_threads(count)
+        results.append(hp.pairwise_cosine(x))
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+X = torch.ones(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"x": torch.ones(5)}, ValueError, "x must have shape (..., n, d); got shape (5,)"),
+        ({"x": X, "y": torch.ones(4, 2)}, ValueError, "y must have shape (m, 3) to go with x"),
+        (
+            {"x": torch.ones(2, 4, 3), "y": torch.ones(5, 4, 3)},
+            ValueError,
+            "y must have shape (2, m, 3) to go with x of shape (2, 4, 3); got shape (5, 4, 3)",
+        ),
+        ({"x": X, "y": torch.ones(3)}, ValueError, "y must have shape (..., n, d)"),
+        ({"x": X, "y": X.double()}, TypeError, "y must have the dtype of x"),
+        (
+            {"x": X, "y": X.to("meta")},
+            ValueError,
+            "y must be on the same device as x (cpu); got meta",
+        ),
+        ({"x": X, "y": X, "zero_diagonal": True}, ValueError, "zero_diagonal=True needs y=None"),
+        (
+            {"x": X, "edge": "cosine"},
+            ValueError,
+            "edge must be one of signed, squared, abs, positive",
+        ),
+        (
+            {"x": X, "out": torch.ones(3, 3)},
+            ValueError,
+            "out must have shape (4, 4); got shape (3, 3)",
+        ),
+        (
+            {"x": X, "out": torch.ones(4, 4).double()},
+            TypeError,
+            "out must have dtype torch.float32",
+        ),
+        ({"x": X, "out": torch.ones(4, 8)[:, ::2]}, ValueError, "out must be contiguous"),
+        (
+            {"x": X.long()},
+            TypeError,
+            "x must hold float16, bfloat16, float32 or float64; got dtype int64",
+        ),
+        ({"x": None}, TypeError, "x must be a torch.Tensor or a numpy.ndarray; got NoneType"),
+    ],
+)
+def test_bad_input(arguments: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        hp.pairwise_cosine(**arguments)  # type: ignore[arg-type]
+
+
+def test_out_that_shares_memory_is_refused() -> None:
+    x = torch.ones(3, 3)
+    with pytest.raises(ValueError, match="out must not share memory with x"):
+        hp.pairwise_cosine(x, out=x)
+
+
+def test_out_must_be_a_writeable_array() -> None:
+    out = np.zeros((3, 3), dtype=np.float32)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="out must be a writeable, C-contiguous array"):
+        hp.pairwise_cosine(np.ones((3, 2), dtype=np.float32), out=out)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""Weighted degree of the similarity graph."""
+
+from __future__ import annotations
+
+import re
+import resource
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hubprune as hp
+from cases import DEGREE, DTYPES, SHAPES, numpy64, random_rows, relative_error
+from hubprune import reference
+from hubprune.arguments import EDGES
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), [*SHAPES, (600, 9), (400, 50)])
+@pytest.mark.usefixtures("level")
+def test_matches_the_reference(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows(n, d, dtype)
+    for edge in EDGES:
+        got = hp.weighted_degree(x, edge=edge)
+        assert got.dtype == dtype
+        assert relative_error(got, reference.weighted_degree(numpy64(x), edge)) < DEGREE[dtype]
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_many_rows_match_blocks_of_the_matrix(edge: str) -> None:
+    """More rows than one task holds; the sum in float64 over the matrix in blocks is the oracle."""
+    x = random_rows(5000, 9, torch.float64)
+    blocks = [hp.pairwise_cosine(x[i : i + 500], x, edge=edge) for i in range(0, 5000, 500)]
+    expected = torch.cat([block.sum(1) for block in blocks])
+    expected -= torch.cat([block.diagonal(500 * i) for i, block in enumerate(blocks)])
+    got = hp.weighted_degree(x, edge=edge)
+    assert torch.allclose(got, expected, rtol=1e-11, atol=1e-9)
+
+
+def test_is_the_strength_of_networkx() -> None:
+    x = torch.randn(12, 9, dtype=torch.float64)
+    w = hp.pairwise_cosine(x, zero_diagonal=True).numpy()
+    graph = nx.from_numpy_array(w)
+    strength = [value for _, value in graph.degree(weight="weight")]
+    np.testing.assert_allclose(hp.weighted_degree(x), strength, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("level")
+def test_closed_forms(dtype: torch.dtype) -> None:
+    equal = torch.ones(70, 9, dtype=dtype)
+    orthogonal = torch.eye(70, dtype=dtype)
+    for edge in EDGES:
+        at_one, at_zero = (
+            float(hp.pairwise_cosine(torch.ones(1, 1), edge=edge)),
+            0.5 * (edge == "shifted"),
+        )
+        assert torch.allclose(
+            hp.weighted_degree(equal, edge=edge), torch.full((70,), 69 * at_one, dtype=dtype)
+        )
+        assert torch.allclose(
+            hp.weighted_degree(orthogonal, edge=edge), torch.full((70,), 69 * at_zero, dtype=dtype)
+        )
+
+
+def test_opposite_rows() -> None:
+    x = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    expected = {"signed": -1.0, "squared": 1.0, "abs": 1.0, "positive": 0.0, "shifted": 0.0}
+    for edge in EDGES:
+        assert torch.allclose(
+            hp.weighted_degree(x, edge=edge), torch.full((2,), expected[edge], dtype=torch.float64)
+        )
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize(("n", "d"), [(300, 9), (500, 40), (130, 70)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("level")
+def test_any_number_of_threads_gives_the_same_bits(
+    edge: str, n: int, d: int, dtype: torch.dtype, threads: list[int]
+) -> None:
+    x = torch.randn(n, d, dtype=dtype)
+    results = []
+    for count in threads:
+        torch.set_num_threads(count)
+        results.append(hp.weighted_degree(x, edge=edge))
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_not_finite_rows_make_every_degree_nan(edge: str) -> None:
+    x = torch.randn(2, 40, 3)
+    x[1, 7, 1] = float("inf")
+    degree = hp.weighted_degree(x, edge=edge)
+    assert bool(degree[0].isfinite().all())
+    assert bool(degree[1].isnan().all())
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_few_rows(edge: str) -> None:
+    assert hp.weighted_degree(torch.empty(0, 9), edge=edge).shape == (0,)
+    assert hp.weighted_degree(torch.empty(3, 0, 9), edge=edge).shape == (3, 0)
+    assert hp.weighted_degree(torch.tensor([[float("nan")]]), edge=edge).tolist() == [0.0]
+    empty_rows = hp.weighted_degree(torch.empty(3, 0), edge=edge)
+    assert empty_rows.tolist() == ([1.0] * 3 if edge == "shifted" else [0.0] * 3)
+
+
+def test_large_n_needs_little_memory() -> None:
+    """n^2 beyond 2^31, where a naive graph needs 10 GB: the fused route adds O(n)."""
+    x = torch.randn(50_000, 2)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    degree = hp.weighted_degree(x, edge="abs")
+    added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert added < 100  # MiB
+    # In the plane the mean |cos| over uniform directions is 2 / pi.
+    assert float(degree.mean()) == pytest.approx(50_000 * 2 / torch.pi, rel=0.01)
+    signed = hp.weighted_degree(x)
+    unit = torch.nn.functional.normalize(x.double(), dim=1)
+    assert torch.allclose(signed.double(), unit @ unit.sum(0) - 1, rtol=1e-5, atol=1e-4)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 80), st.integers(1, 12), st.sampled_from(EDGES))
+def test_properties(seed: int, n: int, d: int, edge: str) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, dtype=torch.float64, generator=generator)
+    degree = hp.weighted_degree(x, edge=edge)
+    assert float(degree.abs().max()) <= n - 1 + 1e-9
+    permutation = torch.randperm(n, generator=generator)
+    permuted = hp.weighted_degree(x[permutation], edge=edge)
+    assert torch.allclose(permuted, degree[permutation], atol=1e-12 * n)
+    doubled = hp.weighted_degree(torch.cat([x, x]), edge=edge)
+    own = float(hp.pairwise_cosine(torch.ones(1, 1, dtype=torch.float64), edge=edge))
+    assert torch.allclose(doubled[:n], 2 * degree + own, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"x": torch.ones(5)}, ValueError, "x must have shape (..., n, d); got shape (5,)"),
+        ({"x": torch.ones(2, 2), "edge": "sign"}, ValueError, "edge must be one of"),
+        (
+            {"x": torch.ones(2, 2), "precision": "low"},
+            ValueError,
+            "precision must be one of highest",
+        ),
+        ({"x": torch.ones(2, 2).bool()}, TypeError, "got dtype bool"),
+    ],
+)
+def test_bad_input(arguments: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        hp.weighted_degree(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium", None])
+def test_every_precision_is_at_least_as_accurate(precision: str | None) -> None:
+    x = random_rows(100, 9)
+    got = hp.weighted_degree(x, edge="abs", precision=precision)
+    assert relative_error(got, reference.weighted_degree(numpy64(x), "abs")) < DEGREE[torch.float32]
