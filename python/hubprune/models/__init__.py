@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""Audio CNNs to prune: PANNs, the DCASE 2021 baseline, VGGish and CREPE, with their weights.
+
+Importing this package loads PyTorch and nothing heavier: h5py, safetensors and torchlibrosa are
+imported when a file or the front end needs them.
+"""
+
+from __future__ import annotations
+
+from hubprune.models.channels_last import ChannelsLastLinear
+from hubprune.models.crepe import Crepe, load_crepe
+from hubprune.models.dcase import Dcase21Baseline, load_dcase21, load_keras
+from hubprune.models.keras_weights import KerasArray, read_keras_weights
+from hubprune.models.panns import AudioTagger, Cnn6, Cnn10, Cnn14, LogMel, PannsBody, load_panns
+from hubprune.models.registry import KNOWN_MODELS, ModelSpec
+from hubprune.models.vggish import Vggish, load_vggish
+
+__all__ = [
+    "KNOWN_MODELS",
+    "AudioTagger",
+    "ChannelsLastLinear",
+    "Cnn6",
+    "Cnn10",
+    "Cnn14",
+    "Crepe",
+    "Dcase21Baseline",
+    "KerasArray",
+    "LogMel",
+    "ModelSpec",
+    "PannsBody",
+    "Vggish",
+    "load_crepe",
+    "load_dcase21",
+    "load_keras",
+    "load_panns",
+    "load_vggish",
+    "read_keras_weights",
+]

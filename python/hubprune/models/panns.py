@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: MIT
+"""The PANNs audio tagging networks CNN14, CNN10 and CNN6, and their log-mel front end.
+
+Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition",
+IEEE/ACM Transactions on Audio, Speech and Language Processing, 2020.
+
+The body (everything that is trained) is separate from the front end (fixed), so that the body can
+be pruned, exported and timed alone. Together they carry the keys of the official checkpoints. The
+training-time augmentations of the papers (SpecAugment, mixup) have no weights and take no part in
+inference: the bodies leave them out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hubprune.models.checkpoints import StrPath, load_weights, read_checkpoint, vector_length
+from hubprune.models.checks import check_input, check_positive
+
+__all__ = ["AudioTagger", "Cnn6", "Cnn10", "Cnn14", "LogMel", "PannsBody", "load_panns"]
+
+_MEL_BINS = 64
+_FRONT_END = ("spectrogram_extractor.", "logmel_extractor.")
+
+
+def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
+    """A "same" convolution without bias, initialised as the authors do."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    nn.init.xavier_uniform_(conv.weight)
+    return conv
+
+
+def _dense(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer, initialised as the authors do."""
+    dense = nn.Linear(in_features, out_features)
+    nn.init.xavier_uniform_(dense.weight)
+    nn.init.zeros_(dense.bias)
+    return dense
+
+
+class ConvBlock(nn.Module):
+    """Two 3x3 convolutions, each with batch normalisation and ReLU (CNN10, CNN14)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = _convolution(in_channels, out_channels, 3)
+        self.conv2 = _convolution(out_channels, out_channels, 3)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, in_channels, h, w) to (batch, out_channels, h, w)."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(x)))
+
+
+class ConvBlock5x5(nn.Module):
+    """One 5x5 convolution with batch normalisation and ReLU (CNN6)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = _convolution(in_channels, out_channels, 5)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, in_channels, h, w) to (batch, out_channels, h, w)."""
+        return F.relu(self.bn1(self.conv1(x)))
+
+
+class PannsBody(nn.Module):
+    """What CNN14, CNN10 and CNN6 share: everything behind the log-mel spectrogram.
+
+    Batch normalisation over the mel bins, convolution blocks with 2x2 average pooling, mean over
+    frequency, maximum plus mean over time, a hidden layer, and independent sigmoids.
+
+    Parameters
+    ----------
+    classes_num : int, default 527
+        Outputs; 527 are AudioSet's classes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `classes_num` is not an int of at least 1.
+    """
+
+    widths: ClassVar[tuple[int, ...]]
+    """Filters of each block."""
+    pooled_blocks: ClassVar[int]
+    """How many of the blocks, from the first, are followed by 2x2 average pooling."""
+    block: ClassVar[type[ConvBlock] | type[ConvBlock5x5]]
+    """The kind of block."""
+
+    def __init__(self, classes_num: int = 527) -> None:
+        check_positive("classes_num", classes_num)
+        super().__init__()
+        self.bn0 = nn.BatchNorm2d(_MEL_BINS)
+        in_channels = 1
+        for number, out_channels in enumerate(self.widths, start=1):
+            self.add_module(f"conv_block{number}", self.block(in_channels, out_channels))
+            in_channels = out_channels
+        self.fc1 = _dense(in_channels, in_channels)
+        self.fc_audioset = _dense(in_channels, classes_num)
+
+    @property
+    def min_frames(self) -> int:
+        """The fewest frames that survive the pooling."""
+        return int(2**self.pooled_blocks)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Tag log-mel spectrograms.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Log-mel power in dB, shape (batch, 1, frames, 64), floating point.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            ``"clipwise_output"``, shape (batch, classes_num), the probability of each class, and
+            ``"embedding"``, shape (batch, width of the last block).
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point tensor.
+        ValueError
+            If the shape differs, or there are fewer than `min_frames` frames.
+        """
+        check_input(x, ("batch", 1, "frames", _MEL_BINS))
+        if x.shape[2] < self.min_frames:
+            raise ValueError(
+                f"x must have at least {self.min_frames} frames for {type(self).__name__}; "
+                f"got {x.shape[2]} (shape {tuple(x.shape)})"
+            )
+        x = self.bn0(x.transpose(1, 3)).transpose(1, 3)
+        for number in range(1, len(self.widths) + 1):
+            x = self.get_submodule(f"conv_block{number}")(x)
+            if number <= self.pooled_blocks:
+                x = F.avg_pool2d(x, 2)
+            x = F.dropout(x, 0.2, self.training)
+        x = x.mean(dim=3)
+        x = x.amax(dim=2) + x.mean(dim=2)
+        x = F.dropout(x, 0.5, self.training)
+        x = F.relu(self.fc1(x))
+        embedding = F.dropout(x, 0.5, self.training)
+        # The classifier reads the activations before that dropout, as the authors' code does.
+        return {"clipwise_output": torch.sigmoid(self.fc_audioset(x)), "embedding": embedding}
+
+
+class Cnn14(PannsBody):
+    """CNN14 without its front end: 12 convolutions in 6 blocks, 80,753,615 parameters.
+
+    Parameters, input and output as in `PannsBody`. Keys as in ``Cnn14_mAP=0.431.pth``.
+
+    Examples
+    --------
+    >>> with torch.device("meta"):
+    ...     body = Cnn14()
+    >>> sum(parameter.numel() for parameter in body.parameters())
+    80753615
+    """
+
+    widths = (64, 128, 256, 512, 1024, 2048)
+    pooled_blocks = 5
+    block = ConvBlock
+
+
+class Cnn10(PannsBody):
+    """CNN10 without its front end: 8 convolutions in 4 blocks, 5,219,279 parameters.
+
+    Parameters, input and output as in `PannsBody`. Keys as in ``Cnn10_mAP=0.380.pth``.
+    """
+
+    widths = (64, 128, 256, 512)
+    pooled_blocks = 4
+    block = ConvBlock
+
+
+class Cnn6(PannsBody):
+    """CNN6 without its front end: 4 convolutions of 5x5, 4,837,455 parameters.
+
+    Parameters, input and output as in `PannsBody`. Keys as in ``Cnn6_mAP=0.343.pth``.
+    """
+
+    widths = (64, 128, 256, 512)
+    pooled_blocks = 4
+    block = ConvBlock5x5
+
+
+class LogMel(nn.Module):
+    """The log-mel front end of the official checkpoints, with frozen weights.
+
+    Power spectrogram (periodic Hann window, frames centred by reflection), Slaney mel filters of
+    unit area, ``10 log10(max(1e-10, .))``. Computed by torchlibrosa, whose keys the checkpoints
+    carry: ``spectrogram_extractor.stft.conv_real.weight``, ``spectrogram_extractor.stft.conv_imag
+    .weight`` and ``logmel_extractor.melW``.
+
+    Parameters
+    ----------
+    sample_rate : int, default 32000
+        Hz.
+    window : int, default 1024
+        Samples of the window and of the FFT.
+    hop : int, default 320
+        Samples from frame to frame.
+    mel_bins : int, default 64
+        Mel bands.
+    fmin, fmax : float, default 50 and 14000
+        Hz, the range of the mel bands.
+
+    Raises
+    ------
+    ImportError
+        If torchlibrosa is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int = 32000,
+        window: int = 1024,
+        hop: int = 320,
+        mel_bins: int = _MEL_BINS,
+        fmin: float = 50,
+        fmax: float = 14000,
+    ) -> None:
+        super().__init__()
+        try:
+            stft: Any = importlib.import_module("torchlibrosa.stft")
+        except ImportError as error:
+            raise ImportError(
+                'LogMel needs torchlibrosa; install it with: pip install "hubprune[audio]"'
+            ) from error
+        self.min_samples = window // 2 + 1
+        self.spectrogram_extractor = stft.Spectrogram(
+            n_fft=window,
+            hop_length=hop,
+            win_length=window,
+            window="hann",
+            center=True,
+            pad_mode="reflect",
+            freeze_parameters=True,
+        )
+        self.logmel_extractor = stft.LogmelFilterBank(
+            sr=sample_rate,
+            n_fft=window,
+            n_mels=mel_bins,
+            fmin=fmin,
+            fmax=fmax,
+            ref=1.0,
+            amin=1e-10,
+            top_db=None,
+            freeze_parameters=True,
+        )
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Turn waveforms into log-mel spectrograms.
+
+        Parameters
+        ----------
+        waveform : torch.Tensor
+            Shape (batch, samples), full scale 1, floating point.
+
+        Returns
+        -------
+        torch.Tensor
+            dB, shape (batch, 1, samples // hop + 1, mel_bins).
+
+        Raises
+        ------
+        TypeError
+            If it is not a floating-point tensor.
+        ValueError
+            If the shape differs or the clip is too short to be reflected at its ends.
+        """
+        check_input(waveform, ("batch", "samples"), "waveform")
+        if waveform.shape[1] < self.min_samples:
+            raise ValueError(
+                f"waveform must have at least {self.min_samples} samples; got {waveform.shape[1]}"
+            )
+        features: torch.Tensor = self.logmel_extractor(self.spectrogram_extractor(waveform))
+        return features
+
+
+class AudioTagger(nn.Module):
+    """A front end and a body: from the waveform to the tags.
+
+    Its `load_state_dict` also takes an official PANNs checkpoint as it is, with ``strict=True``:
+    there the names of the front end and of the body stand side by side, without the prefixes
+    ``frontend.`` and ``body.``.
+
+    Parameters
+    ----------
+    frontend : torch.nn.Module
+        Waveform (batch, samples) to features, such as `LogMel`.
+    body : torch.nn.Module
+        Features to the output, such as `Cnn14`.
+    """
+
+    def __init__(self, frontend: nn.Module, body: nn.Module) -> None:
+        super().__init__()
+        self.frontend = frontend
+        self.body = body
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # In place, because the children read the same mapping afterwards.
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            name = key[len(prefix) :]
+            if not name.startswith(("frontend.", "body.")):
+                part = "frontend." if name.startswith(_FRONT_END) else "body."
+                state_dict[f"{prefix}{part}{name}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(self, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Tag waveforms.
+
+        Parameters
+        ----------
+        waveform : torch.Tensor
+            Shape (batch, samples) at the front end's sample rate.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            What the body returns.
+        """
+        tags: dict[str, torch.Tensor] = self.body(self.frontend(waveform))
+        return tags
+
+
+_BODIES: dict[str, type[PannsBody]] = {"cnn14": Cnn14, "cnn10": Cnn10, "cnn6": Cnn6}
+
+
+def _recognise(names: set[str], source: str) -> type[PannsBody]:
+    """Tell the three networks apart by the blocks that a checkpoint names."""
+    if "conv_block1.conv1.weight" not in names:
+        raise ValueError(
+            f"{source} is not a checkpoint of Cnn14, Cnn10 or Cnn6: "
+            "it has no conv_block1.conv1.weight"
+        )
+    if any(name.startswith(("conv_block5.", "conv_block6.")) for name in names):
+        return Cnn14
+    return Cnn10 if "conv_block1.conv2.weight" in names else Cnn6
+
+
+def load_panns(path: StrPath, model: str | None = None) -> PannsBody:
+    """Load the body of a PANNs checkpoint.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        An official checkpoint, ``{"model": state_dict}``, or a bare state dict, with or without
+        the front end's entries; also one of an `AudioTagger`.
+    model : {"Cnn14", "Cnn10", "Cnn6"} or None
+        Which network it is, in any case of letters. None: told by the names in the file.
+
+    Returns
+    -------
+    PannsBody
+        A `Cnn14`, `Cnn10` or `Cnn6` in evaluation mode, on the CPU, with as many classes as the
+        file has.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If `model` is unknown, the file is no checkpoint, would have to run pickled code, or does
+        not fit: the message names what is missing, unexpected or misshaped. Also if its front end
+        is another one than `LogMel` (the 8 and 16 kHz variants).
+
+    Notes
+    -----
+    The decision-level variants (``Cnn14_DecisionLevelMax`` and others) have the names and shapes
+    of `Cnn14` but another forward pass; no look at the weights can tell.
+    """
+    if model is not None and model.lower() not in _BODIES:
+        known = ", ".join(body.__name__ for body in _BODIES.values())
+        raise ValueError(f"model must be one of {known} or None; got {model!r}")
+    source = os.fspath(path)
+    state = read_checkpoint(path)
+    if any(name.startswith("body.") for name in state):
+        state = {
+            name.removeprefix("frontend.").removeprefix("body."): value
+            for name, value in state.items()
+        }
+    mel = state.get("logmel_extractor.melW")
+    if mel is not None and tuple(mel.shape) != (513, _MEL_BINS):
+        raise ValueError(
+            f"{source}: logmel_extractor.melW must have shape (513, {_MEL_BINS}), the front end at "
+            f"32 kHz with a window of 1024; got shape {tuple(mel.shape)}"
+        )
+    weights = {name: value for name, value in state.items() if not name.startswith(_FRONT_END)}
+    body_class = _recognise(set(weights), source) if model is None else _BODIES[model.lower()]
+    with torch.device("meta"):
+        body = body_class(vector_length(weights, "fc_audioset.bias", 527))
+    load_weights(body, weights, source)
+    return body.eval()
