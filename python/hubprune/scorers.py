@@ -1,0 +1,570 @@
+# SPDX-License-Identifier: MIT
+"""Scorers: how redundant each filter of a layer is, and in which order to remove them.
+
+Every scorer returns a redundancy per filter (higher = removed first). Cosine is blind to length,
+and trained networks carry many dead filters whose noise directions look unique, so a bare
+centrality would keep the dead and cut the living. By default (``dead="first"``) every scorer
+therefore removes the filters whose norm is below 1e-3 of the layer's largest first, and leaves them
+out of the graph; ``dead="rank"`` treats them like any other, as the published scripts do.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from .arguments import EDGES, KINDS, Array, as_tensor, check_choice, check_weight, compute_dtype
+from .vectors import rank1_vectors, resolve_kind
+
+__all__ = [
+    "DEAD_RATIO",
+    "SCORER_NAMES",
+    "ClosestPairs",
+    "Eigenvector",
+    "GeometricMedian",
+    "L1Norm",
+    "L2Norm",
+    "Random",
+    "Scorer",
+    "Scores",
+    "WeightedDegree",
+    "filter_weight",
+    "make_scorer",
+    "score",
+    "score_model",
+]
+
+#: A filter is dead if its norm is below this part of the layer's largest norm.
+DEAD_RATIO = 1e-3
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The redundancy of a layer's n filters.
+
+    Attributes
+    ----------
+    values : tensor, shape (n,), float64
+        Redundancy, higher = removed first. Dead filters hold +inf (with ``dead="first"``).
+    order : tensor, shape (n,), int64
+        Removal order, first removed first: descending values, ties by lower index.
+    dead : tensor, shape (k,), int64
+        The dead filters, ascending; also listed with ``dead="rank"``.
+    count : int or None
+        How many filters the rule itself removes (closest pairs, the dead included), else None.
+    scorer : str
+        The scorer's name.
+    vectors : str or None
+        "rank1" or "flatten": what the graph compares; None where there is no graph.
+    route : str
+        How the values were computed, and why that way.
+    """
+
+    values: torch.Tensor
+    order: torch.Tensor
+    dead: torch.Tensor
+    count: int | None
+    scorer: str
+    vectors: str | None
+    route: str
+    dead_rule: str
+    _weight: torch.Tensor
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.values)
+
+    def nearest(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return every filter's nearest other by cosine: similarity (n,) and index (n,).
+
+        All filters take part, the dead too. Index -1 and NaN where there is no other filter.
+        """
+        kind = self.vectors or resolve_kind(self._weight, "auto")
+        vectors = _graph_vectors(self._weight, kind)
+        similarity, index = torch.ops.hubprune.nearest(vectors)
+        return similarity, index
+
+    def explain(self) -> str:
+        """Return which route ran and why, and name the dead filters."""
+        n = len(self)
+        lines = [f"{self.scorer}: {n} filters; {self.route}"]
+        if len(self.dead):
+            names = ", ".join(str(i) for i in self.dead.tolist())
+            treatment = (
+                "removed first and left out of the graph"
+                if self.dead_rule == "first"
+                else "ranked like any other (dead='rank')"
+            )
+            lines.append(
+                f"{len(self.dead)} of {n} filters are dead (norm below {DEAD_RATIO:g} of the "
+                f"largest), {treatment}: {names}"
+            )
+        else:
+            lines.append(f"no dead filters (norm below {DEAD_RATIO:g} of the largest)")
+        if self.count is not None:
+            lines.append(f"the rule itself removes {self.count} filters")
+        first = ", ".join(str(i) for i in self.order[:5].tolist())
+        lines.append(f"removed first: {first}{', ...' if n > 5 else ''}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Redundancy:
+    """What a scorer says of the filters it is given: values (n,), its own count, its route."""
+
+    values: torch.Tensor
+    count: int | None
+    route: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer(ABC):
+    """A rule that scores the filters of one layer. Subclasses are immutable and reusable."""
+
+    name: ClassVar[str]
+    dead: str = "first"
+
+    def __post_init__(self) -> None:
+        check_choice(self.dead, ("first", "rank"), "dead")
+
+    def score(self, weight: torch.Tensor, *, name: str | None = None) -> Scores:
+        """Return the `Scores` of a weight (n, c, *kernel); `name` is the layer's, for messages."""
+        label = "weight" if name is None else f"layer {name!r}: weight"
+        check_weight(weight, label)
+        if weight.shape[0] == 0 or weight.numel() == 0:
+            raise ValueError(f"{label} must not be empty; got shape {tuple(weight.shape)}")
+        norms = _filter_norms(weight, label)
+        dead = torch.nonzero(norms < DEAD_RATIO * norms.max()).flatten()
+        ranked = weight
+        alive: torch.Tensor | None = None
+        if self.dead == "first" and len(dead):
+            alive = torch.nonzero(norms >= DEAD_RATIO * norms.max()).flatten()
+            ranked = weight.index_select(0, alive)
+        result = self._redundancy(ranked, name or "")
+        values, count = result.values, result.count
+        if alive is not None:
+            values = torch.full_like(norms, torch.inf).index_copy_(0, alive, result.values)
+            count = None if result.count is None else result.count + len(dead)
+        order = torch.argsort(values, descending=True, stable=True)
+        return Scores(
+            values,
+            order,
+            dead,
+            count,
+            self.name,
+            self._kind(weight),
+            result.route,
+            self.dead,
+            weight,
+        )
+
+    @abstractmethod
+    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+        """Score a finite, non-empty weight (n, c, *kernel)."""
+
+    def _kind(self, weight: torch.Tensor) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GraphScorer(Scorer):
+    """A scorer that compares filter vectors: "rank1", "flatten", or "auto" (rank1 where p > 1)."""
+
+    vectors: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.vectors, KINDS, "vectors")
+
+    def _kind(self, weight: torch.Tensor) -> str:
+        return resolve_kind(weight, self.vectors)
+
+    def _graph(self, weight: torch.Tensor) -> torch.Tensor:
+        return _graph_vectors(weight, self._kind(weight))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedDegree(_GraphScorer):
+    """Weighted degree centrality: the sum of a filter's edge weights.
+
+    `edge` as in `hubprune.weighted_degree`.
+    Source: King, Singh & Plumbley, 2023 (arXiv 2305.03391).
+    """
+
+    name: ClassVar[str] = "degree"
+    edge: str = "signed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.edge, EDGES, "edge")
+
+    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+        vectors = self._graph(weight)
+        values = torch.ops.hubprune.weighted_degree(vectors, self.edge).double()
+        n, d = vectors.shape
+        if vectors.is_cuda:
+            route = "fused tiles on the GPU: this version has one CUDA route for every edge"
+        elif self.edge in ("signed", "shifted"):
+            route = f"closed form, O(n d): edge {self.edge!r} is linear in the cosine"
+        elif self.edge == "squared" and d <= 256 and 8 * d <= n:
+            route = "closed form through the d x d Gram matrix: 8 d <= n"
+        else:
+            route = (
+                f"fused tiles of the upper triangle: edge {self.edge!r} has no cheaper closed form"
+            )
+        return _Redundancy(values, None, f"weighted degree of {self._describe(d)}; {route}")
+
+    def _describe(self, d: int) -> str:
+        return f"{self.vectors} vectors, d = {d}, edge {self.edge!r}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eigenvector(_GraphScorer):
+    """Eigenvector centrality; parameters as in `hubprune.eigenvector_centrality`."""
+
+    name: ClassVar[str] = "eigenvector"
+    edge: str = "abs"
+    tol: float = 1e-10
+    max_iter: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.edge, EDGES, "edge")
+
+    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+        vectors = self._graph(weight)
+        if self.edge == "signed":
+            warnings.warn(
+                "scorer 'eigenvector' with edge='signed': the graph has negative weights, so the "
+                "ranking may be meaningless; edge='abs' does not have this problem",
+                UserWarning,
+                stacklevel=3,
+            )
+        values = torch.ops.hubprune.eigenvector_centrality(
+            vectors, self.edge, self.tol, self.max_iter
+        )
+        implicit = self.edge in ("signed", "shifted")
+        how = (
+            "implicit products, the graph is never formed"
+            if implicit
+            else "products with the graph"
+        )
+        route = f"Lanczos on edge {self.edge!r}, d = {vectors.shape[1]}: {how}"
+        return _Redundancy(values.double(), None, route)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosestPairs(_GraphScorer):
+    """The published greedy rule: of each closest pair, one filter is redundant.
+
+    Every filter's nearest other by cosine distance (ties: lowest index); filters sorted by that
+    distance (stable); walking the list, a filter not yet marked is kept and its nearest is marked.
+    What is kept stays kept even if it is marked later. The rule decides the count itself.
+    Values: 2 + the similarity of the pair that marked the filter, or the similarity to its nearest
+    for the others. `decimals` rounds the distances first (one published script uses 5).
+    Source: Singh & Plumbley, Interspeech 2022 (arXiv 2203.15751).
+    """
+
+    name: ClassVar[str] = "pairs"
+    decimals: int | None = None
+
+    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+        vectors = self._graph(weight).double()
+        if self.decimals is None:
+            similarity, index = torch.ops.hubprune.nearest(vectors)
+            distance = 1.0 - similarity
+            route = "fused nearest neighbours, no n x n matrix"
+        else:
+            distance, index = _nearest_rounded(vectors, self.decimals)
+            route = f"the whole matrix: distances rounded to {self.decimals} decimals can tie"
+        removed = _closest_pairs_walk(distance, index)
+        values = 1.0 - distance
+        if len(vectors) == 1:
+            values = torch.full_like(values, -1.0)  # no other filter: the least redundant
+        for filter_index, marking_distance in removed.items():
+            values[filter_index] = 3.0 - marking_distance
+        return _Redundancy(values, len(removed), f"closest pairs by cosine; {route}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class L1Norm(Scorer):
+    """Minus the l1 norm of the filter: small filters go first (Li et al., ICLR 2017)."""
+
+    name: ClassVar[str] = "l1"
+
+    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+        values = -torch.linalg.vector_norm(weight.flatten(1), ord=1, dim=1, dtype=torch.float64)
+        return _Redundancy(values, None, "minus the l1 norm of each filter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2Norm(Scorer):
+    """Minus the l2 norm of the filter: small filters go first."""
+
+    name: ClassVar[str] = "l2"
+
+    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+        values = -_row_norms(weight.flatten(1))
+        return _Redundancy(values, None, "minus the l2 norm of each filter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometricMedian(Scorer):
+    """Minus the sum of Euclidean distances to all other filters (FPGM; He et al., CVPR 2019)."""
+
+    name: ClassVar[str] = "gm"
+
+    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+        rows = weight.flatten(1).double()
+        sums = [
+            torch.cdist(block, rows, compute_mode="use_mm_for_euclid_dist").sum(1)
+            for block in rows.split(512)
+        ]
+        return _Redundancy(
+            -torch.cat(sums), None, "minus the sum of distances to all other filters"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random(Scorer):
+    """A control: uniform values from `seed` and the layer's name."""
+
+    name: ClassVar[str] = "random"
+    seed: int = 0
+
+    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+        # torch's CPU generator uses 32 bits of its seed: mix, do not shift.
+        stream = zlib.crc32(f"{self.seed}:{name}".encode())
+        generator = torch.Generator().manual_seed(stream)
+        values = torch.rand(weight.shape[0], generator=generator, dtype=torch.float64)
+        return _Redundancy(values.to(weight.device), None, f"random, seed {self.seed}")
+
+
+_SCORERS: dict[str, Callable[[], Scorer]] = {
+    scorer.name: scorer
+    for scorer in (
+        WeightedDegree,
+        Eigenvector,
+        ClosestPairs,
+        L1Norm,
+        L2Norm,
+        GeometricMedian,
+        Random,
+    )
+}
+
+#: The names `score` and `plan` understand.
+SCORER_NAMES: tuple[str, ...] = tuple(_SCORERS)
+
+
+def make_scorer(scorer: str | Scorer) -> Scorer:
+    """Return a scorer from its name, or the scorer itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For something else; for an unknown name.
+    """
+    if isinstance(scorer, Scorer):
+        return scorer
+    if not isinstance(scorer, str):
+        raise TypeError(
+            f"scorer must be a name or a hubprune.scorers.Scorer; got {type(scorer).__name__}"
+        )
+    if scorer not in _SCORERS:
+        raise ValueError(f"scorer must be one of {', '.join(SCORER_NAMES)}; got {scorer!r}")
+    return _SCORERS[scorer]()
+
+
+def filter_weight(module: nn.Module) -> torch.Tensor:
+    """Return a layer's weight as (n, c, *kernel), output filters first.
+
+    A transposed convolution stores (c, n / groups, *kernel); its filters are brought to the front.
+    A linear layer is (n, c).
+
+    Raises
+    ------
+    TypeError
+        For a module without filters.
+    """
+    if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
+        return module.weight.detach()
+    if isinstance(module, _TRANSPOSED):
+        weight = module.weight.detach()
+        groups, kernel = module.groups, weight.shape[2:]
+        grouped = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], *kernel)
+        return grouped.transpose(1, 2).reshape(-1, weight.shape[0] // groups, *kernel)
+    raise TypeError(
+        "expected a convolution (1-d to 3-d, transposed or not) or a linear layer; got "
+        f"{type(module).__name__}"
+    )
+
+
+def score(
+    weight_or_module: Array | nn.Module,
+    scorer: str | Scorer = "degree",
+    *,
+    name: str | None = None,
+) -> Scores:
+    r"""Score the filters of one layer.
+
+    Parameters
+    ----------
+    weight_or_module : tensor, array or nn.Module
+        A weight of shape (n, c, \*kernel), or a convolution (transposed ones score dim 1) or linear
+        layer.
+    scorer : str or Scorer
+        "degree", "eigenvector", "pairs", "l1", "l2", "gm", "random", or a configured instance.
+    name : str, optional
+        The layer's name, for messages.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    TypeError
+        For another type or dtype, or a module without filters.
+    ValueError
+        For an empty weight, an unknown scorer, or weights that are not finite (the first bad filter
+        is named).
+
+    Notes
+    -----
+    Rank-1 vectors and their graph are computed in float64, so the order is that of the formulas;
+    flattened filters keep their dtype (orders agree where redundancies differ by more than 1e-6).
+
+    Examples
+    --------
+    >>> import torch, hubprune as hp
+    >>> weight = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1e-9, 1e-9]])
+    >>> scores = hp.score(weight)
+    >>> scores.order, scores.dead
+    (tensor([3, 1, 0, 2]), tensor([3]))
+    """
+    if isinstance(weight_or_module, nn.Module):
+        weight = filter_weight(weight_or_module)
+        as_tensor(weight, "weight")
+    else:
+        weight = as_tensor(weight_or_module, "weight")
+    return make_scorer(scorer).score(weight, name=name)
+
+
+def score_model(
+    model: nn.Module, scorer: str | Scorer = "degree", layers: Iterable[str] | None = None
+) -> dict[str, Scores]:
+    """Score the layers of a model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any model.
+    scorer : str or Scorer
+        As in `score`.
+    layers : iterable of str, optional
+        Qualified names. Default: every convolution, transposed ones too; linear layers only where
+        they are named here.
+
+    Returns
+    -------
+    dict of str to Scores
+        By layer name, in the model's order (or that of `layers`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `score`; ValueError for a name the model does not have, or a model without convolutions.
+
+    Examples
+    --------
+    >>> import torch, hubprune as hp
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())
+    >>> list(hp.score_model(model))
+    ['0']
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    rule = make_scorer(scorer)
+    modules = dict(model.named_modules())
+    if layers is None:
+        names = [key for key, m in modules.items() if isinstance(m, (*_CONVOLUTIONS, *_TRANSPOSED))]
+        if not names:
+            raise ValueError("model has no convolution to score; name its linear layers in layers=")
+    else:
+        names = [layers] if isinstance(layers, str) else list(layers)
+        unknown = [key for key in names if key not in modules]
+        if unknown:
+            raise ValueError(f"model has no layer named {', '.join(map(repr, unknown))}")
+    return {key: score(modules[key], rule, name=key) for key in names}
+
+
+def _filter_norms(weight: torch.Tensor, label: str) -> torch.Tensor:
+    """Return every filter's l2 norm in float64; raise if a filter is not finite."""
+    rows = weight.flatten(1)
+    norms = _row_norms(rows)
+    bad = torch.nonzero(~norms.isfinite()).flatten()
+    if len(bad):
+        raise ValueError(
+            f"{label} must be finite; filter {int(bad[0])} holds NaN or infinity "
+            f"({len(bad)} of {len(rows)} filters do)"
+        )
+    return norms
+
+
+def _row_norms(rows: torch.Tensor) -> torch.Tensor:
+    """Return the l2 norms in float64, also where a finite row's norm overflows float32."""
+    norms: torch.Tensor = torch.ops.hubprune.row_norms(rows).double()
+    if not bool(norms.isfinite().all()):
+        norms = torch.ops.hubprune.row_norms(rows.double())
+    return norms
+
+
+def _graph_vectors(weight: torch.Tensor, kind: str) -> torch.Tensor:
+    if kind == "rank1":
+        return rank1_vectors(weight, torch.float64)
+    return weight.flatten(1).to(compute_dtype(weight))
+
+
+def _nearest_rounded(vectors: torch.Tensor, decimals: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (distance, index) of every row's nearest other by rounded cosine distance."""
+    n = len(vectors)
+    distances, indices = [], []
+    for first in range(0, n, 1024):
+        block = vectors[first : first + 1024]
+        cosines = torch.ops.hubprune.pairwise_cosine(block, vectors)
+        distance = torch.round(1.0 - cosines, decimals=decimals)
+        rows = torch.arange(len(block), device=vectors.device)
+        distance[rows, first + rows] = torch.inf
+        smallest = distance.amin(1)
+        # argmin does not promise the first of equals; the first True of a mask is exact.
+        index = (distance == smallest[:, None]).to(torch.uint8).argmax(1)
+        distances.append(smallest)
+        indices.append(index)
+    if n == 1:
+        return torch.full_like(vectors[:, 0], torch.nan), torch.tensor([-1], device=vectors.device)
+    return torch.cat(distances), torch.cat(indices)
+
+
+def _closest_pairs_walk(distance: torch.Tensor, index: torch.Tensor) -> dict[int, float]:
+    """Return {removed filter: distance of the pair that marked it} by the published rule."""
+    order = torch.argsort(distance, stable=True).tolist()
+    nearest, distances = index.tolist(), distance.tolist()
+    marked: dict[int, float] = {}
+    kept: set[int] = set()
+    for i in order:
+        if i in marked or nearest[i] < 0:
+            continue
+        kept.add(i)
+        marked.setdefault(nearest[i], distances[i])
+    return {i: d for i, d in marked.items() if i not in kept}

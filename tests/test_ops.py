@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""The torch operators: registration, fake tensors, torch.compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import hubprune as hp
+
+# Operator name -> arguments for one valid call.
+CALLS: dict[str, tuple[Any, ...]] = {
+    "row_norms": (torch.randn(2, 7, 5),),
+    "rank1_vectors": (torch.randn(7, 4, 9), torch.float64),
+    "pairwise_cosine": (torch.randn(2, 7, 5), torch.randn(2, 3, 5), "abs", False),
+    "weighted_degree": (torch.randn(2, 7, 5), "abs"),
+    "nearest": (torch.randn(2, 7, 5),),
+    "eigenvector_centrality": (torch.randn(2, 7, 5), "abs", 1e-6, 100),
+    "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100),
+}
+TESTS = (
+    "test_schema",
+    "test_autograd_registration",
+    "test_faketensor",
+    "test_aot_dispatch_dynamic",
+)
+
+
+def operator(name: str) -> Any:
+    return getattr(torch.ops.hubprune, name).default
+
+
+# Dynamo's own use of a deprecated torch.jit function, seen with torch 2.13.
+dynamo_warnings = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+
+
+@dynamo_warnings
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", CALLS)
+def test_opcheck(name: str, dtype: torch.dtype) -> None:
+    arguments = tuple(
+        a.to(dtype) if isinstance(a, torch.Tensor) and a.ndim > 1 else a for a in CALLS[name]
+    )
+    torch.library.opcheck(operator(name), arguments, test_utils=TESTS)
+
+
+@dynamo_warnings
+def test_opcheck_out() -> None:
+    x = torch.randn(7, 5)
+    torch.library.opcheck(
+        operator("pairwise_cosine_out"),
+        (x, None, "abs", True),
+        {"out": torch.empty(7, 7)},
+        test_utils=TESTS,
+    )
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", CALLS)
+def test_fake_tensors_have_the_real_shapes(name: str, device: str) -> None:
+    real = operator(name)(*CALLS[name])
+    with FakeTensorMode():
+        arguments = [
+            torch.empty(a.shape, dtype=a.dtype, device=device) if isinstance(a, torch.Tensor) else a
+            for a in CALLS[name]
+        ]
+        fake = operator(name)(*arguments)
+    for r, f in zip(_tuple(real), _tuple(fake), strict=True):
+        assert (r.shape, r.dtype) == (f.shape, f.dtype)
+        assert f.device.type == device
+
+
+def _tuple(result: Any) -> tuple[torch.Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+COMPILED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "row_norms": lambda x: hp.row_norms(x) + 1,
+    "filter_vectors": lambda x: hp.filter_vectors(x.reshape(8, 2, 3, 2)) + 1,
+    "pairwise_cosine": lambda x: hp.pairwise_cosine(x, edge="abs") + 1,
+    "pairwise_cosine_out": lambda x: hp.pairwise_cosine(x, out=torch.empty(8, 8)) + 1,
+    "weighted_degree": lambda x: hp.weighted_degree(x, edge="abs") + 1,
+    "nearest": lambda x: hp.nearest(x)[0] + hp.nearest(x)[1],
+    "eigenvector_centrality": lambda x: hp.eigenvector_centrality(x) + 1,
+}
+
+
+@dynamo_warnings
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiles_without_a_graph_break(name: str) -> None:
+    x = torch.randn(8, 12)
+    compiled = torch.compile(COMPILED[name], fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x), COMPILED[name](x))
+
+
+def test_cuda_only_names_what_is_missing() -> None:
+    """The CUDA implementation of an operation without a kernel is an error, never a detour."""
+    from hubprune import ops
+
+    x = torch.ones(2, 2)
+    for call in (
+        ops._pairwise_cosine_cuda,
+        ops._eigenvector_centrality_cuda,
+        ops._graph_eigenvector_centrality_cuda,
+    ):
+        with pytest.raises(
+            NotImplementedError, match=r"has no CUDA kernel in this version; pass x\.cpu"
+        ):
+            call(x)
+    with pytest.raises(NotImplementedError, match="pairwise_cosine has no CUDA kernel"):
+        ops._pairwise_cosine_out_cuda(x, None, "abs", False, out=x)
+
+
+def test_meta_tensors() -> None:
+    x = torch.empty(3, 1000, 9, device="meta")
+    assert hp.weighted_degree(x).shape == (3, 1000)
+    assert hp.pairwise_cosine(x).shape == (3, 1000, 1000)

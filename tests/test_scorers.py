@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""Scorers: the order of the formulas, the published pair rule, the dead-filter rule."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hubprune as hp
+from cases import DCASE
+from hubprune import reference
+from hubprune.arguments import EDGES
+from hubprune.scorers import (
+    SCORER_NAMES,
+    ClosestPairs,
+    Eigenvector,
+    GeometricMedian,
+    L1Norm,
+    L2Norm,
+    Random,
+    Scores,
+    WeightedDegree,
+    filter_weight,
+    make_scorer,
+)
+from published import published_closest_pairs, published_degree, published_filter_vectors
+
+VGGISH_LAYERS = [(64, 1, 3, 3), (128, 64, 3, 3), (256, 128, 3, 3)]
+PUBLISHED = [*DCASE, *VGGISH_LAYERS]
+DETERMINISTIC = [name for name in SCORER_NAMES if name != "random"]
+
+
+def check_consistent(scores: Scores) -> None:
+    """What every Scores promises."""
+    n = len(scores)
+    assert scores.values.shape == scores.order.shape == (n,)
+    assert scores.values.dtype == torch.float64
+    assert scores.order.dtype == torch.int64
+    assert sorted(scores.order.tolist()) == list(range(n))
+    expected = sorted(range(n), key=lambda i: (-float(scores.values[i]), i))
+    assert scores.order.tolist() == expected
+
+
+@pytest.mark.parametrize("shape", PUBLISHED, ids=str)
+def test_degree_has_the_order_of_the_published_formulas(shape: tuple[int, ...]) -> None:
+    weight = torch.randn(shape)
+    scores = hp.score(weight)
+    check_consistent(scores)
+    degree = published_degree(published_filter_vectors(weight.double().numpy()))
+    np.testing.assert_allclose(scores.values, degree, atol=1e-9)
+    assert scores.order.tolist() == np.argsort(-degree, kind="stable").tolist()
+
+
+def test_degree_of_cnn14s_widest_layer_has_the_order_of_the_reference() -> None:
+    weight = torch.randn(
+        2048, 64, 3, 3
+    )  # 2048 filters; fewer channels than 2048 keep the SVD quick
+    for edge in EDGES:
+        got = WeightedDegree(edge=edge).score(weight)
+        expected = reference.redundancy(weight.double().numpy(), "degree", edge=edge)
+        assert got.order.tolist() == expected.order.tolist()
+
+
+@pytest.mark.parametrize("shape", PUBLISHED[:5], ids=str)
+@pytest.mark.parametrize("name", DETERMINISTIC)
+@pytest.mark.parametrize("dead", ["first", "rank"])
+def test_matches_the_reference(name: str, shape: tuple[int, ...], dead: str) -> None:
+    weight = torch.randn(shape)
+    weight[[2, 7]] *= 1e-18
+    scores = type(make_scorer(name))(dead=dead).score(weight)
+    check_consistent(scores)
+    edge = "abs" if name == "eigenvector" else "signed"
+    expected = reference.redundancy(weight.double().numpy(), name, edge=edge, dead=dead)
+    tolerance = {"eigenvector": 1e-8, "gm": 1e-4}.get(name, 1e-5)
+    np.testing.assert_allclose(scores.values, expected.values, atol=tolerance)
+    assert scores.dead.tolist() == expected.dead.tolist() == [2, 7]
+    if name not in ("gm", "l1", "l2"):  # these sum float32 weights: equal to rounding only
+        assert scores.order.tolist() == expected.order.tolist()
+
+
+@pytest.mark.parametrize("shape", PUBLISHED[:5], ids=str)
+@pytest.mark.parametrize("decimals", [None, 5])
+def test_closest_pairs_is_the_published_rule(shape: tuple[int, ...], decimals: int | None) -> None:
+    weight = torch.randn(shape, dtype=torch.float64)
+    if shape[0] > 16:
+        weight[5] = weight[9] * 1.5 + 1e-9  # a pair whose distance rounds to zero
+        weight[6] = weight[12] * 2.0
+    scores = ClosestPairs(decimals=decimals).score(weight)
+    check_consistent(scores)
+    vectors = published_filter_vectors(weight.numpy())
+    _, removed = published_closest_pairs(vectors, decimals)
+    assert scores.count == len(removed)
+    assert sorted(scores.order[: scores.count].tolist()) == sorted(removed)
+
+
+def test_kept_stays_kept_even_if_marked_later() -> None:
+    """0 and 1 are closest; 2's nearest is 0, which was kept at the first step and stays."""
+    degrees = torch.tensor([0.0, 10.0, -25.0], dtype=torch.float64) * torch.pi / 180
+    weight = torch.stack([degrees.cos(), degrees.sin()], 1)
+    scores = hp.score(weight, "pairs")
+    assert scores.count == 1
+    assert scores.order.tolist()[0] == 1
+
+
+@pytest.mark.parametrize("name", SCORER_NAMES)
+def test_dead_filters_go_first(name: str) -> None:
+    """Noise directions of dead filters look unique: a bare centrality would keep them."""
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(1, 8, 3, 3, generator=generator) + 0.3 * torch.randn(
+        40, 8, 3, 3, generator=generator
+    )
+    dead = [3, 11, 30]
+    weight[dead] = 1e-18 * torch.randn(3, 8, 3, 3, generator=generator)
+    scores = hp.score(weight, name)
+    assert scores.dead.tolist() == dead
+    assert scores.order[:3].tolist() == dead
+    assert bool(scores.values[dead].isinf().all())
+    assert "3 of 40 filters are dead" in scores.explain()
+    assert "removed first and left out of the graph: 3, 11, 30" in scores.explain()
+    # The living are scored as if the dead were not there.
+    living = torch.tensor([i for i in range(40) if i not in dead])
+    alone = hp.score(weight[living], name)
+    if name != "random":
+        assert torch.equal(scores.values[living], alone.values)
+    if alone.count is not None:
+        assert scores.count == alone.count + 3
+
+
+def test_dead_rank_is_the_published_behaviour() -> None:
+    weight = torch.ones(5, 2, 3, 3) + 0.1 * torch.randn(5, 2, 3, 3)
+    weight[2] = 1e-18 * torch.randn(2, 3, 3)
+    scores = WeightedDegree(dead="rank").score(weight)
+    assert scores.dead.tolist() == [2]
+    assert scores.order[-1] == 2  # the noise looks unique
+    assert bool(scores.values.isfinite().all())
+    assert "ranked like any other (dead='rank'): 2" in scores.explain()
+
+
+def test_nothing_is_dead_in_an_all_zero_layer() -> None:
+    scores = hp.score(torch.zeros(4, 2, 3, 3))
+    assert scores.dead.tolist() == []
+    assert scores.order.tolist() == [0, 1, 2, 3]
+    assert "no dead filters" in scores.explain()
+
+
+@pytest.mark.parametrize("name", SCORER_NAMES)
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 3, 3), (2, 1, 3, 3), (5, 4, 1, 1), (6, 3), (4, 2, 5), (3, 2, 2, 2, 2)]
+)
+def test_every_shape(name: str, shape: tuple[int, ...]) -> None:
+    scores = hp.score(torch.randn(shape), name)
+    check_consistent(scores)
+    assert scores.scorer == name
+    similarity, index = scores.nearest()
+    assert similarity.shape == index.shape == (shape[0],)
+    if shape[0] == 1:
+        assert index.tolist() == [-1]
+
+
+def test_duplicates_tie_by_index() -> None:
+    weight = torch.randn(1, 4, 3, 3).repeat(6, 1, 1, 1)
+    for name in DETERMINISTIC:
+        scores = hp.score(weight, name)
+        check_consistent(scores)
+        if name == "pairs":
+            # 0 is kept and marks 1; 2 to 5 are kept, each with a nearest that is already kept.
+            expected = published_closest_pairs(published_filter_vectors(weight.double().numpy()))[1]
+            assert scores.order[: scores.count].tolist() == sorted(expected)
+        else:
+            assert scores.order.tolist() == list(range(6))
+
+
+def test_random_depends_on_seed_and_layer_only() -> None:
+    weight = torch.randn(50, 2, 3, 3)
+    first = Random(seed=1).score(weight, name="a").order
+    torch.rand(3)
+    assert torch.equal(first, Random(seed=1).score(weight * 2, name="a").order)
+    assert not torch.equal(first, Random(seed=2).score(weight, name="a").order)
+    assert not torch.equal(first, Random(seed=1).score(weight, name="b").order)
+
+
+def test_norms_at_extreme_scale() -> None:
+    weight = torch.full((3, 2, 3, 3), 3e38)
+    weight[1] /= 2
+    for scorer in (L2Norm(), WeightedDegree(), GeometricMedian()):
+        check_consistent(scorer.score(weight))
+    assert L2Norm().score(weight).order.tolist() == [1, 0, 2]
+    assert L1Norm().score(weight * 1e-38).order.tolist() == [1, 0, 2]
+
+
+def test_modules_and_their_filters() -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(4, 6, 3)
+    assert torch.equal(hp.score(convolution).order, hp.score(convolution.weight).order)
+    transposed = nn.ConvTranspose2d(4, 6, 3)
+    assert torch.equal(filter_weight(transposed), transposed.weight.transpose(0, 1))
+    assert len(hp.score(transposed)) == 6
+    grouped = nn.ConvTranspose1d(4, 6, 3, groups=2)
+    weight = filter_weight(grouped)
+    assert weight.shape == (6, 2, 3)
+    assert torch.equal(weight[4], grouped.weight[2:, 1])  # group 1's second filter
+    depthwise = nn.Conv1d(6, 6, 5, groups=6)
+    assert len(hp.score(depthwise)) == 6
+    linear = hp.score(nn.Linear(8, 5))
+    assert (len(linear), linear.vectors) == (5, "flatten")
+    assert hp.score(nn.Conv3d(2, 3, 2)).vectors == "rank1"
+
+
+def test_score_model() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 6, 2), nn.Flatten(), nn.Linear(6, 4)
+    )
+    scores = hp.score_model(model)
+    assert list(scores) == ["0", "2"]
+    assert torch.equal(scores["0"].values, hp.score(model[0]).values)
+    named = hp.score_model(model, "l2", layers=["4", "0"])
+    assert list(named) == ["4", "0"]
+    assert list(hp.score_model(model, layers="2")) == ["2"]
+
+
+def test_inputs_are_left_alone() -> None:
+    convolution = nn.Conv2d(4, 6, 3)
+    before = convolution.weight.detach().clone()
+    for name in SCORER_NAMES:
+        hp.score(convolution, name)
+    assert torch.equal(convolution.weight, before)
+    assert convolution.weight.requires_grad
+    array = np.random.default_rng(0).standard_normal((4, 2, 3, 3)).astype(np.float32)
+    array.flags.writeable = False
+    assert torch.equal(hp.score(array).order, hp.score(torch.tensor(array)).order)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", SCORER_NAMES)
+def test_half_precision(name: str, dtype: torch.dtype) -> None:
+    weight = torch.randn(12, 4, 3, 3).to(dtype)
+    got, expected = hp.score(weight, name), hp.score(weight.float(), name)
+    assert got.values.dtype == torch.float64
+    assert torch.allclose(got.values, expected.values, atol=1e-5)
+
+
+def test_eigenvector_of_a_signed_graph_warns() -> None:
+    with pytest.warns(UserWarning, match="scorer 'eigenvector' with edge='signed'"):
+        Eigenvector(edge="signed").score(torch.randn(8, 2, 3, 3))
+
+
+def test_explain_names_the_route() -> None:
+    weight = torch.randn(100, 3, 3, 3)
+    routes = {
+        "signed": "closed form, O(n d)",
+        "shifted": "closed form, O(n d)",
+        "squared": "Gram matrix",
+        "abs": "fused tiles",
+        "positive": "fused tiles",
+    }
+    for edge, route in routes.items():
+        assert route in WeightedDegree(edge=edge).score(weight).explain()
+    text = hp.score(weight, "pairs").explain()
+    assert re.search(r"the rule itself removes \d+ filters", text)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: hp.score(torch.ones(3)), ValueError, "weight must have shape (n, c, *kernel)"),
+        (lambda: hp.score(torch.ones(0, 3, 3, 3)), ValueError, "weight must not be empty"),
+        (lambda: hp.score(torch.ones(3, 0, 3, 3)), ValueError, "weight must not be empty"),
+        (
+            lambda: hp.score(torch.ones(2, 2), "hub"),
+            ValueError,
+            "scorer must be one of degree, eig",
+        ),
+        (lambda: hp.score(torch.ones(2, 2), 3), TypeError, "scorer must be a name or a"),  # type: ignore[arg-type]
+        (lambda: hp.score(nn.ReLU()), TypeError, "expected a convolution (1-d to 3-d"),
+        (lambda: hp.score(nn.BatchNorm2d(3)), TypeError, "got BatchNorm2d"),
+        (lambda: hp.score(torch.ones(2, 2).int()), TypeError, "got dtype int32"),
+        (lambda: hp.score([1.0]), TypeError, "got list"),  # type: ignore[arg-type]
+        (lambda: WeightedDegree(edge="up"), ValueError, "edge must be one of"),
+        (lambda: WeightedDegree(vectors="svd"), ValueError, "vectors must be one of auto, rank1"),
+        (lambda: L1Norm(dead="last"), ValueError, "dead must be one of first, rank; got 'last'"),
+        (lambda: hp.score_model(torch.ones(2)), TypeError, "model must be a torch.nn.Module"),  # type: ignore[arg-type]
+        (lambda: hp.score_model(nn.Linear(2, 2)), ValueError, "model has no convolution to score"),
+        (
+            lambda: hp.score_model(nn.Sequential(nn.Conv1d(1, 2, 3)), layers=["0", "conv9"]),
+            ValueError,
+            "model has no layer named 'conv9'",
+        ),
+    ],
+)
+def test_bad_input(call: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_name_the_layer_and_filter(bad: float) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 9, 3))
+    with torch.no_grad():
+        model[1].weight[5, 2, 0, 0] = bad
+        model[1].weight[7] = bad
+    message = "layer '1': weight must be finite; filter 5 holds NaN or infinity (2 of 9 filters do)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        hp.score_model(model)
