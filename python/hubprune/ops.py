@@ -91,7 +91,7 @@ def _row_norms_cuda(x: torch.Tensor) -> torch.Tensor:
     # float64 holds every float32 square; a float64 row is scaled by its largest entry first.
     largest = x.abs().amax(-1, keepdim=True).double() if x.shape[-1] else x.new_zeros(1).double()
     scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-    norms = torch.linalg.vector_norm(x.double() / scale, dim=-1) * scale.squeeze(-1)
+    norms: torch.Tensor = torch.linalg.vector_norm(x.double() / scale, dim=-1) * scale.squeeze(-1)
     return norms.to(compute_dtype(x))
 
 

