@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: MIT
+"""Time the CUDA kernels beside torch eager in one process, with their errors beside the times.
+
+Usage: python benchmarks/gpu_table.py OUT [--quick] [--commit NAME]
+
+Writes OUT/gpu_table.json and OUT/gpu_table.md. Every line holds ours and the peer's median over
+interleaved repetitions (device events; inputs rotate, so that no call finds its input where the
+call before left it), and both errors against float64 on the same input. Exits with 1 without a
+device, or if an error of ours is above its bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import hubprune as hp
+from hubprune.config import configuration
+from layers import CNN14
+from peers import rank1_gram
+
+ERROR_BOUND = 1e-6  # of a cosine, a vector entry, and a degree relative to its sum of magnitudes
+BUDGET_MS = 3000.0  # for the repetitions of one line
+CHUNK_ENTRIES = 2**28  # of the peer's similarity panel: 1 GiB of float32
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; times are medians in milliseconds."""
+
+    operation: str
+    shape: str
+    ms: float
+    rate: float
+    unit: str
+    error: float
+    peer: str
+    peer_ms: float
+    peer_error: float
+    repetitions: int
+
+    @property
+    def times_faster(self) -> float:
+        return self.peer_ms / self.ms
+
+
+Route = Callable[[Any], Any]
+
+
+def interleaved_medians(routes: Sequence[Route], inputs: Sequence[Any]) -> tuple[list[float], int]:
+    """Return each route's median time in ms, all routes taking turns on rotating inputs."""
+
+    def once(route: Route, value: Any) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        route(value)
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end))
+
+    warm_up = sum(once(route, inputs[0]) for _ in range(2) for route in routes) / 2
+    repetitions = int(min(50, max(5, BUDGET_MS / max(warm_up, 1e-3))))
+    times: list[list[float]] = [[] for _ in routes]
+    for repetition in range(repetitions):
+        for at, route in enumerate(routes):
+            times[at].append(once(route, inputs[repetition % len(inputs)]))
+    return [statistics.median(each) for each in times], repetitions
+
+
+def gaussian(*shape: int, copies: int = 3) -> list[torch.Tensor]:
+    """Return inputs to rotate among: one where the copies would take more than 4 GB."""
+    size = torch.Size(shape).numel() * 4
+    generator = torch.Generator(device="cuda").manual_seed(sum(shape))
+    return [
+        torch.randn(*shape, device="cuda", generator=generator)
+        for _ in range(copies if copies * size < 4e9 else 1)
+    ]
+
+
+# --- degree ---------------------------------------------------------------------------------------
+def unit_rows(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(x, dim=1)
+
+
+def eager_degree(x: torch.Tensor) -> torch.Tensor:
+    unit = unit_rows(x)
+    rows = max(256, CHUNK_ENTRIES // len(x))
+    return torch.cat([(block @ unit.T).abs().sum(1) for block in unit.split(rows)]) - 1
+
+
+def sampled_cosines(x: torch.Tensor, count: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return some row numbers and their float64 cosines with every row, 0 with themselves."""
+    some = torch.linspace(0, len(x) - 1, min(count, len(x)), device=x.device).long()
+    unit = unit_rows(x[some].double())
+    panels = [unit @ unit_rows(block.double()).T for block in x.split(65536)]
+    cosines = torch.cat(panels, dim=1).clamp(-1, 1)
+    cosines[torch.arange(len(some), device=x.device), some] = 0
+    return some, cosines
+
+
+def abs_degree(x: torch.Tensor) -> torch.Tensor:
+    return hp.weighted_degree(x, edge="abs")
+
+
+def degree_line(n: int, d: int) -> Line:
+    inputs = gaussian(n, d)
+    (ms, peer_ms), repetitions = interleaved_medians([abs_degree, eager_degree], inputs)
+    some, cosines = sampled_cosines(inputs[0])
+    exact = cosines.abs().sum(1)
+
+    def error(degree: torch.Tensor) -> float:
+        return float(((degree[some].double() - exact) / exact).abs().max())
+
+    return Line(
+        operation="weighted_degree abs",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n * (n - 1) / 2 / ms / 1e6,
+        unit="G pairs/s",
+        error=error(abs_degree(inputs[0])),
+        peer="X X', abs, sum",
+        peer_ms=peer_ms,
+        peer_error=error(eager_degree(inputs[0])),
+        repetitions=repetitions,
+    )
+
+
+# --- nearest --------------------------------------------------------------------------------------
+def eager_nearest(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    unit = unit_rows(x)
+    rows = max(256, CHUNK_ENTRIES // len(x))
+    best = []
+    for first in range(0, len(x), rows):
+        s = unit[first : first + rows] @ unit.T
+        s.diagonal(first).fill_(-2)
+        best.append(s.max(1))
+    return torch.cat([b.values for b in best]), torch.cat([b.indices for b in best])
+
+
+def nearest_line(n: int, d: int) -> Line:
+    inputs = gaussian(n, d)
+    (ms, peer_ms), repetitions = interleaved_medians([hp.nearest, eager_nearest], inputs)
+    some, cosines = sampled_cosines(inputs[0])
+    cosines[torch.arange(len(some), device=some.device), some] = -2
+    exact = cosines.max(1).values
+
+    def error(result: tuple[torch.Tensor, torch.Tensor]) -> float:
+        similarity, index = result
+        at_index = cosines.gather(1, index[some][:, None])[:, 0]
+        wrong = torch.maximum((similarity[some].double() - exact).abs(), exact - at_index)
+        return float(wrong.max())
+
+    return Line(
+        operation="nearest",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n * (n - 1) / 2 / ms / 1e6,
+        unit="G pairs/s",
+        error=error(hp.nearest(inputs[0])),
+        peer="X X', max",
+        peer_ms=peer_ms,
+        peer_error=error(eager_nearest(inputs[0])),
+        repetitions=repetitions,
+    )
+
+
+# --- rank-1 vectors -------------------------------------------------------------------------------
+def vectors_line(name: str, n: int, c: int, *kernel: int) -> Line:
+    inputs = gaussian(n, c, *kernel)
+    (ms, peer_ms), repetitions = interleaved_medians([hp.filter_vectors, rank1_gram], inputs)
+    some = slice(0, n, max(1, n // 32))
+    exact = hp.reference.filter_vectors(inputs[0][some].double().cpu().numpy(), "rank1")
+
+    def error(vectors: torch.Tensor) -> float:
+        return float(abs(vectors[some].double().cpu().numpy() - exact).max())
+
+    return Line(
+        operation="filter_vectors rank1",
+        shape=f"{name}: {n} x {c} x {' x '.join(map(str, kernel))}",
+        ms=ms,
+        rate=inputs[0].numel() * 4 / ms / 1e6,
+        unit="GB/s",
+        error=error(hp.filter_vectors(inputs[0])),
+        peer="bmm, eigh",
+        peer_ms=peer_ms,
+        peer_error=error(rank1_gram(inputs[0])),
+        repetitions=repetitions,
+    )
+
+
+# --- a whole network ------------------------------------------------------------------------------
+def network_lines() -> list[Line]:
+    """Vectors and degree of CNN14's twelve layers: called one by one, and as one captured graph."""
+    weights = [gaussian(n, c, 3, 3, copies=1)[0] for n, c in CNN14]
+
+    def ours(layers: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [abs_degree(hp.filter_vectors(w)) for w in layers]
+
+    def eager(layers: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [eager_degree(rank1_gram(w)) for w in layers]
+
+    ours(weights)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = ours(weights)
+
+    def replay(_: list[torch.Tensor]) -> list[torch.Tensor]:
+        graph.replay()
+        return captured
+
+    (ms, graph_ms, peer_ms), repetitions = interleaved_medians([ours, replay, eager], [weights])
+    exact = [
+        hp.reference.weighted_degree(
+            hp.reference.filter_vectors(w.double().cpu().numpy(), "rank1"), "abs"
+        )
+        for w in weights[:6]
+    ]
+
+    def error(degrees: list[torch.Tensor]) -> float:
+        return max(
+            float(abs(degree.double().cpu().numpy() / wanted - 1).max())
+            for degree, wanted in zip(degrees, exact, strict=False)
+        )
+
+    size = sum(w.numel() for w in weights) * 4
+    errors = [error(route(weights)) for route in (ours, replay, eager)]
+    return [
+        Line(
+            operation=operation,
+            shape="CNN14, 12 layers",
+            ms=time,
+            rate=size / time / 1e6,
+            unit="GB/s",
+            error=own_error,
+            peer="bmm, eigh, X X', abs, sum",
+            peer_ms=peer_ms,
+            peer_error=errors[2],
+            repetitions=repetitions,
+        )
+        for operation, time, own_error in (
+            ("vectors and degree", ms, errors[0]),
+            ("vectors and degree, graph", graph_ms, errors[1]),
+        )
+    ]
+
+
+def lines(quick: bool) -> list[Line]:
+    """Measure everything; `quick` leaves out what takes more than a second."""
+    found = [
+        vectors_line("CNN14 block 2", 128, 128, 3, 3),
+        vectors_line("CREPE layer 2", 128, 1024, 64, 1),
+        vectors_line("DCASE 2021", 32, 16, 7, 7),
+        degree_line(64, 9),
+        degree_line(2048, 9),
+        degree_line(2048, 1024),
+        nearest_line(2048, 9),
+    ]
+    if not quick:
+        found += [
+            vectors_line("CNN14 block 6", 2048, 2048, 3, 3),
+            degree_line(16384, 9),
+            degree_line(65536, 9),
+            degree_line(2048, 18432),
+            degree_line(16384, 4608),
+            degree_line(1_000_000, 9),
+            nearest_line(65536, 9),
+            nearest_line(2048, 18432),
+            *network_lines(),
+        ]
+    return found
+
+
+def driver_version() -> str:
+    try:
+        run = subprocess.run(
+            ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return run.stdout.strip().splitlines()[0]
+
+
+def environment(commit: str) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "device": properties.name,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory_gib": round(properties.total_memory / 2**30, 1),
+        "driver": driver_version(),
+        "torch_cuda": torch.version.cuda,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "commit": commit,
+        "configuration": configuration(),
+    }
+
+
+def markdown(found: list[Line], machine: dict[str, Any]) -> str:
+    """Return the table with one sentence on where it was measured."""
+    own = machine["configuration"]
+    rows = [
+        "| operation | shape | hubprune, ms | rate | error | torch eager | ms | error "
+        "| times faster |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    rows += [
+        f"| {line.operation} | {line.shape} | {line.ms:.3g} | {line.rate:.3g} {line.unit} | "
+        f"{line.error:.0e} | {line.peer} | {line.peer_ms:.3g} | {line.peer_error:.0e} | "
+        f"{line.times_faster:.2g} |"
+        for line in found
+    ]
+    rows += [
+        "",
+        f"{machine['device']}, driver {machine['driver']}, hubprune {own['hubprune']} at "
+        f"{machine['commit']} (CUDA runtime {own['cuda']['runtime']}), torch {own['torch']} "
+        f"(CUDA {machine['torch_cuda']}), float32 products in {machine['matmul_precision']} "
+        "precision. Medians of interleaved repetitions; errors against float64: absolute for "
+        "vectors and cosines, relative for degrees.",
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("out", type=Path, help="folder for gpu_table.json and gpu_table.md")
+    parser.add_argument("--quick", action="store_true", help="small shapes only")
+    parser.add_argument("--commit", default="unknown", help="name of the measured source")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no CUDA device: nothing measured", file=sys.stderr)
+        return 1
+    found = lines(arguments.quick)
+    machine = environment(arguments.commit)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    report = {
+        "machine": machine,
+        "lines": [{**asdict(line), "times_faster": line.times_faster} for line in found],
+    }
+    (arguments.out / "gpu_table.json").write_text(json.dumps(report, indent=2) + "\n")
+    text = markdown(found, machine)
+    (arguments.out / "gpu_table.md").write_text(text)
+    print(text)
+    wrong = [line for line in found if not line.error <= ERROR_BOUND]
+    for line in wrong:
+        print(
+            f"{line.operation} {line.shape}: error {line.error} above {ERROR_BOUND}",
+            file=sys.stderr,
+        )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
