@@ -11,7 +11,8 @@ def rank1_gram(weight: torch.Tensor) -> torch.Tensor:
     rows = weight.flatten(2)
     vectors = torch.linalg.eigh(rows.mT @ rows).eigenvectors[..., -1]
     sign = torch.sign((vectors * rows[:, 0]).sum(1, keepdim=True))
-    return vectors * torch.where(sign == 0, 1.0, sign)
+    oriented: torch.Tensor = vectors * torch.where(sign == 0, 1.0, sign)
+    return oriented
 
 
 def rank1_svd(weight: torch.Tensor) -> torch.Tensor:
@@ -19,7 +20,8 @@ def rank1_svd(weight: torch.Tensor) -> torch.Tensor:
     rows = weight.flatten(2).mT
     vectors = torch.linalg.svd(rows, full_matrices=False).U[..., 0]
     sign = torch.sign((vectors * rows[..., 0]).sum(1, keepdim=True))
-    return vectors * torch.where(sign == 0, 1.0, sign)
+    oriented: torch.Tensor = vectors * torch.where(sign == 0, 1.0, sign)
+    return oriented
 
 
 def abs_degree_naive(x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// How every launcher of this folder talks to the CUDA runtime: the device guard, the checked
+// launch and the block's shared memory.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/host_device.h"
+#include "core/status.h"
+
+namespace hubprune::cuda {
+
+// Keeps "operation: cudaErrorName: text" for last_error(), clears the runtime's own record, so
+// that nobody else's check trips over it, and returns kCudaError (kOk for cudaSuccess).
+Status report(cudaError_t error, const char* operation);
+
+// The work one launcher call enqueues: on its device and stream, up to the first error.
+class Launches {
+ public:
+  Launches(const char* operation, int device, void* stream)
+      : operation_(operation), stream_(static_cast<cudaStream_t>(stream)) {
+    error_ = cudaGetDevice(&previous_);
+    if (error_ == cudaSuccess && previous_ != device) {
+      error_ = cudaSetDevice(device);
+      switched_ = error_ == cudaSuccess;
+    }
+    if (error_ == cudaSuccess) {
+      error_ = cudaDeviceGetAttribute(&most_blocks_, cudaDevAttrMaxGridDimX, device);
+    }
+  }
+  ~Launches() {
+    if (switched_) cudaSetDevice(previous_);
+  }
+  Launches(const Launches&) = delete;
+  Launches& operator=(const Launches&) = delete;
+
+  void zero(void* memory, int64_t bytes) {
+    if (error_ != cudaSuccess || bytes == 0) return;
+    error_ = cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream_);
+  }
+
+  // Asks for `blocks` blocks and gets at most what the device allows: every kernel here walks its
+  // work in steps of gridDim.x.
+  template <class... Parameters, class... Arguments>
+  void kernel(void (*function)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
+              Arguments... arguments) {
+    if (error_ != cudaSuccess || blocks == 0) return;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(static_cast<unsigned>(blocks < most_blocks_ ? blocks : most_blocks_));
+    config.blockDim = dim3(static_cast<unsigned>(threads));
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream_;
+    error_ = cudaLaunchKernelEx(&config, function, static_cast<Parameters>(arguments)...);
+  }
+
+  Status status() const { return report(error_, operation_); }
+
+ private:
+  const char* operation_;
+  cudaStream_t stream_;
+  cudaError_t error_ = cudaSuccess;
+  int previous_ = 0;
+  int most_blocks_ = 1;
+  bool switched_ = false;
+};
+
+// The block's shared memory as a struct; the launch passes sizeof(Shared). One dynamic block
+// instead of static arrays: its size is then known to the launch, which the emulator checks.
+constexpr size_t kMaxSharedBytes = 48 * 1024;  // what every architecture gives without opting in
+
+template <class Shared>
+__device__ __forceinline__ Shared& block_memory() {
+  static_assert(sizeof(Shared) <= kMaxSharedBytes, "shared memory of a block");
+  static_assert(alignof(Shared) <= 16, "alignment of shared memory");
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+  return *reinterpret_cast<Shared*>(shared_memory);
+}
+
+__device__ __forceinline__ int64_t block_index() { return static_cast<int64_t>(blockIdx.x); }
+__device__ __forceinline__ int64_t grid_blocks() { return static_cast<int64_t>(gridDim.x); }
+__device__ __forceinline__ int thread_index() { return static_cast<int>(threadIdx.x); }
+
+HUBPRUNE_SHARED int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace hubprune::cuda

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+// Unit rows, packed for the tile kernels.
+//
+//   y_i = x_i / |x_i|;  a zero row stays zero, a row with a NaN or an infinity becomes all NaN
+//
+// Shapes: x (batch, n, d) -> panels (batch, ceil(n / 64), depth, 64), depth = d rounded up to the
+// stage of tile_product.cuh: panel I holds rows 64 I .. 64 I + 63, feature-major, zero-padded. A
+// tile kernel then reads 16 contiguous bytes per thread and needs no bounds checks.
+// Bound: bytes. x is read twice (three times in float64), the panels are written once.
+// Numerics: the norm is accumulated in float64, the quotient rounded once to T. float32 squares
+// cannot leave float64's range; float64 rows are first scaled by a power of two, so every finite
+// scale is safe. Relative error of an entry <= 2^-24 (float32), (d + 4) 2^-53 (float64).
+// Twin: hubprune.reference.normalized_rows.
+#pragma once
+
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+
+#include "cuda/launch.cuh"
+#include "cuda/power_scaling.cuh"
+#include "cuda/tile_product.cuh"
+#include "cuda/warp_reduce.cuh"
+
+namespace hubprune::cuda {
+
+constexpr int kRowThreads = 256;
+constexpr int kRowWarps = kRowThreads / kWarp;
+
+// One warp per row. x (rows, d) -> norms (rows): |x_i| 2^-exponent, NaN for a non-finite row;
+// exponents (rows): 0 in float32; nonfinite (rows / n) or null: 1 where an item has such a row.
+template <class T>
+__global__ void __launch_bounds__(kRowThreads)
+    row_norms_kernel(const T* __restrict__ x, int64_t rows, int64_t n, int64_t d,
+                     double* __restrict__ norms, int* __restrict__ exponents,
+                     unsigned long long* __restrict__ nonfinite) {
+  const int lane = thread_index() % kWarp;
+  const int warp = thread_index() / kWarp;
+  for (int64_t row = block_index() * kRowWarps + warp; row < rows;
+       row += grid_blocks() * kRowWarps) {
+    const T* values = x + row * d;
+    int exponent = 0;
+    if constexpr (kNeedsScaling<T>) {
+      double largest = 0.0;
+#pragma unroll 4
+      for (int64_t k = lane; k < d; k += kWarp) largest = fmax(largest, fabs(values[k]));
+      exponent = range_exponent(warp_max(largest));
+    }
+
+    double square = 0.0;
+#pragma unroll 4
+    for (int64_t k = lane; k < d; k += kWarp) {
+      const double value = scaled(values[k], exponent);
+      square += value * value;
+    }
+    square = warp_sum(square);
+
+    if (lane == 0) {
+      const bool finite = square <= DBL_MAX;
+      norms[row] = finite ? sqrt(square) : NAN;
+      exponents[row] = exponent;
+      if (!finite && nonfinite) atomicOr(nonfinite + row / n, 1ull);
+    }
+  }
+}
+
+constexpr int kChunk = 32;  // features a block transposes at once
+
+template <class T>
+struct PanelChunk {
+  T values[kChunk][kPanel + 1];  // the odd stride keeps the transposed stores apart
+};
+
+// One block per panel and chunk of features: rows come in, features go out.
+template <class T>
+__global__ void __launch_bounds__(kRowThreads)
+    normalized_panels_kernel(const T* __restrict__ x, int64_t batch, int64_t n, int64_t d,
+                             const double* __restrict__ norms, const int* __restrict__ exponents,
+                             T* __restrict__ panels) {
+  PanelChunk<T>& shared = block_memory<PanelChunk<T>>();
+  const int64_t side = ceil_divide(n, kPanel);
+  const int64_t depth = panel_depth<T>(d);
+  const int64_t chunks = ceil_divide(depth, kChunk);
+
+  for (int64_t work = block_index(); work < batch * side * chunks; work += grid_blocks()) {
+    const int64_t panel = work / chunks;  // counted over the whole batch
+    const int64_t first_feature = work % chunks * kChunk;
+    const int64_t item = panel / side;
+    const int64_t first_row = panel % side * kPanel;
+
+    // Load
+    for (int i = thread_index(); i < kChunk * kPanel; i += kRowThreads) {
+      const int64_t feature = first_feature + i % kChunk;
+      const int64_t row = first_row + i / kChunk;
+      T value = T(0);
+      if (row < n && feature < d) {
+        const int64_t at = item * n + row;
+        // 0 / 0 would be NaN; a NaN norm makes the row NaN.
+        if (norms[at] != 0.0) {
+          value = static_cast<T>(scaled(x[at * d + feature], exponents[at]) / norms[at]);
+        }
+      }
+      shared.values[i % kChunk][i / kChunk] = value;
+    }
+    __syncthreads();
+
+    // Store
+    for (int i = thread_index(); i < kChunk * kPanel; i += kRowThreads) {
+      const int64_t feature = first_feature + i / kPanel;
+      if (feature < depth) {
+        panels[(panel * depth + feature) * kPanel + i % kPanel] =
+            shared.values[i / kPanel][i % kPanel];
+      }
+    }
+    __syncthreads();
+  }
+}
+
+template <class T>
+int64_t panels_count(int64_t batch, int64_t n, int64_t d) {
+  return batch * ceil_divide(n, kPanel) * kPanel * panel_depth<T>(d);
+}
+
+template <class T>
+void enqueue_normalized_panels(Launches& launches, const T* x, int64_t batch, int64_t n, int64_t d,
+                               double* norms, int* exponents, unsigned long long* nonfinite,
+                               T* panels) {
+  const int64_t rows = batch * n;
+  launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, x, rows, n, d,
+                  norms, exponents, nonfinite);
+  const int64_t chunks = ceil_divide(panel_depth<T>(d), kChunk);
+  launches.kernel(normalized_panels_kernel<T>, batch * ceil_divide(n, kPanel) * chunks, kRowThreads,
+                  sizeof(PanelChunk<T>), x, batch, n, d, norms, exponents, panels);
+}
+
+}  // namespace hubprune::cuda

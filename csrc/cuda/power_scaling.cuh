@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// Squares that stay in range: float64 values are first multiplied by a power of two (exact but for
+// what underflows beside the largest), float32 values need none, for float64 holds their squares.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cfloat>
+#include <cmath>
+
+namespace hubprune::cuda {
+
+template <class T>
+constexpr bool kNeedsScaling = sizeof(T) == sizeof(double);
+
+// e with largest 2^-e in [1, 2); 0 where there is nothing to scale or nothing to save.
+__device__ __forceinline__ int range_exponent(double largest) {
+  return largest > 0.0 && largest <= DBL_MAX ? ilogb(largest) : 0;
+}
+
+template <class T>
+__device__ __forceinline__ double scaled(T value, int exponent) {
+  if constexpr (kNeedsScaling<T>) {
+    return ldexp(value, -exponent);
+  } else {
+    return static_cast<double>(value);
+  }
+}
+
+}  // namespace hubprune::cuda

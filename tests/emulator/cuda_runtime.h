@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// Stands in for the CUDA runtime's header when g++ compiles csrc/cuda for the emulator: the words
+// of the language, the thread's coordinates, shuffles, barriers, atomics and the few host calls
+// that launch.cuh makes. Anything else that a kernel starts to use has to be added here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <tuple>
+#include <utility>
+
+#include "emulator.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
+// One block runs at a time, in one operating-system thread: its shared memory is that thread's.
+#define __shared__ thread_local
+
+#define CUDART_VERSION 13000
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+extern uint3 threadIdx;
+extern uint3 blockIdx;
+extern dim3 blockDim;
+extern dim3 gridDim;
+
+inline void __syncthreads(int line = __builtin_LINE()) { emulator::barrier(line); }
+inline void __syncwarp(unsigned mask = 0xffffffffu, int line = __builtin_LINE()) {
+  emulator::warp_barrier(mask, line);
+}
+
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int line = __builtin_LINE()) {
+  static_assert(sizeof(T) <= sizeof(uint64_t), "shuffles move up to 8 bytes");
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  bits = emulator::shuffle(mask, bits, lane ^ lane_mask, line);
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+template <class T>
+T atomicAdd(T* address, T value) {
+  T old;
+  emulator::atomic_load(address, &old, sizeof old);
+  const T sum = old + value;
+  emulator::atomic_store(address, &sum, sizeof sum);
+  return old;
+}
+template <class T>
+T atomicOr(T* address, T value) {
+  T old;
+  emulator::atomic_load(address, &old, sizeof old);
+  const T bits = old | value;
+  emulator::atomic_store(address, &bits, sizeof bits);
+  return old;
+}
+
+enum cudaError_t : int {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorLaunchFailure = 719,
+};
+enum cudaDeviceAttr : int { cudaDevAttrMaxGridDimX = 5 };
+struct CUstream_st;
+typedef CUstream_st* cudaStream_t;
+struct cudaLaunchConfig_t {
+  dim3 gridDim;
+  dim3 blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+};
+
+inline cudaError_t emulated_result(int error) {
+  if (error != 0) emulator::machine.last_error = error;
+  return static_cast<cudaError_t>(error);
+}
+inline cudaError_t cudaGetLastError() {
+  const int error = emulator::machine.last_error;
+  emulator::machine.last_error = 0;
+  return static_cast<cudaError_t>(error);
+}
+inline const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    case cudaErrorInvalidConfiguration:
+      return "cudaErrorInvalidConfiguration";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+      return "cudaErrorInvalidDevice";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+  }
+  return "cudaErrorUnknown";
+}
+inline const char* cudaGetErrorString(cudaError_t) { return "emulated"; }
+
+inline cudaError_t cudaGetDeviceCount(int* count) {
+  *count = emulator::machine.devices;
+  return emulated_result(*count > 0 ? 0 : cudaErrorNoDevice);
+}
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = emulator::machine.device;
+  return emulated_result(emulator::machine.devices > 0 ? 0 : cudaErrorNoDevice);
+}
+inline cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= emulator::machine.devices) {
+    return emulated_result(cudaErrorInvalidDevice);
+  }
+  emulator::machine.device = device;
+  return cudaSuccess;
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = emulator::machine.most_blocks;
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
+  return emulated_result(emulator::fill(memory, value, bytes));
+}
+
+template <class... Parameters, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  struct Call {
+    void (*kernel)(Parameters...);
+    std::tuple<Parameters...> arguments;
+  };
+  Call call = {kernel, std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)};
+  emulator::Kernel launched;
+  launched.grid = {config->gridDim.x, config->gridDim.y, config->gridDim.z};
+  launched.block = {config->blockDim.x, config->blockDim.y, config->blockDim.z};
+  launched.shared_bytes = config->dynamicSmemBytes;
+  launched.entry = [](void* memory) {
+    Call& own = *static_cast<Call*>(memory);
+    std::apply(own.kernel, own.arguments);
+  };
+  launched.arguments = &call;
+  launched.argument_bytes = sizeof call;
+  return emulated_result(emulator::run(launched));
+}

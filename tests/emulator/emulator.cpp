@@ -1,0 +1,601 @@
+// SPDX-License-Identifier: MIT
+// The emulator: fibers, barriers, and the checks behind the compiler's __tsan_ calls. This file is
+// compiled without -fsanitize. See emulator.h for what it reports.
+#include "emulator.h"
+
+#include <link.h>
+#include <signal.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "cuda_runtime.h"
+
+uint3 threadIdx;
+uint3 blockIdx;
+dim3 blockDim;
+dim3 gridDim;
+
+namespace hubprune::cuda {
+// The dynamic shared memory that launch.cuh declares, with room to keep a stray store harmless.
+thread_local unsigned char shared_memory[64 * 1024] __attribute__((aligned(256)));
+}  // namespace hubprune::cuda
+
+namespace emulator {
+
+Machine machine;
+
+namespace {
+
+constexpr int kWarp = 32;
+constexpr size_t kStackBytes = 128 * 1024;
+constexpr size_t kMaxSharedBytes = 48 * 1024;
+constexpr size_t kWord = 4;       // what races and initialisation are tracked by
+constexpr size_t kRedZone = 256;  // around every buffer: strays land in memory nobody owns
+
+enum class Wait { kNothing, kBarrier, kWarp };
+enum class Access { kRead, kWrite, kAtomic };
+
+struct Fiber {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack{new char[kStackBytes]};
+  bool done = false;
+  Wait wait = Wait::kNothing;
+  int line = 0;
+  unsigned mask = 0;
+  int source_lane = -1;  // -1: a warp barrier without data
+  uint64_t value = 0;
+};
+
+// Who touched a word last, and after which barriers.
+struct Stamp {
+  uint64_t block = 0;  // serial number over all launches; 0: nobody
+  int block_index = 0;
+  int thread = 0;
+  uint32_t barriers = 0;
+  uint32_t warp_barriers = 0;
+};
+
+struct Word {
+  Stamp writer;
+  Stamp readers[2];  // the latest two different ones: at least one is not the next writer
+  bool atomic = false;
+  bool written = false;
+};
+
+struct Buffer {
+  std::unique_ptr<unsigned char[]> memory;
+  std::vector<Word> words;
+  size_t bytes = 0;
+};
+
+std::map<uintptr_t, Buffer> buffers;  // by the address of the first byte
+std::vector<Word> shared_words(kMaxSharedBytes / kWord);
+std::vector<std::unique_ptr<Fiber>> fibers;
+std::vector<uint32_t> warp_barriers;
+ucontext_t scheduler;
+const Kernel* kernel = nullptr;
+Fiber* current = nullptr;  // null while host code runs
+int current_thread = 0;
+int block_threads = 0;
+uint64_t block_serial = 0;
+uint64_t first_block_of_launch = 0;
+uint32_t block_barriers = 0;
+bool failed = false;
+char message[512] = "";
+
+int flat(const uint3& index, const dim3& size) {
+  return static_cast<int>(index.x + size.x * (index.y + size.y * index.z));
+}
+
+// Records the first failure and, inside a kernel, leaves it for good.
+[[gnu::format(printf, 1, 2)]] void fail(const char* format, ...) {
+  if (!failed) {
+    va_list arguments;
+    va_start(arguments, format);
+    const int used = vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    if (current && used >= 0 && static_cast<size_t>(used) < sizeof message) {
+      snprintf(message + used, sizeof message - static_cast<size_t>(used), " (block %d, thread %d)",
+               flat(blockIdx, gridDim), current_thread);
+    }
+  }
+  failed = true;
+  if (current) {
+    current = nullptr;
+    setcontext(&scheduler);
+  }
+}
+
+// ---- memory ----
+
+bool in_range(uintptr_t address, size_t bytes, uintptr_t start, size_t length) {
+  return address >= start && address - start <= length && bytes <= length - (address - start);
+}
+
+struct Image {
+  uintptr_t start = 0;
+  size_t bytes = 0;
+};
+
+// The addresses of this library: kernels read constants and the thread's coordinates there.
+const Image& own_image() {
+  static const Image image = [] {
+    Image found;
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, size_t, void* result) {
+          uintptr_t low = UINTPTR_MAX;
+          uintptr_t high = 0;
+          for (int i = 0; i < info->dlpi_phnum; ++i) {
+            if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
+            const uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+            low = std::min(low, start);
+            high = std::max(high, start + info->dlpi_phdr[i].p_memsz);
+          }
+          const auto own = reinterpret_cast<uintptr_t>(&threadIdx);
+          if (own < low || own >= high) return 0;
+          *static_cast<Image*>(result) = {low, high - low};
+          return 1;
+        },
+        &found);
+    return found;
+  }();
+  return image;
+}
+
+bool unordered(const Stamp& stamp) {
+  if (stamp.block < first_block_of_launch) return false;  // an earlier launch of the stream
+  if (stamp.block != block_serial) return true;
+  if (stamp.thread == current_thread || stamp.barriers != block_barriers) return false;
+  const int warp = current_thread / kWarp;
+  return stamp.thread / kWarp != warp ||
+         stamp.warp_barriers == warp_barriers[static_cast<size_t>(warp)];
+}
+
+void touch(Word& word, Access access, const char* where) {
+  if (access != Access::kWrite && !word.written) {
+    fail("init: %s memory is read before it is written", where);
+  }
+  const bool both_atomic = access == Access::kAtomic && word.atomic;
+  if (word.writer.block && !both_atomic && unordered(word.writer)) {
+    fail("race: %s memory that thread %d of block %d wrote is %s without a barrier", where,
+         word.writer.thread, word.writer.block_index, access == Access::kRead ? "read" : "written");
+  }
+  if (access != Access::kRead) {
+    for (const Stamp& reader : word.readers) {
+      if (reader.block && unordered(reader)) {
+        fail("race: %s memory that thread %d of block %d read is written without a barrier", where,
+             reader.thread, reader.block_index);
+      }
+    }
+  }
+  const Stamp now = {block_serial, flat(blockIdx, gridDim), current_thread, block_barriers,
+                     warp_barriers[static_cast<size_t>(current_thread / kWarp)]};
+  if (access == Access::kRead) {
+    if (word.readers[0].block != now.block || word.readers[0].thread != now.thread) {
+      word.readers[1] = word.readers[0];
+    }
+    word.readers[0] = now;
+  } else {
+    word.writer = now;
+    word.atomic = access == Access::kAtomic;
+    word.written = true;
+  }
+}
+
+Buffer* buffer_of(uintptr_t address, size_t bytes) {
+  auto after = buffers.upper_bound(address);
+  if (after == buffers.begin()) return nullptr;
+  auto& entry = *std::prev(after);
+  return in_range(address, bytes, entry.first, entry.second.bytes) ? &entry.second : nullptr;
+}
+
+void check(const void* pointer, size_t bytes, Access access) {
+  if (!current || failed) return;
+  const auto address = reinterpret_cast<uintptr_t>(pointer);
+  const auto stack = reinterpret_cast<uintptr_t>(current->stack.get());
+  if (in_range(address, bytes, stack, kStackBytes)) return;
+
+  std::vector<Word>* words = nullptr;
+  size_t offset = 0;
+  const char* where = "shared";
+  const auto shared = reinterpret_cast<uintptr_t>(hubprune::cuda::shared_memory);
+  if (in_range(address, bytes, shared, kernel->shared_bytes)) {
+    words = &shared_words;
+    offset = address - shared;
+  } else if (Buffer* buffer = buffer_of(address, bytes)) {
+    words = &buffer->words;
+    offset = address - reinterpret_cast<uintptr_t>(buffer->memory.get()) - kRedZone;
+    where = "global";
+  }
+  if (words) {
+    for (size_t word = offset / kWord; word <= (offset + bytes - 1) / kWord; ++word) {
+      touch((*words)[word], access, where);
+    }
+    return;
+  }
+
+  const auto arguments = reinterpret_cast<uintptr_t>(kernel->arguments);
+  if (access == Access::kRead && (in_range(address, bytes, arguments, kernel->argument_bytes) ||
+                                  in_range(address, bytes, own_image().start, own_image().bytes))) {
+    return;
+  }
+  for (const auto& fiber : fibers) {
+    const auto other = reinterpret_cast<uintptr_t>(fiber->stack.get());
+    if (in_range(address, 1, other, kStackBytes)) {
+      fail("memory: %zu bytes of another thread's stack are %s", bytes,
+           access == Access::kRead ? "read" : "written");
+    }
+  }
+  fail("memory: %zu bytes outside every buffer are %s", bytes,
+       access == Access::kRead ? "read" : "written");
+}
+
+void check_unaligned(const void* pointer, size_t bytes, Access access) {
+  if (!current || failed) return;
+  if (reinterpret_cast<uintptr_t>(pointer) % bytes != 0) {
+    fail("memory: %zu bytes are accessed at a misaligned address", bytes);
+  }
+  check(pointer, bytes, access);
+}
+
+// ---- threads ----
+
+void suspend() {
+  Fiber* own = current;
+  current = nullptr;
+  swapcontext(&own->context, &scheduler);
+}
+
+void enter_fiber() {
+  kernel->entry(kernel->arguments);
+  current->done = true;
+  suspend();
+}
+
+void on_signal(int number) {
+  if (!current) {  // not a kernel's doing: let it end the process as usual
+    signal(number, SIG_DFL);
+    raise(number);
+    return;
+  }
+  fail(number == SIGILL || number == SIGTRAP
+           ? "undefined: behaviour that the language does not define (signal %d)"
+           : "memory: fault (signal %d)",
+       number);
+}
+
+class Signals {
+ public:
+  Signals() {
+    struct sigaction action = {};
+    action.sa_handler = on_signal;
+    for (size_t i = 0; i < kCount; ++i) sigaction(kNumbers[i], &action, &before_[i]);
+  }
+  ~Signals() {
+    for (size_t i = 0; i < kCount; ++i) sigaction(kNumbers[i], &before_[i], nullptr);
+  }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+
+ private:
+  static constexpr size_t kCount = 5;
+  static constexpr int kNumbers[kCount] = {SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE};
+  struct sigaction before_[kCount];
+};
+
+Fiber& fiber(int thread) { return *fibers[static_cast<size_t>(thread)]; }
+
+void start_block(int index) {
+  ++block_serial;
+  block_barriers = 0;
+  const auto x = static_cast<unsigned>(index) % gridDim.x;
+  const auto rest = static_cast<unsigned>(index) / gridDim.x;
+  blockIdx = {x, rest % gridDim.y, rest / gridDim.y};
+  warp_barriers.assign(static_cast<size_t>((block_threads + kWarp - 1) / kWarp), 0);
+  std::fill(shared_words.begin(), shared_words.end(), Word());
+  // All ones: a NaN, or an index far outside.
+  std::memset(hubprune::cuda::shared_memory, 0xff, sizeof hubprune::cuda::shared_memory);
+  while (static_cast<int>(fibers.size()) < block_threads) {
+    fibers.push_back(std::make_unique<Fiber>());
+  }
+  for (int i = 0; i < block_threads; ++i) {
+    Fiber& own = fiber(i);
+    own.done = false;
+    own.wait = Wait::kNothing;
+    getcontext(&own.context);
+    own.context.uc_stack.ss_sp = own.stack.get();
+    own.context.uc_stack.ss_size = kStackBytes;
+    own.context.uc_link = nullptr;
+    makecontext(&own.context, enter_fiber, 0);
+  }
+}
+
+void resume(int thread) {
+  const auto index = static_cast<unsigned>(thread);
+  threadIdx = {index % blockDim.x, index / blockDim.x % blockDim.y,
+               index / (blockDim.x * blockDim.y)};
+  current_thread = thread;
+  current = &fiber(thread);
+  swapcontext(&scheduler, &current->context);
+}
+
+// Releases every group of lanes that has arrived in full. Returns whether there was one.
+bool release_warps() {
+  bool any = false;
+  for (int first = 0; first < block_threads; first += kWarp) {
+    const int lanes = std::min(kWarp, block_threads - first);
+    for (int lane = 0; lane < lanes; ++lane) {
+      Fiber& own = fiber(first + lane);
+      if (own.done || own.wait != Wait::kWarp) continue;
+      bool arrived = true;
+      for (int other = 0; other < kWarp; ++other) {
+        if (!(own.mask >> other & 1u)) continue;
+        if (other >= lanes || fiber(first + other).done) {
+          fail("sync: the mask %08x on line %d names lane %d, which has left or never was",
+               own.mask, own.line, other);
+          return false;
+        }
+        const Fiber& peer = fiber(first + other);
+        arrived = arrived && peer.wait == Wait::kWarp && peer.mask == own.mask &&
+                  peer.line == own.line && (peer.source_lane < 0) == (own.source_lane < 0);
+      }
+      if (!arrived) continue;
+      if (own.source_lane < 0 && own.mask == 0xffffffffu) {
+        ++warp_barriers[static_cast<size_t>(first / kWarp)];
+      }
+      uint64_t results[kWarp] = {};
+      for (int member = 0; member < lanes; ++member) {
+        if (!(own.mask >> member & 1u)) continue;
+        const int source = fiber(first + member).source_lane;
+        if (source >= 0) {
+          if (source >= kWarp || !(own.mask >> source & 1u)) {
+            fail("sync: lane %d reads lane %d, which is not in the mask %08x (line %d)", member,
+                 source, own.mask, own.line);
+            return false;
+          }
+          results[member] = fiber(first + source).value;
+        }
+      }
+      const unsigned mask = own.mask;
+      for (int member = 0; member < lanes; ++member) {
+        if (!(mask >> member & 1u)) continue;
+        fiber(first + member).value = results[member];
+        fiber(first + member).wait = Wait::kNothing;
+      }
+      any = true;
+    }
+  }
+  return any;
+}
+
+bool release_barrier() {
+  int waiting = 0;
+  int done = 0;
+  int line = 0;
+  for (int i = 0; i < block_threads; ++i) {
+    const Fiber& own = fiber(i);
+    done += own.done ? 1 : 0;
+    if (own.done || own.wait != Wait::kBarrier) continue;
+    if (waiting && own.line != line) {
+      fail("sync: threads wait at different __syncthreads, lines %d and %d", line, own.line);
+      return false;
+    }
+    line = own.line;
+    ++waiting;
+  }
+  if (waiting && done) {
+    fail("sync: %d threads wait at __syncthreads on line %d, %d have left the kernel", waiting,
+         line, done);
+    return false;
+  }
+  if (waiting != block_threads) return false;
+  for (int i = 0; i < block_threads; ++i) fiber(i).wait = Wait::kNothing;
+  ++block_barriers;
+  return true;
+}
+
+void run_block(int index, std::mt19937_64& random) {
+  start_block(index);
+  std::vector<int> order(static_cast<size_t>(block_threads));
+  std::iota(order.begin(), order.end(), 0);
+  while (!failed) {
+    if (machine.seed) std::shuffle(order.begin(), order.end(), random);
+    int left = 0;
+    for (int thread : order) {
+      if (!fiber(thread).done && fiber(thread).wait == Wait::kNothing) resume(thread);
+      if (failed) return;
+      left += fiber(thread).done ? 0 : 1;
+    }
+    if (left == 0) return;
+    const bool warps = release_warps();
+    if (failed) return;
+    if (!warps && !release_barrier() && !failed) {
+      fail("sync: the threads of a block wait for each other at different places");
+    }
+  }
+}
+
+}  // namespace
+
+void barrier(int line) {
+  current->wait = Wait::kBarrier;
+  current->line = line;
+  suspend();
+}
+
+uint64_t shuffle(unsigned mask, uint64_t value, int source_lane, int line) {
+  Fiber& own = *current;
+  if (!(mask >> (current_thread % kWarp) & 1u)) {
+    fail("sync: a lane calls with a mask %08x that leaves it out (line %d)", mask, line);
+  }
+  own.wait = Wait::kWarp;
+  own.line = line;
+  own.mask = mask;
+  own.source_lane = source_lane;
+  own.value = value;
+  suspend();
+  return own.value;
+}
+
+void warp_barrier(unsigned mask, int line) { shuffle(mask, 0, -1, line); }
+
+void atomic_load(const void* address, void* value, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes != 0) {
+    fail("memory: an atomic of %zu bytes at a misaligned address", bytes);
+  }
+  check(address, bytes, Access::kAtomic);
+  std::memcpy(value, address, bytes);
+}
+
+void atomic_store(void* address, const void* value, size_t bytes) {
+  std::memcpy(address, value, bytes);
+}
+
+int run(const Kernel& launched) {
+  if (failed) return cudaErrorLaunchFailure;  // as on a device, until it is reset
+  const uint64_t blocks = uint64_t(launched.grid.x) * launched.grid.y * launched.grid.z;
+  const uint64_t threads = uint64_t(launched.block.x) * launched.block.y * launched.block.z;
+  if (machine.devices == 0) return cudaErrorNoDevice;
+  if (blocks == 0 || launched.grid.x > static_cast<unsigned>(machine.most_blocks) || threads == 0 ||
+      threads > 1024 || launched.shared_bytes > kMaxSharedBytes) {
+    return cudaErrorInvalidConfiguration;
+  }
+  ++machine.kernels;
+  machine.kernel_device = machine.device;
+  kernel = &launched;
+  gridDim = dim3(launched.grid.x, launched.grid.y, launched.grid.z);
+  blockDim = dim3(launched.block.x, launched.block.y, launched.block.z);
+  block_threads = static_cast<int>(threads);
+  first_block_of_launch = block_serial + 1;
+
+  std::mt19937_64 random(machine.seed);
+  std::vector<int> order(blocks);
+  std::iota(order.begin(), order.end(), 0);
+  if (machine.seed) std::shuffle(order.begin(), order.end(), random);
+  const Signals signals;
+  for (int block : order) {
+    run_block(block, random);
+    if (failed) return cudaErrorLaunchFailure;
+  }
+  return cudaSuccess;
+}
+
+int fill(void* memory, int value, size_t bytes) {
+  Buffer* buffer = buffer_of(reinterpret_cast<uintptr_t>(memory), bytes);
+  if (!buffer) {
+    fail("memory: a fill of %zu bytes outside every buffer", bytes);
+    return cudaErrorInvalidValue;
+  }
+  std::memset(memory, value, bytes);
+  const size_t offset =
+      static_cast<size_t>(static_cast<unsigned char*>(memory) - buffer->memory.get()) - kRedZone;
+  for (size_t i = offset / kWord; i < (offset + bytes + kWord - 1) / kWord; ++i) {
+    buffer->words[i].written = true;
+  }
+  return cudaSuccess;
+}
+
+}  // namespace emulator
+
+// ---- what a test calls (through ctypes) ----
+
+extern "C" {
+
+void emulator_configure(uint64_t seed, int most_blocks, int devices) {
+  emulator::machine.seed = seed;
+  emulator::machine.most_blocks = most_blocks;
+  emulator::machine.devices = devices;
+  emulator::machine.device = 0;
+  emulator::machine.last_error = 0;
+  emulator::machine.kernel_device = -1;
+  emulator::failed = false;
+  emulator::message[0] = '\0';
+}
+
+// "" or what the first failure since emulator_configure was.
+const char* emulator_error() { return emulator::message; }
+uint64_t emulator_kernels() { return emulator::machine.kernels; }
+int emulator_kernel_device() { return emulator::machine.kernel_device; }
+int emulator_device() { return emulator::machine.device; }
+int emulator_last_error() { return emulator::machine.last_error; }
+
+// Device memory of exactly `bytes`, 256-byte aligned, filled with ones, which count as unwritten.
+void* emulator_allocate(size_t bytes) {
+  emulator::Buffer buffer;
+  const size_t total = bytes + 2 * emulator::kRedZone;
+  buffer.memory.reset(new (std::align_val_t(256)) unsigned char[total]);
+  std::memset(buffer.memory.get(), 0xff, total);
+  buffer.words.resize(bytes / emulator::kWord + 1);
+  buffer.bytes = bytes;
+  unsigned char* start = buffer.memory.get() + emulator::kRedZone;
+  emulator::buffers[reinterpret_cast<uintptr_t>(start)] = std::move(buffer);
+  return start;
+}
+
+void emulator_free(void* memory) { emulator::buffers.erase(reinterpret_cast<uintptr_t>(memory)); }
+
+// 0, or -1 where the range is no device memory.
+int emulator_write(void* to, const void* from, size_t bytes) {
+  if (emulator::fill(to, 0, bytes) != cudaSuccess) return -1;
+  std::memcpy(to, from, bytes);
+  return 0;
+}
+
+// Copies back and counts the words that no kernel has written; -1 outside device memory.
+int64_t emulator_read(void* to, const void* from, size_t bytes) {
+  const auto address = reinterpret_cast<uintptr_t>(from);
+  const emulator::Buffer* buffer = emulator::buffer_of(address, bytes);
+  if (!buffer) return -1;
+  std::memcpy(to, from, bytes);
+  const size_t offset =
+      address - reinterpret_cast<uintptr_t>(buffer->memory.get()) - emulator::kRedZone;
+  int64_t unwritten = 0;
+  for (size_t i = offset / emulator::kWord; i * emulator::kWord < offset + bytes; ++i) {
+    unwritten += buffer->words[i].written ? 0 : 1;
+  }
+  return unwritten;
+}
+
+// ---- what the compiler calls before every access of an instrumented file ----
+
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+
+#define HUBPRUNE_ACCESS(size)                                           \
+  void __tsan_read##size(void* address) {                               \
+    emulator::check(address, size, emulator::Access::kRead);            \
+  }                                                                     \
+  void __tsan_write##size(void* address) {                              \
+    emulator::check(address, size, emulator::Access::kWrite);           \
+  }                                                                     \
+  void __tsan_unaligned_read##size(void* address) {                     \
+    emulator::check_unaligned(address, size, emulator::Access::kRead);  \
+  }                                                                     \
+  void __tsan_unaligned_write##size(void* address) {                    \
+    emulator::check_unaligned(address, size, emulator::Access::kWrite); \
+  }
+HUBPRUNE_ACCESS(1)
+HUBPRUNE_ACCESS(2)
+HUBPRUNE_ACCESS(4)
+HUBPRUNE_ACCESS(8)
+HUBPRUNE_ACCESS(16)
+#undef HUBPRUNE_ACCESS
+
+void __tsan_read_range(void* address, size_t bytes) {
+  emulator::check(address, bytes, emulator::Access::kRead);
+}
+void __tsan_write_range(void* address, size_t bytes) {
+  emulator::check(address, bytes, emulator::Access::kWrite);
+}
+
+}  // extern "C"

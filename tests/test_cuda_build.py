@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""The CUDA sources compile for every architecture, without warnings and without register spills.
+
+No device is needed: nvcc assembles machine code here, and the linked library must load, count the
+devices and fail cleanly on a machine without a driver.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CUDA: Final = ROOT / "csrc" / "cuda"
+NVCC: Final = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+CUDA_ERROR: Final = 3
+NO_CUDA: Final = 2
+
+needs_nvcc = pytest.mark.skipif(NVCC is None, reason="needs nvcc, CUDA's compiler")
+needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+pytestmark = pytest.mark.skipif(not CUDA.is_dir(), reason="needs the source tree")
+
+# Machine code of three generations, and PTX for the chips before, between and after them.
+MACHINE_CODE: Final = ("sm_80", "sm_90a", "sm_120")
+TARGETS: Final = [
+    "-gencode=arch=compute_80,code=[sm_80,compute_80]",
+    "-gencode=arch=compute_90a,code=sm_90a",
+    "-gencode=arch=compute_120,code=[sm_120,compute_120]",
+]
+
+# Kernels per source: 5 edges x 2 dtypes + 2 finishes + 2 x 2 of the packed rows, and so on.
+KERNELS: Final = {
+    "device": 0,
+    "filter_vectors": 7,
+    "nearest": 8,
+    "weighted_degree": 16,
+}
+
+
+class Kernel(NamedTuple):
+    name: str
+    architecture: str
+    registers: int
+    stack: int
+    spills: int
+
+
+class Build(NamedTuple):
+    folder: Path
+    output: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    folder = tmp_path_factory.mktemp("cuda")
+    output = {}
+    for name in KERNELS:
+        run = subprocess.run(
+            [
+                str(NVCC),
+                "-std=c++17",
+                "-O3",
+                "--threads=2",
+                *TARGETS,
+                "-Xptxas=-v",
+                "-Werror=all-warnings",
+                "-Xcompiler=-Wall,-Wextra,-Werror,-fPIC",
+                f"-I{ROOT / 'csrc'}",
+                "-c",
+                str(CUDA / f"{name}.cu"),
+                "-o",
+                str(folder / f"{name}.o"),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        output[name] = run.stdout + run.stderr
+    return Build(folder, output)
+
+
+ENTRY: Final = re.compile(
+    r"Compiling entry function '(?P<name>\S+)' for '(?P<architecture>\w+)'"
+    r".*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads"
+    r".*?Used (?P<registers>\d+) registers",
+    re.DOTALL,
+)
+
+
+def kernels(output: str) -> list[Kernel]:
+    return [
+        Kernel(
+            found["name"],
+            found["architecture"],
+            int(found["registers"]),
+            int(found["stack"]),
+            int(found["stores"]) + int(found["loads"]),
+        )
+        for found in ENTRY.finditer(output)
+    ]
+
+
+def test_report_is_understood() -> None:
+    report = (
+        "ptxas info    : Compiling entry function '_Zone' for 'sm_80'\n"
+        "    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads\n"
+        "ptxas info    : Used 63 registers, used 1 barriers\n"
+        "ptxas info    : Compiling entry function '_Ztwo' for 'sm_90a'\n"
+        "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
+        "ptxas info    : Used 40 registers\n"
+    )
+    assert kernels(report) == [
+        Kernel("_Zone", "sm_80", 63, 8, 16),
+        Kernel("_Ztwo", "sm_90a", 40, 0, 0),
+    ]
+
+
+def test_every_source_is_compiled_here() -> None:
+    assert sorted(path.stem for path in CUDA.glob("*.cu")) == sorted(KERNELS)
+
+
+@needs_nvcc
+@pytest.mark.parametrize("name", KERNELS)
+def test_no_spills_on_any_architecture(build: Build, name: str) -> None:
+    found = kernels(build.output[name])
+    for architecture in MACHINE_CODE:
+        here = [kernel for kernel in found if kernel.architecture == architecture]
+        assert len({kernel.name for kernel in here}) == KERNELS[name], architecture
+    for kernel in found:
+        assert (kernel.stack, kernel.spills) == (0, 0), kernel
+        # 256 threads of at most 128 registers: two blocks fit a multiprocessor everywhere.
+        assert kernel.registers <= 128, kernel
+
+
+@needs_nvcc
+def test_tiles_move_16_bytes_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "weighted_degree.ptx"
+    subprocess.run(
+        [
+            str(NVCC),
+            "-std=c++17",
+            "-O3",
+            "-arch=compute_80",
+            "-ptx",
+            f"-I{ROOT / 'csrc'}",
+            str(CUDA / "weighted_degree.cu"),
+            "-o",
+            str(path),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    text = path.read_text()
+    for instruction in ("ld.global.nc.v4.f32", "ld.shared.v4.f32", "ld.shared.v2.f64"):
+        assert instruction in text
+    # Sums over rows are integers: a floating-point atomic would depend on the order.
+    assert "atom.global.add.u64" in text
+    assert not re.search(r"(atom|red)\.global\.add\.f", text)
+
+
+def defined_launchers(path: Path) -> set[str]:
+    listing = subprocess.run(
+        ["nm", "-C", "--defined-only", str(path)], check=True, capture_output=True, text=True
+    ).stdout
+    symbols = {line.split(maxsplit=2)[2] for line in listing.splitlines() if " U " not in line}
+    pattern = re.compile(
+        r"(hubprune::Status )?hubprune::cuda::"
+        r"(launch_\w+<|\w+_scratch_bytes\(|(built|device_count|runtime_version|last_error)\()"
+    )
+    return {symbol for symbol in symbols if pattern.match(symbol) and "::__" not in symbol}
+
+
+@needs_nvcc
+@needs_gxx
+def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path) -> None:
+    path = tmp_path / "without_cuda.o"
+    compile_cpp(CUDA / "without_cuda.cpp", path)
+    with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
+    assert len(with_cuda) == 4 + 3 + 3 + 2 + 2
+    assert defined_launchers(path) == with_cuda
+
+
+def compile_cpp(source: Path, target: Path, *flags: str) -> None:
+    subprocess.run(
+        [
+            "g++",
+            "-std=c++17",
+            "-O1",
+            "-fPIC",
+            "-Wall",
+            "-Wextra",
+            "-Wconversion",
+            "-Werror",
+            f"-I{ROOT / 'csrc'}",
+            *flags,
+            "-c",
+            str(source),
+            "-o",
+            str(target),
+        ],
+        check=True,
+    )
+
+
+def launch_on_nothing(library: Any) -> tuple[int, str]:
+    """Ask for the degree of two rows at made-up addresses; return the status and the text."""
+    library.emulated_last_error.restype = ctypes.c_char_p
+    library.emulated_weighted_degree.argtypes = [
+        ctypes.c_int,
+        ctypes.c_void_p,
+        *[ctypes.c_int64] * 3,
+        ctypes.c_int,
+        *[ctypes.c_void_p] * 2,
+        ctypes.c_int,
+    ]
+    status = library.emulated_weighted_degree(0, 4096, 1, 2, 3, 2, 4096, 4096, 0)
+    return int(status), library.emulated_last_error().decode()
+
+
+@needs_gxx
+def test_without_cuda_every_launch_says_so(tmp_path: Path) -> None:
+    compile_cpp(CUDA / "without_cuda.cpp", tmp_path / "without_cuda.o")
+    compile_cpp(ROOT / "tests" / "emulator" / "driver.cpp", tmp_path / "driver.o")
+    path = tmp_path / "library.so"
+    objects = [str(tmp_path / "without_cuda.o"), str(tmp_path / "driver.o")]
+    subprocess.run(["g++", "-shared", "-Wl,-z,defs", "-o", str(path), *objects], check=True)
+    library: Any = ctypes.CDLL(str(path))
+    assert library.emulated_built() == 0
+    assert library.emulated_device_count() == 0
+    assert library.emulated_runtime_version() == 0
+    assert launch_on_nothing(library) == (NO_CUDA, "")
+    assert library.emulated_filter_vectors(0, 0, None, 0, 0, 0, None, None, 0) == NO_CUDA
+    assert library.emulated_nearest(0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
+
+
+@needs_nvcc
+@needs_gxx
+def test_linked_library_loads_without_a_driver(build: Build, tmp_path: Path) -> None:
+    compile_cpp(ROOT / "tests" / "emulator" / "driver.cpp", tmp_path / "driver.o")
+    path = tmp_path / "library.so"
+    objects = [str(tmp_path / "driver.o"), *(str(build.folder / f"{name}.o") for name in KERNELS)]
+    subprocess.run([str(NVCC), "-shared", "-cudart=static", "-o", str(path), *objects], check=True)
+    undefined = subprocess.run(
+        ["nm", "-D", "--undefined-only", str(path)], check=True, capture_output=True, text=True
+    ).stdout
+    # Neither the driver's symbols (cuLaunchKernel) nor the runtime's (cudaMalloc).
+    assert not re.search(r"\bcu[A-Z]|\bcuda[A-Z]", undefined), undefined
+
+    library: Any = ctypes.CDLL(str(path))
+    assert library.emulated_built() == 1
+    assert library.emulated_runtime_version() >= 12000
+    if library.emulated_device_count() == 0:
+        status, text = launch_on_nothing(library)
+        assert status == CUDA_ERROR
+        assert re.match(r"weighted_degree: cudaError\w+: \w+", text), text

@@ -1,0 +1,655 @@
+# SPDX-License-Identifier: MIT
+"""The CUDA kernels on the CPU: the unmodified sources of csrc/cuda under the emulator.
+
+tests/emulator runs every thread of a block as a fiber and checks each memory access, so a passing
+comparison here also says: no access out of bounds, no race, nothing read before it was written, no
+divergent barrier, every output written. What it cannot say is how the kernels behave on a device:
+docs/gpu-status.md keeps that account.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hubprune import reference as ref
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CUDA: Final = ROOT / "csrc" / "cuda"
+EMULATOR: Final = ROOT / "tests" / "emulator"
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to compile the emulator"),
+    pytest.mark.skipif(not CUDA.is_dir(), reason="needs the source tree"),
+]
+
+# Kernel sources: every access is reported to the emulator, undefined behaviour becomes a trap. No
+# vectorisation: a CPU vector load of four floats would look misaligned to the device's rules.
+KERNEL_FLAGS: Final = [
+    "-O1",
+    "-fno-tree-vectorize",
+    "-fno-extern-tls-init",
+    "-fsanitize=thread",
+    "-fsanitize=alignment,bounds,shift,signed-integer-overflow,float-cast-overflow",
+    "-fsanitize-undefined-trap-on-error",
+    "-Wno-unknown-pragmas",
+]
+COMMON_FLAGS: Final = ["-std=c++17", "-fPIC", "-Wall", "-Wextra"]
+
+EDGES: Final = tuple(ref.EDGES)
+SIZES: Final = (0, 1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129)
+MOST_BLOCKS: Final = 2**31 - 1
+
+OK, CUDA_ERROR, INVALID_VALUE = 0, 3, 4
+
+# Largest errors measured here (x86-64, g++ 12, all shapes of this file): cosines 2e-7 and
+# 4.5e-16; degrees, relative to the sum of |w_ij|, 5.6e-7 (n = 2) and 6.6e-16; rank-1 vectors 3e-8
+# and 3.2e-14. A device contracts multiply-adds, which changes the last bits only.
+TOLERANCE: Final = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}
+
+Array = NDArray[Any]
+
+
+class EmulatedDevice:
+    """Device memory and launches of the emulated library; every call is checked to the end."""
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        address, size, integer, long = (
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_int,
+            ctypes.c_int64,
+        )
+        for name, result, arguments in (
+            ("emulator_configure", None, [ctypes.c_uint64, integer, integer]),
+            ("emulator_error", ctypes.c_char_p, []),
+            ("emulator_kernels", ctypes.c_uint64, []),
+            ("emulator_kernel_device", integer, []),
+            ("emulator_device", integer, []),
+            ("emulator_last_error", integer, []),
+            ("emulator_allocate", address, [size]),
+            ("emulator_free", None, [address]),
+            ("emulator_write", integer, [address, address, size]),
+            ("emulator_read", long, [address, address, size]),
+            ("emulated_last_error", ctypes.c_char_p, []),
+            ("emulated_triangular_index", None, [long, address, address]),
+            ("emulated_filter_vectors_scratch", long, [long] * 3),
+            ("emulated_weighted_degree_scratch", long, [long] * 3 + [integer]),
+            ("emulated_nearest_scratch", long, [long] * 3 + [integer]),
+            (
+                "emulated_filter_vectors",
+                integer,
+                [integer, integer, address, long, long, long, address, address, integer],
+            ),
+            (
+                "emulated_weighted_degree",
+                integer,
+                [integer, address, long, long, long, integer, address, address, integer],
+            ),
+            (
+                "emulated_nearest",
+                integer,
+                [integer, address, long, long, long, address, address, address, integer],
+            ),
+            ("broken_name", ctypes.c_char_p, [integer]),
+            ("broken_run", integer, [integer, address, long]),
+        ):
+            function = getattr(library, name)
+            function.restype = result
+            function.argtypes = arguments
+        self.library: Any = library
+        self.memory: list[int] = []
+        self.reset()
+
+    def reset(self, seed: int = 1, most_blocks: int = MOST_BLOCKS, devices: int = 2) -> None:
+        """Clear errors; `seed` orders blocks and threads, `most_blocks` limits a grid."""
+        self.library.emulator_configure(seed, most_blocks, devices)
+
+    def error(self) -> str:
+        return str(self.library.emulator_error().decode())
+
+    def allocate(self, size: int) -> int:
+        address = int(self.library.emulator_allocate(size))
+        self.memory.append(address)
+        return address
+
+    def upload(self, array: Array, shift: int = 0) -> int:
+        """Return the address of a copy, `shift` bytes after an aligned one."""
+        address = self.allocate(array.nbytes + shift) + shift
+        assert self.library.emulator_write(address, array.ctypes.data, array.nbytes) == 0
+        return address
+
+    def download(self, address: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        array = np.empty(shape, dtype)
+        unwritten = self.library.emulator_read(array.ctypes.data, address, array.nbytes)
+        assert unwritten == 0, f"{unwritten} words of an output were never written"
+        return array
+
+    def release(self) -> None:
+        for address in self.memory:
+            self.library.emulator_free(address)
+        self.memory.clear()
+
+    def finish(self, status: int) -> None:
+        assert status == OK, f"{self.error()} ({self.library.emulated_last_error().decode()})"
+
+    def weighted_degree(self, x: Array, edge: str, *, shift: int = 0, device: int = 0) -> Array:
+        batch, n, d = x.shape
+        is_double = int(x.dtype == np.float64)
+        x_at = self.upload(x, shift)
+        out = self.allocate(batch * n * x.itemsize + shift) + shift
+        scratch = self.allocate(
+            self.library.emulated_weighted_degree_scratch(batch, n, d, is_double)
+        )
+        code = EDGES.index(edge)
+        self.finish(
+            self.library.emulated_weighted_degree(
+                is_double, x_at, batch, n, d, code, out, scratch, device
+            )
+        )
+        degree = self.download(out, (batch, n), x.dtype)
+        self.release()
+        return degree
+
+    def nearest(self, x: Array, *, shift: int = 0) -> tuple[Array, Array]:
+        batch, n, d = x.shape
+        is_double = int(x.dtype == np.float64)
+        x_at = self.upload(x, shift)
+        similarity_at = self.allocate(batch * n * x.itemsize + shift) + shift
+        index_at = self.allocate(batch * n * 8)
+        scratch = self.allocate(self.library.emulated_nearest_scratch(batch, n, d, is_double))
+        self.finish(
+            self.library.emulated_nearest(
+                is_double, x_at, batch, n, d, similarity_at, index_at, scratch, 0
+            )
+        )
+        similarity = self.download(similarity_at, (batch, n), x.dtype)
+        index = self.download(index_at, (batch, n), np.int64)
+        self.release()
+        return similarity, index
+
+    def filter_vectors(self, weight: Array, out_dtype: Any = None, *, shift: int = 0) -> Array:
+        n, c, p = weight.shape
+        out_dtype = np.dtype(weight.dtype if out_dtype is None else out_dtype)
+        weight_at = self.upload(weight, shift)
+        out = self.allocate(n * p * out_dtype.itemsize + shift) + shift
+        scratch = self.allocate(self.library.emulated_filter_vectors_scratch(n, c, p))
+        self.finish(
+            self.library.emulated_filter_vectors(
+                int(weight.dtype == np.float64),
+                int(out_dtype == np.float64),
+                weight_at,
+                n,
+                c,
+                p,
+                out,
+                scratch,
+                0,
+            )
+        )
+        vectors = self.download(out, (n, p), out_dtype)
+        self.release()
+        return vectors
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> EmulatedDevice:
+    """Compile the kernels and the emulator, two files at a time, and load them."""
+    folder = tmp_path_factory.mktemp("emulator")
+    include = [f"-I{ROOT / 'csrc'}", f"-I{EMULATOR}"]
+    kernels = [*sorted(CUDA.glob("*.cu")), EMULATOR / "broken_kernels.cpp"]
+    commands = [
+        ["g++", "-x", "c++", *COMMON_FLAGS, *KERNEL_FLAGS, *include, "-c", str(source)]
+        for source in kernels
+    ] + [
+        ["g++", *COMMON_FLAGS, "-O2", *include, "-c", str(EMULATOR / name)]
+        for name in ("emulator.cpp", "driver.cpp")
+    ]
+    objects: list[str] = []
+    running: list[subprocess.Popen[str]] = []
+    for command in commands:
+        objects.append(str(folder / f"{Path(command[-1]).name}.o"))
+        running.append(
+            subprocess.Popen([*command, "-o", objects[-1]], stderr=subprocess.PIPE, text=True)
+        )
+        if len(running) == 2 or command is commands[-1]:
+            for process in running:
+                _, errors = process.communicate()
+                assert process.returncode == 0, errors
+            running.clear()
+    path = folder / "libemulated.so"
+    subprocess.run(
+        ["g++", "-shared", "-Wl,-z,defs", "-o", str(path), *objects], check=True, text=True
+    )
+    return EmulatedDevice(path)
+
+
+@pytest.fixture
+def device(library: EmulatedDevice) -> Iterator[EmulatedDevice]:
+    library.reset()
+    yield library
+    library.release()
+
+
+def random_rows(shape: tuple[int, ...], dtype: Any = np.float32, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def assert_degree_close(actual: Array, x: Array, edge: str) -> None:
+    """Compare with the reference; the error is relative to the sum of the weights' magnitudes."""
+    expected = ref.weighted_degree(x, edge)
+    assert actual.dtype == x.dtype
+    scale = np.abs(ref.adjacency(x, edge)).sum(axis=-1)
+    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+    error = np.abs(actual - expected)
+    error, scale = error[~np.isnan(error)], scale[~np.isnan(error)]
+    assert (error <= TOLERANCE[x.dtype] * scale).all(), (error / scale).max()
+
+
+def assert_nearest_close(similarity: Array, index: Array, x: Array) -> None:
+    """Compare with the reference; another index is right where it is as close to rounding."""
+    tolerance = TOLERANCE[x.dtype]
+    expected_similarity, expected_index = ref.nearest(x)
+    assert similarity.dtype == x.dtype
+    np.testing.assert_allclose(similarity, expected_similarity, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(index < 0, expected_index < 0)
+    cosine = ref.pairwise_cosine(x, zero_diagonal=False)
+    for at in zip(*np.nonzero(index != expected_index), strict=True):
+        assert index[at] != at[-1]
+        assert abs(cosine[at][index[at]] - expected_similarity[at]) <= tolerance
+
+
+def assert_vectors_close(actual: Array, weight: Array) -> None:
+    np.testing.assert_allclose(
+        actual, ref.filter_vectors(weight, "rank1"), rtol=0, atol=TOLERANCE[actual.dtype]
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# The emulator itself
+
+BROKEN: Final = {
+    "correct": "",
+    "divergent_barrier": r"sync: threads wait at different __syncthreads, lines \d+ and \d+",
+    "left_before_barrier": r"sync: 63 threads wait at __syncthreads on line \d+, 1 have left",
+    "barrier_against_shuffle": r"sync: the threads of a block wait for each other",
+    "wrong_mask": r"sync: a lane calls with a mask 0000ffff that leaves it out",
+    "lane_left": r"sync: the mask ffffffff on line \d+ names lane 8, which has left",
+    "shuffle_outside_mask": r"sync: lane \d+ reads lane \d+, which is not in the mask 0000ffff",
+    "write_past_end": r"memory: 4 bytes outside every buffer are written \(block \d, thread 0\)",
+    "read_before_start": r"memory: 4 bytes outside every buffer are read",
+    "shared_past_end": r"memory: 4 bytes outside every buffer are written \(block \d, thread 63\)",
+    "shared_size_forgotten": r"memory: 4 bytes outside every buffer are written",
+    "misaligned": r"undefined: behaviour that the language does not define",
+    "shared_race": r"race: shared memory that thread \d+ of block \d",
+    "write_after_read": r"race: shared memory that thread \d+ of block \d",
+    "block_race": r"race: global memory that thread \d+ of block \d wrote is written",
+    "unsafe_sum": r"race: global memory that thread \d+ of block \d wrote is read",
+    "mixed_atomic": r"race: global memory that thread \d+ of block \d wrote is written",
+    "unwritten_shared": r"init: shared memory is read before it is written \(block \d, thread 7\)",
+    "unwritten_global": r"init: global memory is read before it is written",
+    "other_stack": r"memory: 4 bytes of another thread's stack are written",
+    "static_shared": r"memory: 4 bytes outside every buffer are written",
+    "overflow": r"undefined: behaviour that the language does not define",
+    "out_of_extent": r"(undefined: behaviour|memory: 4 bytes outside every buffer)",
+}
+
+
+def test_broken_kernels_are_all_listed(device: EmulatedDevice) -> None:
+    names: list[str] = []
+    while (name := device.library.broken_name(len(names))) is not None:
+        names.append(name.decode())
+    assert names == list(BROKEN)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", BROKEN)
+def test_emulator_names_the_mistake(device: EmulatedDevice, name: str, seed: int) -> None:
+    device.reset(seed)
+    data = device.allocate(128 * 4)
+    if name in ("unsafe_sum", "mixed_atomic"):  # their mistake is not a missing first write
+        device.library.emulator_write(data, np.zeros(128, np.float32).ctypes.data, 128 * 4)
+    status = device.library.broken_run(list(BROKEN).index(name), data, 128)
+    if name == "correct":
+        assert (status, device.error()) == (OK, "")
+        np.testing.assert_array_equal(
+            device.download(data, (2, 64), np.float32), np.tile(np.arange(63.0, -1, -1), (2, 1))
+        )
+    else:
+        assert status == CUDA_ERROR
+        assert re.match(BROKEN[name], device.error()), device.error()
+        assert b"cudaErrorLaunchFailure" in device.library.emulated_last_error()
+
+
+def test_unwritten_output_is_noticed(device: EmulatedDevice) -> None:
+    data = device.allocate(64)
+    with pytest.raises(AssertionError, match="16 words of an output were never written"):
+        device.download(data, (16,), np.float32)
+
+
+# -------------------------------------------------------------------------------------------------
+# The runtime's side: devices, errors, empty input
+
+
+def test_device_count(device: EmulatedDevice) -> None:
+    assert device.library.emulated_built() == 1
+    assert device.library.emulated_device_count() == 2
+    device.reset(devices=0)
+    assert device.library.emulated_device_count() == 0
+    assert device.library.emulator_last_error() == 0  # the failure leaves nothing behind
+
+
+def test_launch_runs_on_its_device_and_restores_the_callers(device: EmulatedDevice) -> None:
+    x = random_rows((1, 4, 3))
+    device.weighted_degree(x, "abs", device=1)
+    assert device.library.emulator_kernel_device() == 1
+    assert device.library.emulator_device() == 0
+
+
+def test_unknown_device_is_an_error_with_text(device: EmulatedDevice) -> None:
+    before = device.library.emulator_kernels()
+    with pytest.raises(AssertionError, match="weighted_degree: cudaErrorInvalidDevice: "):
+        device.weighted_degree(random_rows((1, 4, 3)), "abs", device=7)
+    assert device.library.emulator_kernels() == before
+    assert device.library.emulator_last_error() == 0
+    assert device.library.emulator_device() == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3), (0, 0, 0)])
+def test_empty_rows_launch_nothing(device: EmulatedDevice, shape: tuple[int, ...]) -> None:
+    x = random_rows(shape)
+    before = device.library.emulator_kernels()
+    assert device.weighted_degree(x, "abs").shape == shape[:2]
+    similarity, index = device.nearest(x)
+    assert similarity.shape == index.shape == shape[:2]
+    assert device.library.emulator_kernels() == before
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 9), (5, 0, 9), (5, 3, 0)])
+def test_empty_filters_launch_nothing(device: EmulatedDevice, shape: tuple[int, ...]) -> None:
+    before = device.library.emulator_kernels()
+    vectors = device.filter_vectors(random_rows(shape))
+    np.testing.assert_array_equal(vectors, np.zeros((shape[0], shape[2])))
+    assert device.library.emulator_kernels() == before
+
+
+@pytest.mark.parametrize("code", [-1, 5])
+def test_unknown_edge_launches_nothing(device: EmulatedDevice, code: int) -> None:
+    before = device.library.emulator_kernels()
+    status = device.library.emulated_weighted_degree(0, None, 1, 4, 3, code, None, None, 0)
+    assert status == INVALID_VALUE
+    assert device.library.emulator_kernels() == before
+
+
+def test_triangular_index_enumerates_the_upper_triangle(device: EmulatedDevice) -> None:
+    row, column = ctypes.c_int64(), ctypes.c_int64()
+    side = 60
+    walked = []
+    for index in range(side * (side + 1) // 2):
+        device.library.emulated_triangular_index(index, ctypes.byref(row), ctypes.byref(column))
+        walked.append((row.value, column.value))
+    assert walked == [(i, j) for j in range(side) for i in range(j + 1)]
+
+
+@pytest.mark.parametrize(
+    "column", [2**k + offset for k in (13, 24, 26, 27, 31) for offset in (-1, 0)]
+)
+def test_triangular_index_is_exact_beyond_float64(device: EmulatedDevice, column: int) -> None:
+    first = column * (column + 1) // 2
+    found_row, found_column = ctypes.c_int64(), ctypes.c_int64()
+    for row in (0, 1, column // 2, column - 1, column):
+        device.library.emulated_triangular_index(
+            first + row, ctypes.byref(found_row), ctypes.byref(found_column)
+        )
+        assert (found_row.value, found_column.value) == (row, column)
+
+
+# -------------------------------------------------------------------------------------------------
+# Weighted degree and nearest
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("edge", EDGES)
+def test_weighted_degree(device: EmulatedDevice, edge: str, n: int, dtype: Any) -> None:
+    x = random_rows((1, n, 9), dtype, seed=n)
+    assert_degree_close(device.weighted_degree(x, edge), x, edge)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", SIZES)
+def test_nearest(device: EmulatedDevice, n: int, dtype: Any) -> None:
+    x = random_rows((1, n, 9), dtype, seed=n)
+    assert_nearest_close(*device.nearest(x), x)
+
+
+# Around the stage (8 or 16 features), the chunk (32) and the partial sum (64 products).
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [0, 1, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 576])
+def test_features(device: EmulatedDevice, d: int, dtype: Any) -> None:
+    x = random_rows((1, 65, d), dtype, seed=d)
+    assert_degree_close(device.weighted_degree(x, "abs"), x, "abs")
+    assert_nearest_close(*device.nearest(x), x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 65, 5), (4, 2, 3), (5, 1, 2), (2, 130, 17)])
+def test_batches(device: EmulatedDevice, shape: tuple[int, ...], dtype: Any) -> None:
+    x = random_rows(shape, dtype)
+    assert_degree_close(device.weighted_degree(x, "positive"), x, "positive")
+    assert_nearest_close(*device.nearest(x), x)
+
+
+def test_nearest_with_several_panels_to_a_share(device: EmulatedDevice) -> None:
+    # 86 x 3 row panels: two shares of the three column panels, the second one smaller.
+    x = random_rows((86, 129, 3))
+    assert_nearest_close(*device.nearest(x), x)
+
+
+def test_rounding_does_not_add_up(device: EmulatedDevice) -> None:
+    # Equal positive products round the same way every time. Off by, in float32: a plain sum 8e-5,
+    # sums of 64 added up plainly 1.5e-6, with compensation 2e-7.
+    x = np.ones((1, 2, 11000), np.float32)
+    x[0, 1, 8800:] = 0
+    assert_nearest_close(*device.nearest(x), x)
+
+
+def special_rows(dtype: Any) -> Array:
+    """Zero, equal, scaled and opposite rows among random ones, more than one tile of them."""
+    x = random_rows((1, 70, 9), dtype, seed=3)
+    x[0, [4, 66]] = 0
+    x[0, 69] = x[0, 5] = x[0, 2]
+    x[0, 68] = 2 * x[0, 1]
+    x[0, 67] = -x[0, 0]
+    return x
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("edge", EDGES)
+def test_special_rows_degree(device: EmulatedDevice, edge: str, dtype: Any) -> None:
+    x = special_rows(dtype)
+    degree = device.weighted_degree(x, edge)
+    assert_degree_close(degree, x, edge)
+    isolated = 69 / 2 if edge == "shifted" else 0
+    assert degree[0, 4] == degree[0, 66] == isolated
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_special_rows_nearest(device: EmulatedDevice, dtype: Any) -> None:
+    x = special_rows(dtype)
+    similarity, index = device.nearest(x)
+    assert_nearest_close(similarity, index, x)
+    assert [index[0, i] for i in (2, 5, 69)] == [5, 2, 2]  # equal rows: the lowest other index
+    assert similarity[0, 4] == 0
+    assert (index[0, 1], index[0, 68]) == (68, 1)
+    assert (np.abs(similarity[0]) <= 1).all()
+
+
+def test_all_rows_equal(device: EmulatedDevice) -> None:
+    x = np.tile(random_rows((1, 1, 9)), (1, 130, 1))
+    similarity, index = device.nearest(x)
+    np.testing.assert_array_equal(index[0], [1] + [0] * 129)
+    assert np.unique(similarity).size == 1
+    assert_degree_close(device.weighted_degree(x, "signed"), x, "signed")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_rows(device: EmulatedDevice, bad: float, dtype: Any) -> None:
+    x = random_rows((3, 66, 9), dtype)
+    x[1, 65, 3] = bad
+    for edge in EDGES:
+        degree = device.weighted_degree(x, edge)
+        assert_degree_close(degree, x, edge)
+        assert np.isnan(degree[1]).all()
+        assert np.isfinite(degree[[0, 2]]).all()
+    similarity, index = device.nearest(x)
+    assert_nearest_close(similarity, index, x)
+    assert np.isnan(similarity[1, 65])
+    assert index[1, 65] == -1
+    assert not (index[1] == 65).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_but_non_finite_rows(device: EmulatedDevice, dtype: Any) -> None:
+    x = np.full((1, 3, 2), np.nan, dtype)
+    x[0, 1] = 1
+    similarity, index = device.nearest(x)
+    assert np.isnan(similarity).all()
+    np.testing.assert_array_equal(index, [[-1, -1, -1]])
+    alone = np.full((1, 1, 2), np.nan, dtype)
+    np.testing.assert_array_equal(device.weighted_degree(alone, "abs"), [[0]])
+    assert device.nearest(alone)[1] == -1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scales"),
+    [
+        (np.float32, [1e-44, 1e-30, 1.0, 1e30, 2e37]),
+        (np.float64, [5e-322, 1e-300, 1.0, 1e300, 1e307]),
+    ],
+)
+def test_any_finite_scale(device: EmulatedDevice, dtype: Any, scales: list[float]) -> None:
+    rows = np.random.default_rng(0).integers(-7, 8, (70, 9)).astype(np.float64)
+    factors = np.resize(np.array(scales), 70)[:, None]
+    x = (rows * factors).astype(dtype)[None]
+    assert_degree_close(device.weighted_degree(x, "abs"), x, "abs")
+    assert_nearest_close(*device.nearest(x), x)
+
+
+def test_within_one_row_scales_may_differ(device: EmulatedDevice) -> None:
+    x = random_rows((1, 5, 4), np.float64)
+    x[0, :, 0] *= 1e200
+    x[0, :, 1] *= 1e-200
+    assert_degree_close(device.weighted_degree(x, "signed"), x, "signed")
+
+
+# -------------------------------------------------------------------------------------------------
+# Filter vectors
+
+FILTER_SHAPES: Final = [
+    *[(3, c, 9) for c in (1, 2, 8, 9, 10, 64, 65, 70)],
+    *[(2, c, 49) for c in (3, 16, 48, 49, 64)],
+    (2, 3, 64),
+    (1, 70, 64),
+    (3, 1, 512),
+    (2, 5, 512),
+    (3, 17, 2),
+    (70, 2, 9),
+]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "out_dtype"),
+    [(np.float32, np.float32), (np.float32, np.float64), (np.float64, np.float64)],
+)
+@pytest.mark.parametrize("shape", FILTER_SHAPES)
+def test_filter_vectors(
+    device: EmulatedDevice, shape: tuple[int, ...], dtype: Any, out_dtype: Any
+) -> None:
+    weight = random_rows(shape, dtype, seed=1)
+    assert_vectors_close(device.filter_vectors(weight, out_dtype), weight)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("c", [4, 12])
+def test_filter_vectors_of_special_filters(device: EmulatedDevice, c: int, dtype: Any) -> None:
+    weight = random_rows((7, c, 9), dtype, seed=2)
+    weight[0] = 0
+    weight[1, :, :] = 0
+    weight[1, c - 1, 4] = -3  # one entry: u1 is a unit vector, v1[0] = 0 unless it is channel 0
+    weight[2, 0] = 0  # v1[0] = 0: the largest entry decides the sign
+    weight[3, c - 1, 8] = np.nan
+    weight[4, 0, 0] = np.inf
+    weight[5] = np.outer(np.arange(c), [-1, 1, -1, 1, 1, 1, 1, 1, 1])  # ties, first column zero
+    vectors = device.filter_vectors(weight)
+    assert_vectors_close(vectors, weight)
+    np.testing.assert_array_equal(vectors[0], np.zeros(9))
+    np.testing.assert_array_equal(vectors[1], np.eye(9)[4])
+    assert np.isnan(vectors[3:5]).all()
+    assert vectors[5, 0] > 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scales"),
+    [
+        (np.float32, [1e-44, 1e-38, 1e-18, 1e18, 2e37]),
+        (np.float64, [5e-322, 1e-300, 1e-160, 1e160, 1e300, 1e307]),
+    ],
+)
+@pytest.mark.parametrize("c", [3, 12])
+def test_filter_vectors_at_any_finite_scale(
+    device: EmulatedDevice, c: int, dtype: Any, scales: list[float]
+) -> None:
+    rng = np.random.default_rng(4)
+    filters = rng.integers(-7, 8, (len(scales), c, 9)).astype(np.float64)
+    weight = (filters * np.array(scales)[:, None, None]).astype(dtype)
+    assert_vectors_close(device.filter_vectors(weight), weight)
+
+
+# -------------------------------------------------------------------------------------------------
+# What must not change a bit
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_bits_in_any_order_and_grid(device: EmulatedDevice, dtype: Any) -> None:
+    x = random_rows((2, 129, 20), dtype)
+    weight = random_rows((5, 20, 25), dtype)
+    results = []
+    # Ascending and shuffled blocks and threads; grids of any size, of one and of three blocks.
+    for seed, most_blocks in [(0, MOST_BLOCKS), (1, MOST_BLOCKS), (2, MOST_BLOCKS), (3, 1), (4, 3)]:
+        device.reset(seed, most_blocks)
+        results.append(
+            [
+                *(device.weighted_degree(x, edge) for edge in EDGES),
+                *device.nearest(x),
+                device.filter_vectors(weight),
+                device.filter_vectors(weight, np.float64),
+            ]
+        )
+    for other in results[1:]:
+        for first, again in zip(results[0], other, strict=True):
+            assert first.tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_memory_need_only_be_aligned_to_its_elements(device: EmulatedDevice, dtype: Any) -> None:
+    x = random_rows((1, 66, 9), dtype)
+    weight = random_rows((4, 12, 9), dtype)
+    shift = x.itemsize
+    for aligned, shifted in (
+        (device.weighted_degree(x, "abs"), device.weighted_degree(x, "abs", shift=shift)),
+        (device.nearest(x)[0], device.nearest(x, shift=shift)[0]),
+        (device.filter_vectors(weight), device.filter_vectors(weight, shift=shift)),
+    ):
+        assert aligned.tobytes() == shifted.tobytes()

@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: MIT
+"""The public API on a CUDA device: results, streams, graphs, devices, determinism.
+
+Collected everywhere, run where there is a device: `pytest -m gpu`. The same kernels run on the CPU
+in test_cuda_emulated.py; what only a device can show is here. benchmarks/run_gpu.sh calls this file
+together with compute-sanitizer and the benchmark table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import pytest
+import torch
+
+import hubprune as hp
+from hubprune import _native
+from hubprune import reference as ref
+
+# run_gpu.sh sets this: there, a missing device or kernel is a failure and no reason to skip.
+REQUIRED: Final = os.environ.get("HUBPRUNE_GPU_REQUIRED") == "1"
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not REQUIRED and not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.skipif(not REQUIRED and not _native.cuda_built(), reason="no CUDA kernels built"),
+]
+
+EDGES: Final = tuple(ref.EDGES)
+DTYPES: Final = (torch.float32, torch.float64)
+SIZES: Final = (0, 1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129)
+
+# The tolerances of test_cuda_emulated.py, where the same kernels were measured on a CPU; no device
+# has been measured yet (docs/gpu-status.md).
+TOLERANCE: Final = {torch.float32: 1e-6, torch.float64: 1e-12}
+
+# Small enough for compute-sanitizer, which slows kernels down a hundredfold.
+SMALL_ONLY: Final = os.environ.get("HUBPRUNE_GPU_SMALL") == "1"
+large = pytest.mark.skipif(SMALL_ONLY, reason="HUBPRUNE_GPU_SMALL=1")
+
+
+def random_rows(
+    shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0
+) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, dtype=dtype, generator=generator)
+
+
+def numpy64(x: torch.Tensor) -> np.ndarray:
+    """The same values as a float64 array on the host: what the reference is given."""
+    return x.double().cpu().numpy()
+
+
+def assert_degree_close(got: torch.Tensor, x: torch.Tensor, edge: str) -> None:
+    """The error is relative to the sum of the weights' magnitudes."""
+    assert got.is_cuda
+    rows = numpy64(x)
+    expected = ref.weighted_degree(rows, edge)
+    scale = np.abs(ref.adjacency(rows, edge)).sum(axis=-1)
+    degree = numpy64(got)
+    np.testing.assert_array_equal(np.isnan(degree), np.isnan(expected))
+    finite = ~np.isnan(degree)
+    error = np.abs(degree - expected)[finite]
+    assert (error <= TOLERANCE[got.dtype] * scale[finite]).all()
+
+
+def assert_nearest_close(similarity: torch.Tensor, index: torch.Tensor, x: torch.Tensor) -> None:
+    """Another index is right where it is as close to rounding."""
+    assert similarity.is_cuda
+    assert index.is_cuda
+    tolerance = TOLERANCE[similarity.dtype]
+    rows, found = numpy64(x), index.cpu().numpy()
+    expected_similarity, expected_index = ref.nearest(rows)
+    np.testing.assert_allclose(numpy64(similarity), expected_similarity, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(found < 0, expected_index < 0)
+    cosine = ref.pairwise_cosine(rows)
+    for at in zip(*np.nonzero(found != expected_index), strict=True):
+        assert found[at] != at[-1]
+        assert abs(cosine[at][found[at]] - expected_similarity[at]) <= tolerance
+
+
+def assert_vectors_close(got: torch.Tensor, weight: torch.Tensor) -> None:
+    assert got.is_cuda
+    expected = ref.filter_vectors(numpy64(weight), "rank1")
+    np.testing.assert_allclose(numpy64(got), expected, rtol=0, atol=TOLERANCE[got.dtype])
+
+
+# -------------------------------------------------------------------------------------------------
+# Results
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_weighted_degree(n: int, dtype: torch.dtype) -> None:
+    x = random_rows((n, 9), dtype, seed=n).cuda()
+    for edge in EDGES:
+        assert_degree_close(hp.weighted_degree(x, edge=edge), x, edge)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_nearest(n: int, dtype: torch.dtype) -> None:
+    x = random_rows((n, 9), dtype, seed=n).cuda()
+    assert_nearest_close(*hp.nearest(x), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [1, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 576])
+def test_features(d: int, dtype: torch.dtype) -> None:
+    x = random_rows((65, d), dtype, seed=d).cuda()
+    assert_degree_close(hp.weighted_degree(x, edge="abs"), x, "abs")
+    assert_nearest_close(*hp.nearest(x), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 65, 5), (2, 2, 2, 3), (5, 1, 2), (2, 130, 17), (0, 4, 3)])
+def test_batches(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = random_rows(shape, dtype).cuda()
+    assert_degree_close(hp.weighted_degree(x, edge="positive"), x, "positive")
+    assert_nearest_close(*hp.nearest(x), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    x = random_rows((70, 20)).to(dtype).cuda()
+    degree = hp.weighted_degree(x, edge="abs")
+    assert degree.dtype == torch.float32
+    assert_degree_close(degree, x, "abs")
+    weight = random_rows((6, 12, 3, 3)).to(dtype).cuda()
+    assert_vectors_close(hp.filter_vectors(weight), weight)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "shape", [(16, 1, 7, 7), (32, 16, 7, 7), (64, 64, 3, 3), (8, 1, 512, 1), (4, 70, 64, 1)]
+)
+def test_filter_vectors(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    weight = random_rows(shape, dtype).cuda()
+    assert_vectors_close(hp.filter_vectors(weight, kind="rank1"), weight)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_special_rows(dtype: torch.dtype) -> None:
+    x = random_rows((70, 9), dtype, seed=3)
+    x[4] = x[66] = 0
+    x[69] = x[5] = x[2]
+    x[67] = -x[0]
+    x = x.cuda()
+    for edge in EDGES:
+        assert_degree_close(hp.weighted_degree(x, edge=edge), x, edge)
+    similarity, index = hp.nearest(x)
+    assert_nearest_close(similarity, index, x)
+    assert index[[2, 5, 69]].tolist() == [5, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_non_finite_rows(bad: float, dtype: torch.dtype) -> None:
+    x = random_rows((3, 66, 9), dtype)
+    x[1, 65, 3] = bad
+    x = x.cuda()
+    assert_degree_close(hp.weighted_degree(x, edge="abs"), x, "abs")
+    assert_nearest_close(*hp.nearest(x), x)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scales"),
+    [
+        (torch.float32, [1e-44, 1e-30, 1.0, 1e30, 2e37]),
+        (torch.float64, [5e-322, 1e-300, 1.0, 1e300, 1e307]),
+    ],
+)
+def test_any_finite_scale(dtype: torch.dtype, scales: list[float]) -> None:
+    rng = np.random.default_rng(0)
+    factors = np.array(scales)
+    rows = rng.integers(-7, 8, (70, 9)) * np.resize(factors, 70)[:, None]
+    x = torch.from_numpy(rows).to(dtype).cuda()
+    assert_degree_close(hp.weighted_degree(x, edge="abs"), x, "abs")
+    assert_nearest_close(*hp.nearest(x), x)
+    filters = rng.integers(-7, 8, (len(scales), 12, 3, 3)) * factors[:, None, None, None]
+    weight = torch.from_numpy(filters).to(dtype).cuda()
+    assert_vectors_close(hp.filter_vectors(weight), weight)
+
+
+def test_strided_and_offset_inputs() -> None:
+    base = random_rows((40, 141)).cuda()
+    for x in (base[:, ::2], base.T, base[3:, 5:], base.flatten()[1 : 1 + 33 * 9].view(33, 9)):
+        assert_degree_close(hp.weighted_degree(x, edge="abs"), x, "abs")
+        assert_nearest_close(*hp.nearest(x), x)
+
+
+# -------------------------------------------------------------------------------------------------
+# Sizes of real layers and beyond
+
+
+def sampled_degree(x: torch.Tensor, edge: str, rows: torch.Tensor) -> torch.Tensor:
+    """Degrees of some rows in float64 on the device, a row panel at a time."""
+    unit = torch.nn.functional.normalize(x.double(), dim=1)
+    functions: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "signed": lambda s: s,
+        "squared": torch.square,
+        "abs": torch.abs,
+        "positive": lambda s: s.clamp(min=0),
+        "shifted": lambda s: (1 + s) / 2,
+    }
+    weights = functions[edge]((unit[rows] @ unit.T).clamp(-1, 1))
+    weights[torch.arange(len(rows)), rows] = 0
+    return weights.sum(dim=1)
+
+
+@large
+@pytest.mark.parametrize(
+    ("n", "d"), [(2048, 9), (2048, 1024), (2048, 18432), (65537, 9), (70000, 64)]
+)
+def test_degree_of_wide_layers(n: int, d: int) -> None:
+    x = random_rows((n, d)).cuda()
+    rows = torch.linspace(0, n - 1, 40, device=x.device).long()
+    for edge in EDGES:
+        got = hp.weighted_degree(x, edge=edge)[rows].double()
+        scale = n if edge == "shifted" else sampled_degree(x, "abs", rows)
+        if edge == "squared":
+            scale = sampled_degree(x, "squared", rows)
+        assert ((got - sampled_degree(x, edge, rows)).abs() <= 1e-6 * scale).all()
+
+
+@large
+@pytest.mark.parametrize(("n", "d"), [(2048, 9), (2048, 18432), (65537, 9)])
+def test_nearest_of_wide_layers(n: int, d: int) -> None:
+    x = random_rows((n, d)).cuda()
+    rows = torch.linspace(0, n - 1, 40, device=x.device).long()
+    similarity, index = hp.nearest(x)
+    unit = torch.nn.functional.normalize(x.double(), dim=1)
+    cosine = unit[rows] @ unit.T
+    cosine[torch.arange(len(rows)), rows] = -2
+    best = cosine.max(dim=1).values
+    assert ((similarity[rows] - best).abs() <= 1e-6).all()
+    assert ((cosine.gather(1, index[rows][:, None])[:, 0] - best).abs() <= 1e-6).all()
+
+
+@large
+def test_vectors_of_the_widest_published_layer() -> None:
+    weight = random_rows((2048, 2048, 3, 3)).cuda()
+    vectors = hp.filter_vectors(weight)
+    some = slice(0, 2048, 128)
+    expected = ref.filter_vectors(numpy64(weight[some]), "rank1")
+    np.testing.assert_allclose(numpy64(vectors[some]), expected, rtol=0, atol=1e-6)
+
+
+def test_scores_agree_with_the_cpu() -> None:
+    weight = random_rows((96, 32, 3, 3), torch.float64)
+    for scorer in ("degree", "pairs", "l1", "l2"):
+        here, there = hp.score(weight, scorer), hp.score(weight.cuda(), scorer)
+        np.testing.assert_allclose(
+            numpy64(there.values), numpy64(here.values), rtol=1e-10, atol=1e-10
+        )
+        assert there.order.tolist() == here.order.tolist()
+
+
+# -------------------------------------------------------------------------------------------------
+# The device's side
+
+
+def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]:
+    return [
+        *(hp.weighted_degree(x, edge=edge) for edge in EDGES),
+        *hp.nearest(x),
+        hp.filter_vectors(weight),
+    ]
+
+
+def assert_same_bits(first: list[torch.Tensor], second: list[torch.Tensor]) -> None:
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.cpu(), b.cpu())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_on_every_run(dtype: torch.dtype) -> None:
+    n = 130 if SMALL_ONLY else 3000
+    x = random_rows((n, 40), dtype).cuda()
+    weight = random_rows((96, 64, 3, 3), dtype).cuda()
+    first = every_operation(x, weight)
+    for _ in range(5):
+        assert_same_bits(first, every_operation(x, weight))
+
+
+def test_runs_on_the_callers_stream() -> None:
+    x = random_rows((300, 40)).cuda()
+    weight = random_rows((64, 64, 3, 3)).cuda()
+    expected = every_operation(x, weight)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        # Long work first: a kernel on another stream would read the copies before they are made.
+        busy = torch.randn(2048, 2048, device="cuda")
+        for _ in range(1 if SMALL_ONLY else 20):
+            busy = busy @ busy
+            busy /= busy.abs().max()
+        late_x = torch.full_like(x, float("nan")).copy_(x)
+        late_weight = torch.full_like(weight, float("nan")).copy_(weight)
+        results = every_operation(late_x, late_weight)
+    stream.synchronize()
+    assert_same_bits(expected, results)
+
+
+@pytest.mark.filterwarnings("default")
+def test_captured_in_a_graph() -> None:
+    x = random_rows((300, 40)).cuda()
+    weight = random_rows((64, 64, 3, 3)).cuda()
+    every_operation(x, weight)  # warm up: nothing may be loaded during the capture
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = every_operation(x, weight)
+    for seed in (1, 2):
+        x.copy_(random_rows((300, 40), seed=seed))
+        weight.copy_(random_rows((64, 64, 3, 3), seed=seed))
+        graph.replay()
+        torch.cuda.synchronize()
+        assert_same_bits(every_operation(x, weight), captured)
+
+
+def test_current_device_is_left_alone() -> None:
+    last = torch.cuda.device_count() - 1
+    x = random_rows((70, 9)).to(f"cuda:{last}")
+    before = torch.cuda.current_device()
+    degree = hp.weighted_degree(x, edge="abs")
+    assert degree.device == x.device
+    assert torch.cuda.current_device() == before
+    assert_degree_close(degree, x, "abs")
+
+
+def test_a_refused_launch_is_reported_and_forgotten() -> None:
+    x = random_rows((4, 3)).cuda()
+    scratch = torch.empty(1 << 16, dtype=torch.uint8, device="cuda")
+    unknown = torch.cuda.device_count()
+    with pytest.raises(RuntimeError, match="CUDA error: weighted_degree: cudaErrorInvalidDevice"):
+        _native.weighted_degree_cuda(
+            False, x.data_ptr(), 1, 4, 3, 2, x.data_ptr(), scratch.data_ptr(), unknown, 0
+        )
+    assert torch.isfinite(x + 1).all()  # no error is left for the next call to trip over
+
+
+def test_native_device_count_is_torchs() -> None:
+    assert _native.cuda_device_count() == torch.cuda.device_count()
+
+
+@pytest.mark.filterwarnings("default")
+def test_operators_pass_opcheck() -> None:
+    x = random_rows((20, 9)).cuda()
+    weight = random_rows((6, 5, 9)).cuda()
+    torch.library.opcheck(torch.ops.hubprune.weighted_degree.default, (x, "abs"))
+    torch.library.opcheck(torch.ops.hubprune.nearest.default, (x,))
+    torch.library.opcheck(torch.ops.hubprune.rank1_vectors.default, (weight,))
