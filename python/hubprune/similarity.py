@@ -191,8 +191,8 @@ def _check_others(x: torch.Tensor, y: torch.Tensor) -> None:
     if y.shape[-1] != x.shape[-1] or y.shape[:-2] != x.shape[:-2]:
         expected = ", ".join((*map(str, x.shape[:-2]), "m", str(x.shape[-1])))
         raise ValueError(
-            f"y must have shape ({expected}) to go with x of shape {shape_text(x.shape)}; got shape "
-            f"{shape_text(y.shape)}"
+            f"y must have shape ({expected}) to go with x of shape {shape_text(x.shape)}; got "
+            f"shape {shape_text(y.shape)}"
         )
 
 

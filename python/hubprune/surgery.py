@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+"""Surgery: apply a plan to a model, save the smaller model, load it again.
+
+A saved network is a folder: ``plan.json`` (what was cut, readable), ``model.safetensors`` (a plain
+state_dict) and ``load.py`` (reads the two with torch alone, without hubprune). Nothing in it is a
+pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .channel_groups import apply_cuts, check_cuts, check_model, duplicate, sizes
+from .planning import PruningPlan, format_json
+
+__all__ = ["load_pruned", "prune", "save_pruned"]
+
+_PLAN, _STATE, _LOADER = "plan.json", "model.safetensors", "load.py"
+_FILES = {_PLAN, _STATE, _LOADER}
+
+StrPath = str | os.PathLike[str]
+
+
+def prune(model: nn.Module, plan: PruningPlan) -> nn.Module:
+    """Cut a copy of a model as a plan says.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model the plan was made for, with these or other weights; on any device, in any mode.
+    plan : PruningPlan
+        From `hubprune.plan`, `PruningPlan.from_json` or `PruningPlan.then`.
+
+    Returns
+    -------
+    torch.nn.Module
+        A new, smaller model in the same mode and on the same device, without gradients. The old one
+        is untouched.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module or `plan` no plan.
+    ValueError
+        If the plan does not fit the model: the first layer that is missing or has another size is
+        named; or if the model is wrapped or cannot be copied.
+
+    Notes
+    -----
+    What stays of a tensor keeps its bits. The pruned model computes what the original computes when
+    its layers ignore the removed channels; `plan` has proven that on the example inputs.
+    Memory: the model and its copy.
+
+    Examples
+    --------
+    >>> import torch, hubprune as hp
+    >>> body = torch.nn.Sequential(
+    ...     torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 2, 3)
+    ... )
+    >>> hp.prune(body, hp.plan(body, torch.zeros(1, 1, 8, 8)))[2]
+    Conv2d(4, 2, kernel_size=(3, 3), stride=(1, 1))
+    """
+    check_model(model)
+    _check_plan(plan)
+    check_cuts(model, plan.cuts)
+    pruned = duplicate(model)
+    apply_cuts(pruned, plan.cuts)
+    return pruned
+
+
+def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
+    """Save a pruned model and its plan as a folder.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The pruned model, fine-tuned or not.
+    plan : PruningPlan
+        The plan it was pruned by.
+    path : str or os.PathLike
+        The folder. Its parent must exist. A folder saved before is replaced as a whole; one with
+        anything else in it is refused.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module or `plan` no plan.
+    ValueError
+        If the model does not have the sizes that the plan leaves, or its state holds something
+        other than dense tensors.
+    FileExistsError
+        If the path is a file, or a folder with other files in it.
+    OSError
+        If it cannot be written.
+
+    Notes
+    -----
+    Everything is written beside the folder first and then exchanged in one step, so an interruption
+    at any time leaves the old folder whole. Tied weights are stored once per name.
+
+    To load with torch alone, put the saved folder on the path, ``from load import load_pruned``
+    and call ``load_pruned(MyNetwork(), folder)``.
+    """
+    check_model(model)
+    _check_plan(plan)
+    check_cuts(model, plan.cuts, done=True)
+    target = Path(path)
+    _check_target(target)
+    state = _plain_state(model)
+    content = plan.to_dict()
+    content["sizes"] = {
+        name: known
+        for name in dict.fromkeys(cut.target for cut in plan.cuts if cut.side != "parameter")
+        if (known := sizes(model.get_submodule(name)))
+    }
+    with _replacing(target) as folder:
+        (folder / _PLAN).write_text(format_json(content) + "\n", encoding="utf-8")
+        save_file(state, str(folder / _STATE), metadata={"format": "pt"})
+        shutil.copyfile(Path(__file__).with_name("standalone_loader.py"), folder / _LOADER)
+
+
+def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
+    """Load a model saved by `save_pruned`.
+
+    Parameters
+    ----------
+    factory : callable
+        Builds the architecture before pruning, such as the model's class.
+    path : str or os.PathLike
+        The folder.
+
+    Returns
+    -------
+    torch.nn.Module
+        The pruned model with its saved weights, in the mode and on the device that the factory
+        gives.
+
+    Raises
+    ------
+    TypeError
+        If the factory is not callable or does not return a module.
+    FileNotFoundError
+        If the folder or one of its files is missing.
+    ValueError
+        If a file is damaged, or the architecture is another one: the first layer that does not fit
+        is named.
+
+    Examples
+    --------
+    >>> import tempfile, torch, hubprune as hp
+    >>> build = lambda: torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.Conv1d(4, 2, 3))
+    >>> body = build()
+    >>> plan = hp.plan(body, torch.zeros(1, 1, 9))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     hp.save_pruned(hp.prune(body, plan), plan, folder + "/half")
+    ...     hp.load_pruned(build, folder + "/half")[0]
+    Conv1d(1, 2, kernel_size=(3,), stride=(1,))
+    """
+    if not callable(factory) or isinstance(factory, nn.Module):
+        raise TypeError(
+            "factory must be a function without arguments that builds the unpruned model; got "
+            f"{type(factory).__name__}"
+        )
+    folder = Path(path)
+    for name in (_PLAN, _STATE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no pruned model: {name} is missing")
+    try:
+        plan = PruningPlan.from_json((folder / _PLAN).read_text(encoding="utf-8"))
+        state = load_file(str(folder / _STATE))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{folder} is damaged: {error}") from error
+    model = factory()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"factory must return a torch.nn.Module; got {type(model).__name__}")
+    apply_cuts(model, plan.cuts)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{folder} does not fit the model: {error}") from error
+    return model
+
+
+def _check_plan(plan: object) -> None:
+    if not isinstance(plan, PruningPlan):
+        raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
+
+
+def _plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The state_dict as safetensors wants it: dense, contiguous, no memory shared by two names."""
+    state: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            raise ValueError(
+                f"the model's state must hold dense tensors only; {name!r} is a "
+                f"{type(value).__name__}"
+            )
+        tensor = value.detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        state[name] = tensor
+    return state
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to replace what `save_pruned` has not written."""
+    if target.is_dir():
+        others = sorted({entry.name for entry in target.iterdir()} - _FILES)
+        if others:
+            raise FileExistsError(
+                f"{target} holds other files ({', '.join(others[:3])}); choose a new folder"
+            )
+    elif target.exists() or target.is_symlink():
+        raise FileExistsError(f"{target} is not a folder; choose another path")
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`; put it in the target's place if all goes well."""
+    target = Path(os.path.abspath(target))
+    _remove_leftovers(target)
+    prefix = f".{target.name}.saving-{os.getpid()}-"
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    folder.chmod(0o777 & ~_umask())
+    try:
+        yield folder
+        for entry in folder.iterdir():
+            with entry.open("rb") as file:
+                os.fsync(file.fileno())
+        if target.exists():
+            _exchange(folder, target)
+        else:
+            folder.rename(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders, in one step where the system can."""
+    if sys.platform == "linux":
+        # renameat2(AT_FDCWD, new, AT_FDCWD, old, RENAME_EXCHANGE): glibc 2.28, Linux 3.15.
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        with contextlib.suppress(AttributeError):
+            if libc.renameat2(-100, os.fsencode(new), -100, os.fsencode(old), 2) == 0:
+                return
+    aside = new.with_name(new.name + "-old")
+    old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what a killed process left of an earlier save."""
+    for entry in target.parent.glob(f".{target.name}.saving-*"):
+        process = entry.name.rsplit("saving-", 1)[1].split("-")[0]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
