@@ -122,7 +122,7 @@ def eigenvector_centrality(
     --------
     >>> import torch, hubprune as hp
     >>> hp.eigenvector_centrality(torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]))
-    tensor([0.6059, 0.6059, 0.5155])
+    tensor([0.6015, 0.6015, 0.5257])
     """
     tensor = as_tensor(x, "x")
     check_rows(tensor, "x")

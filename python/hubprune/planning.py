@@ -56,8 +56,8 @@ _GLOBAL_LIMIT = 0.9
 Progress = Callable[[int, int, str], None]
 
 
-def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Align columns of text, the first to the left and the others to the right.
+def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: bool = False) -> str:
+    """Align columns of text, the first to the left and the others to the right (or all `left`).
 
     Examples
     --------
@@ -69,7 +69,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.ljust(width) if left or column == 0 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in table
