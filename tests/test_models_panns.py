@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 
 from hubprune.models import AudioTagger, Cnn6, Cnn10, Cnn14, LogMel, PannsBody, load_panns
-from hubprune.models.channels_last import channel_major, position_major
 
 BODIES = (Cnn14, Cnn10, Cnn6)
 
@@ -511,17 +510,3 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         load_panns(tmp_path / "none.pth")
     with pytest.raises(IsADirectoryError):
         load_panns(tmp_path)
-
-
-# ---- channels-last columns ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("channels", "positions"), [(1, 1), (1, 4), (5, 1), (3, 4)])
-def test_column_orders_are_inverse(channels: int, positions: int) -> None:
-    maps = torch.randn(2, channels, positions)
-    weight = torch.randn(3, channels * positions)
-    flat = maps.transpose(1, 2).flatten(1)  # channels-last, as TensorFlow flattens
-    torch.testing.assert_close(
-        flat @ weight.T, maps.flatten(1) @ channel_major(weight, positions).T
-    )
-    assert torch.equal(position_major(channel_major(weight, positions), positions), weight)

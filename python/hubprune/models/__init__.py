@@ -7,7 +7,6 @@ imported when a file or the front end needs them.
 
 from __future__ import annotations
 
-from hubprune.models.channels_last import ChannelsLastLinear
 from hubprune.models.crepe import Crepe, load_crepe
 from hubprune.models.dcase import Dcase21Baseline, load_dcase21, load_keras
 from hubprune.models.keras_weights import KerasArray, read_keras_weights
@@ -18,7 +17,6 @@ from hubprune.models.vggish import Vggish, load_vggish
 __all__ = [
     "KNOWN_MODELS",
     "AudioTagger",
-    "ChannelsLastLinear",
     "Cnn6",
     "Cnn10",
     "Cnn14",

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hubprune.models.channels_last import ChannelsLastLinear
 from hubprune.models.checkpoints import (
     StrPath,
     file_format,
@@ -66,9 +65,8 @@ class Crepe(nn.Module):
 
     Notes
     -----
-    CREPE flattens its last feature maps channels-last. The classifier is a `ChannelsLastLinear`:
-    state dicts have the published order, while the live weight keeps each channel's columns
-    together, so that filters of the last convolution can be cut. Batch normalisation has Keras's
+    CREPE flattens its last feature maps channels-last: the columns of one channel in the classifier
+    are not neighbours, which `hubprune.plan` finds out by probing. Batch normalisation has Keras's
     epsilon, 1e-3, and momentum, 0.99 (0.01 as PyTorch counts). New weights are drawn as PyTorch
     does by default.
 
@@ -93,7 +91,7 @@ class Crepe(nn.Module):
                 f"conv{number}_BN", nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.01)
             )
             in_channels = out_channels
-        self.classifier = ChannelsLastLinear(in_channels, _POSITIONS, _PITCH_BINS)
+        self.classifier = nn.Linear(_POSITIONS * in_channels, _PITCH_BINS)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Score the pitch of audio frames.
@@ -124,7 +122,7 @@ class Crepe(nn.Module):
             x = F.relu(self.get_submodule(f"conv{number}")(x))
             x = F.max_pool2d(self.get_submodule(f"conv{number}_BN")(x), (2, 1))
             x = F.dropout(x, 0.25, self.training)
-        return torch.sigmoid(self.classifier(x.flatten(1)))
+        return torch.sigmoid(self.classifier(x.permute(0, 2, 3, 1).flatten(1)))
 
 
 def _load_packaged(capacity: str) -> Crepe:
@@ -151,7 +149,7 @@ def _read_keras(path: StrPath) -> dict[str, torch.Tensor]:
         state[f"{name}.weight"] = state[f"{name}.weight"].unsqueeze(-1)
         in_channels = len(state[f"{name}.bias"])
         state |= weights.take_batch_norm(f"{name}_BN", in_channels)
-    # No positions here: ChannelsLastLinear reads Keras's own order of columns.
+    # No positions here: the network flattens channels-last, as Keras does.
     state |= weights.take_dense("classifier", _POSITIONS * in_channels, _PITCH_BINS)
     weights.finish()
     return state

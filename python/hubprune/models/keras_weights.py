@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hubprune.models.channels_last import channel_major
 from hubprune.models.checkpoints import StrPath, file_format
 
 __all__ = [
@@ -340,7 +339,10 @@ def dense_weight(kernel: npt.NDArray[np.float32], positions: int = 1) -> torch.T
     >>> dense_weight(np.array([[0.], [10.], [1.], [11.]], np.float32), positions=2).tolist()
     [[0.0, 1.0, 10.0, 11.0]]
     """
-    return channel_major(torch.tensor(kernel.T), positions)
+    weight = torch.tensor(kernel.T)
+    out, columns = weight.shape
+    blocks = weight.reshape(out, positions, columns // positions)
+    return blocks.transpose(1, 2).flatten(1).contiguous()
 
 
 class KerasWeights:

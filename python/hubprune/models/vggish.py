@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from hubprune.models.channels_last import ChannelsLastLinear
 from hubprune.models.checkpoints import (
     StrPath,
     file_format,
@@ -59,10 +58,9 @@ class Vggish(nn.Module):
 
     Notes
     -----
-    VGGish flattens the last feature maps channels-last. The first dense layer is a
-    `ChannelsLastLinear`: state dicts have the published order, while the live weight keeps each
-    channel's columns together, so that filters of the last convolution can be cut. Classifiers
-    give logits. New weights are drawn as PyTorch does by default.
+    VGGish flattens the last feature maps channels-last: the columns of one channel in the first
+    dense layer are not neighbours, which `hubprune.plan` finds out by probing. Classifiers give
+    logits. New weights are drawn as PyTorch does by default.
 
     Examples
     --------
@@ -104,7 +102,7 @@ class Vggish(nn.Module):
         else:
             hidden = (4096, 4096, 128) if head == "embedding" else (4096, 128)
             dense: list[nn.Module] = [
-                ChannelsLastLinear(in_channels, _POSITIONS, hidden[0]),
+                nn.Linear(_POSITIONS * in_channels, hidden[0]),
                 nn.ReLU(),
             ]
             for before, after in itertools.pairwise(hidden):
@@ -148,7 +146,7 @@ class Vggish(nn.Module):
             x = self.embeddings(self.features(x))
         else:
             check_input(x, ("batch", 1, _FRAMES, _MEL_BANDS))
-            x = self.embeddings(self.features(x).flatten(1))
+            x = self.embeddings(self.features(x).permute(0, 2, 3, 1).flatten(1))
         if self.head != "embedding":
             x = self.classifier(x)
         return x
@@ -163,7 +161,7 @@ def _load_keras(path: StrPath) -> Vggish:
         state |= weights.take_conv(f"features.{index}", (3, 3), in_channels)
         in_channels = len(state[f"features.{index}.bias"])
         filters.append(in_channels)
-    # No positions here: ChannelsLastLinear reads Keras's own order of columns.
+    # No positions here: the network flattens channels-last, as Keras does.
     state |= weights.take_dense("embeddings.0", _POSITIONS * in_channels, 4096)
     state |= weights.take_dense("embeddings.2", 4096, 128)
     state |= weights.take_dense("classifier", 128)
