@@ -368,7 +368,7 @@ def _score(arguments: argparse.Namespace) -> None:
     scores = score_model(loaded.model, scorer, arguments.layer)
     seconds = time.perf_counter() - start
     modules = dict(loaded.model.named_modules())
-    shapes = {name: list(modules[name].weight.shape) for name in scores}  # type: ignore[union-attr, arg-type]
+    shapes = {name: list(modules[name].weight.shape) for name in scores}
     if arguments.json:
         _print_json(
             {

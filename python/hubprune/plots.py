@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""The plot of the demo: accuracy against the size that is left, one line per scorer.
+
+matplotlib is optional and imported when a plot is drawn. Figures are made without pyplot: no
+display, no global state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["AccuracyPoint", "accuracy_plot", "figure_class", "replaced_file"]
+
+# Okabe & Ito's palette, distinct under every common colour blindness; the marker tells the lines
+# apart in grey too.
+_STYLES = {
+    "degree": ("#0072B2", "o"),
+    "eigenvector": ("#56B4E9", "s"),
+    "pairs": ("#D55E00", "*"),
+    "l1": ("#009E73", "^"),
+    "l2": ("#E69F00", "v"),
+    "gm": ("#CC79A7", "D"),
+    "random": ("#7F7F7F", "x"),
+}
+_OTHERS = ("#000000", "P")
+
+
+@dataclass(frozen=True)
+class AccuracyPoint:
+    """One pruned model in the plot.
+
+    Attributes
+    ----------
+    scorer : str
+        Its name; points of one name become a line, a single point stands alone.
+    accuracy, low, high : float
+        In [0, 1]: the value, and the band around it (the same three times where there is none).
+    parameters, macs : float
+        What is left, in [0, 1] of the whole model.
+    """
+
+    scorer: str
+    accuracy: float
+    low: float
+    high: float
+    parameters: float
+    macs: float
+
+
+def accuracy_plot(
+    rows: Sequence[AccuracyPoint], path: str | os.PathLike[str], *, baseline: float, title: str = ""
+) -> Path:
+    """Draw accuracy against what is left of the parameters and of the multiply-adds.
+
+    Parameters
+    ----------
+    rows : sequence of AccuracyPoint
+        At least one.
+    path : str or os.PathLike
+        The PNG file to write; an older one is replaced only when the new one is complete.
+    baseline : float
+        Accuracy of the whole model, in [0, 1]: a horizontal line.
+    title : str, optional
+        What is pruned and measured.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are no rows.
+    """
+    if not rows:
+        raise ValueError("rows must hold at least one point; got none")
+    figure = figure_class()(figsize=(11.0, 5.2), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, measure in ((left, "parameters"), (right, "macs")):
+        for scorer in dict.fromkeys(row.scorer for row in rows):
+            _line(axes, [row for row in rows if row.scorer == scorer], measure)
+        axes.axhline(100 * baseline, color="black", linestyle="--", linewidth=1.2, label="unpruned")
+        axes.set_xlabel("parameters left, %" if measure == "parameters" else "MACs left, %")
+        axes.set_xlim(max(0.0, _lowest(rows, measure) - 4.0), 101.0)
+        axes.grid(color="#DDDDDD", linewidth=0.8)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    left.set_ylim(0.0, 102.0)
+    left.set_ylabel("Raw Pitch Accuracy within 50 cents, %")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    with replaced_file(path) as file:
+        figure.savefig(file, format="png")
+    return Path(path)
+
+
+def figure_class() -> type[Figure]:
+    """Import matplotlib's Figure, or say what to install.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'plots need matplotlib; install it with: pip install "hubprune[demo]"'
+        ) from error
+    return Figure
+
+
+def _lowest(rows: Sequence[AccuracyPoint], measure: str) -> float:
+    return 100.0 * min(_left(row, measure) for row in rows)
+
+
+def _left(row: AccuracyPoint, measure: str) -> float:
+    return row.parameters if measure == "parameters" else row.macs
+
+
+def _line(axes: Axes, rows: Sequence[AccuracyPoint], measure: str) -> None:
+    scorer = rows[0].scorer
+    color, marker = _STYLES.get(scorer, _OTHERS)
+    rows = sorted(rows, key=lambda row: _left(row, measure))
+    x = [100.0 * _left(row, measure) for row in rows]
+    y = [100.0 * row.accuracy for row in rows]
+    low, high = [100.0 * row.low for row in rows], [100.0 * row.high for row in rows]
+    banded = low != high
+    axes.plot(
+        x,
+        y,
+        color=color,
+        marker=marker,
+        markersize=14 if marker == "*" else 9,
+        markerfacecolor="none",  # hollow: those underneath show
+        markeredgewidth=1.8,
+        linestyle="none" if len(rows) == 1 else "-",
+        linewidth=1.6,
+        zorder=2.0 if banded else 3.0,
+        label=f"{scorer} (mean, range)" if banded else scorer,
+    )
+    if banded:
+        if len(rows) == 1:
+            axes.vlines(x, low, high, color=color, linewidth=2.5, alpha=0.5, zorder=1.5)
+        else:
+            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0, zorder=1.0)
+
+
+@contextmanager
+def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a new file beside `path` to write; put it in its place if all goes well.
+
+    Yields
+    ------
+    pathlib.Path
+        The file to write. If the block raises, it is removed and `path` stays as it was.
+    """
+    target = Path(path)
+    # Not mkstemp: it makes private files, and results follow the umask like any others.
+    file = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield file
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(file, target)
+    finally:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: MIT
+"""The command line, in process and as a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import hubprune as hp
+from hubprune import cli, demo
+from hubprune.scorers import SCORER_NAMES
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+def build():
+    torch.manual_seed(0)
+    body = [nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3)]
+    return nn.Sequential(*body, nn.Flatten(), nn.Linear(24, 3))
+
+
+class Broken(nn.Module):
+    def __init__(self):
+        raise RuntimeError("no such data")
+
+
+NUMBER = 3
+MODULE = nn.Conv2d(1, 8, 3)
+
+
+def other():
+    return 7
+"""
+
+
+@pytest.fixture
+def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A user's own module in the current folder, under a name no other test imports."""
+    name = f"network_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
+    return f"{name}:build"
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call main with words: (status, standard output, standard error)."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        status = cli.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def document(text: str) -> Any:
+    """Parse JSON strictly: no NaN, no Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"JSON has no {constant}")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_score_prints_a_table(run: Run) -> None:
+    status, out, err = run("score", "crepe-tiny")
+    assert status == 0, err
+    assert "pretrained weights of the installed package" in out
+    lines = [line for line in out.splitlines() if line.startswith("conv")]
+    assert len(lines) == 6
+    assert "128x1x512x1" in lines[0]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("scorer", SCORER_NAMES)
+def test_score_as_json_is_what_python_gives(run: Run, factory: str, scorer: str) -> None:
+    status, out, err = run("score", factory, "--scorer", scorer, "--json")
+    assert status == 0, err
+    result = document(out)
+    module = __import__(factory.split(":")[0])
+    expected = hp.score_model(module.build(), scorer)
+    assert list(result["layers"]) == ["0", "2"]
+    for name, scores in expected.items():
+        assert result["layers"][name]["order"] == scores.order.tolist()
+        assert result["layers"][name]["count"] == scores.count
+        assert result["layers"][name]["redundancy"] == scores.values.tolist()
+
+
+def test_dead_filters_have_no_value_in_json(
+    run: Run, factory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = __import__(factory.split(":")[0])
+    model = module.build()
+    with torch.no_grad():
+        model[0].weight[3] = 0
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    status, out, err = run("score", factory, "--checkpoint", "weights.pth", "--json")
+    assert status == 0, err
+    layer = document(out)["layers"]["0"]
+    assert layer["dead"] == [3]
+    assert layer["redundancy"][3] is None
+    status, out, _ = run("score", factory, "--checkpoint", tmp_path / "weights.pth", "--layer", "4")
+    assert status == 0
+    assert "weights of" in out
+    assert [line.split()[0] for line in out.splitlines() if "3x24" in line] == ["4"]
+
+
+def test_random_weights_are_said_and_seeded(run: Run) -> None:
+    first = run("score", "dcase21")
+    assert "random weights: no --checkpoint was given" in first[1]
+    table = first[1].rsplit("\n\nscored", 1)[0]
+    assert table == run("score", "dcase21")[1].rsplit("\n\nscored", 1)[0]
+    assert table != run("score", "dcase21", "--seed", 1)[1].rsplit("\n\nscored", 1)[0]
+
+
+def test_prune_info_and_load(run: Run, tmp_path: Path) -> None:
+    output = tmp_path / "half"
+    status, out, err = run("prune", "dcase21", "--output", output, "--ratio", "0.5")
+    assert status == 0, err
+    assert "16 -> 8" in out
+    assert "32 -> 16" in out
+    assert "produces the model's output" in out
+    assert f"saved to {output}" in out
+    assert sorted(p.name for p in output.iterdir()) == ["load.py", "model.safetensors", "plan.json"]
+    # The line that is printed loads it.
+    line = out.split("load it with\n  ")[1].strip()
+    loaded = eval(line, {"hubprune": hp})
+    assert loaded(torch.zeros(1, 1, 40, 500)).shape == (1, 10)
+    assert loaded.conv1.out_channels == 8
+    status, out, _ = run("info", output)
+    assert status == 0
+    assert "32 of 64 filters stay" in out
+    assert run("info", output / "plan.json")[1] == out
+    assert document(run("info", output, "--json")[1])["scorer"] == "degree"
+
+
+def test_prune_json_and_an_existing_plan(run: Run, factory: str, tmp_path: Path) -> None:
+    common = ("--input-shape", "1,1,6,6", "--json")
+    status, out, err = run("prune", factory, "--output", "a", "--ratio", "0=0.5", *common)
+    assert status == 0, err
+    first = document(out)
+    assert list(first["plan"]["layers"]) == ["0"]
+    assert first["report"]["after"]["parameters"] < first["report"]["before"]["parameters"]
+    status, out, err = run("prune", factory, "--output", "b", "--plan", "a", *common)
+    assert status == 0, err
+    assert document(out)["plan"]["cuts"] == first["plan"]["cuts"]
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
+    assert one == two
+
+
+def test_prune_options_reach_the_plan(run: Run, factory: str) -> None:
+    shape = ("--input-shape", "2,1,6,6", "--json")
+    _, out, _ = run("prune", factory, "-o", "a", "--keep", "2", "--round-to", 3, *shape)
+    plan = document(out)["plan"]
+    assert len(plan["layers"]["0"]) == 6
+    assert plan["kept"]["2"] == "named in keep"
+    _, out, _ = run("prune", factory, "-o", "b", "--global", "--scorer", "l2", *shape)
+    assert document(out)["plan"]["steps"][0]["global"] is True
+    _, out, _ = run("prune", factory, "-o", "c", "--scorer", "pairs", *shape)
+    assert document(out)["plan"]["scorer"] == "pairs"
+
+
+def test_overwriting_needs_to_be_asked_for(run: Run, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert run("prune", "dcase21", "-o", output)[0] == 0
+    before = (output / "plan.json").read_bytes()
+    status, _, err = run("prune", "dcase21", "-o", output, "--ratio", "0.25")
+    assert status == 2
+    assert "exists; choose another or add --overwrite" in err
+    assert (output / "plan.json").read_bytes() == before
+    assert run("prune", "dcase21", "-o", output, "--ratio", "0.25", "--overwrite")[0] == 0
+    assert (output / "plan.json").read_bytes() != before
+
+
+def test_info_of_the_installation(run: Run) -> None:
+    status, out, _ = run("info")
+    assert status == 0
+    assert hp.__version__ in out
+    assert "crepe-tiny" in out
+    assert "eigenvector" in out
+    result = document(run("info", "--json")[1])
+    assert set(result["scorers"]) == set(SCORER_NAMES)
+
+
+def test_every_scorer_is_explained() -> None:
+    assert set(cli._SCORER_HELP) == set(SCORER_NAMES)
+
+
+class Runs:
+    """A pickle that would leave a mark if it ever ran."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_pickle_never_runs(run: Run, factory: str, tmp_path: Path) -> None:
+    mark = tmp_path / "it-ran"
+    (tmp_path / "bad.pth").write_bytes(pickle.dumps(Runs(mark)))
+    torch.save({"weight": Runs(mark)}, tmp_path / "bad2.pth")
+    for name in ("bad.pth", "bad2.pth"):
+        for model in (factory, "cnn6"):
+            status, out, err = run("score", model, "--checkpoint", name)
+            assert status == 2
+            assert "hubprune: error:" in err
+            assert "PyTorch checkpoint" in err
+            assert out == ""
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (("score", "cnn15"), 2, "MODEL must be one of cnn14, cnn10"),
+        (("score", "cnn15"), 2, "did you mean cnn1"),
+        (("score", "dcase21", "--scorer", "hub"), 2, "scorer must be one of degree"),
+        (("score", "dcase21", "--layer", "conv9"), 2, "model has no layer named 'conv9'"),
+        (("score", "dcase21", "--checkpoint", "none.h5"), 2, "--checkpoint: none.h5 is not a file"),
+        (("score", "no_such_module_x:f"), 2, "module 'no_such_module_x' cannot be imported"),
+        (("score", ":f"), 2, "MODEL must be package.module:factory; got ':f'"),
+        (("score", "torch:no_such"), 2, "'torch' has no 'no_such'"),
+        (("score", "math:pi"), 2, "must be a function or class that builds the model"),
+        (("score", "os:getcwd"), 2, "must return a torch.nn.Module; got str"),
+        (("prune", "dcase21", "-o", "x/y/z"), 2, "does not exist"),
+        (("prune", "dcase21", "-o", "x", "--ratio", "1.5"), 2, "ratio must be in [0, 1); got 1.5"),
+        (("prune", "dcase21", "-o", "x", "--ratio", "nan"), 2, "ratio must be in [0, 1); got nan"),
+        (
+            ("prune", "dcase21", "-o", "x", "--ratio", "half"),
+            2,
+            "--ratio must be a number in [0, 1)",
+        ),
+        (("prune", "dcase21", "-o", "x", "--ratio", "conv9=0.5"), 2, "no layer 'conv9'"),
+        (
+            ("prune", "dcase21", "-o", "x", "--ratio", "0.5", "--ratio", "0.2"),
+            2,
+            "--ratio takes one number for all layers",
+        ),
+        (("prune", "dcase21", "-o", "x", "--keep", "conv9"), 2, "no layer 'conv9'"),
+        (("prune", "dcase21", "-o", "x", "--round-to", "0"), 2, "round_to must be"),
+        (("prune", "dcase21", "-o", "x", "--plan", "none"), 2, "is neither a saved network nor"),
+        (
+            ("prune", "dcase21", "-o", "x", "--plan", "none", "--ratio", "0.5"),
+            2,
+            "--plan decides what is cut",
+        ),
+        (
+            ("prune", "dcase21", "-o", "x", "--input-shape", "1,1,-4"),
+            2,
+            "--input-shape must be positive",
+        ),
+        (("prune", "dcase21", "-o", "x", "--input-shape", "1,1,4,4"), 2, "example_inputs"),
+        (("info", "nowhere"), 2, "nowhere is neither a saved network nor a plan.json"),
+    ],
+)
+def test_mistakes_are_one_readable_line(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    status: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    got, out, err = run(*words)
+    assert got == status
+    assert message in err
+    assert err.startswith("hubprune: error: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not (tmp_path / "x").exists()
+
+
+def test_mistakes_of_a_factory(run: Run, factory: str) -> None:
+    module = factory.split(":")[0]
+    assert "--input-shape is needed" in run("prune", factory, "-o", "x")[2]
+    assert "must be a function or class" in run("score", f"{module}:MODULE")[2]
+    assert "must be a function or class" in run("score", f"{module}:NUMBER")[2]
+    assert "must return a torch.nn.Module; got int" in run("score", f"{module}:other")[2]
+    status, _, err = run("score", f"{module}:Broken")
+    assert (status, err) == (1, "hubprune: error: no such data\n")
+
+
+def test_a_plan_of_another_model(run: Run, tmp_path: Path) -> None:
+    assert run("prune", "dcase21", "-o", tmp_path / "a")[0] == 0
+    status, _, err = run("prune", "cnn6", "-o", tmp_path / "b", "--plan", tmp_path / "a")
+    assert status == 2
+    assert "the plan does not fit the model" in err
+    (tmp_path / "bad.json").write_text("{")
+    status, _, err = run("info", tmp_path / "bad.json")
+    assert status == 2
+    assert "the plan is not JSON" in err
+
+
+def test_debug_shows_where_an_error_comes_from() -> None:
+    with pytest.raises(ValueError, match="MODEL must be one of"):
+        cli.main(["score", "cnn15", "--debug"])
+
+
+def test_interruption_and_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(cli, "show_config", interrupt)
+    assert run("info")[0::2] == (130, "hubprune: interrupted\n")
+    monkeypatch.setattr(cli, "show_config", full)
+    assert run("info")[0::2] == (1, "hubprune: error: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["score", "--help"], ["prune", "--help"]])
+def test_help_teaches(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(words)
+    assert exit_.value.code == 0
+    out = capsys.readouterr().out
+    assert "examples:" in out
+    assert "hubprune" in out
+
+
+@pytest.mark.parametrize("words", [[], ["cut"], ["prune", "dcase21"], ["score"]])
+def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(words)
+    assert exit_.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"hubprune {hp.__version__}\n"
+
+
+def test_demo_gets_its_arguments(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    class Result:
+        def to_dict(self) -> dict[str, int]:
+            return {"rows": 3}
+
+        def __str__(self) -> str:
+            return "the table"
+
+    def stand_in(output: Path, **options: Any) -> Result:
+        seen.update(options, output=output)
+        options["progress"](1, 2, "step")
+        return Result()
+
+    monkeypatch.setattr(demo, "run_demo", stand_in)
+    assert run("demo", "-o", tmp_path, "--quick", "--seed", 5)[1] == "the table\n"
+    assert (seen["output"], seen["quick"], seen["seed"]) == (tmp_path, True, 5)
+    assert document(run("demo", "--json")[1]) == {"rows": 3}
+
+
+def test_as_a_program() -> None:
+    def program(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hubprune.cli", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+    result = program("score", "dcase21", "--json", check=False)
+    assert result.returncode == 0, result.stderr
+    assert document(result.stdout)["model"] == "dcase21"
+    assert result.stderr == ""
+    assert program("score", "cnn15", check=False).returncode == 2
+    pipe = f"{sys.executable} -m hubprune.cli info | head -1"
+    piped = subprocess.run(pipe, shell=True, capture_output=True, text=True, check=False)
+    assert piped.stdout.startswith("hubprune ")
+    assert "Traceback" not in piped.stderr

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""The accuracy plot, and files that are replaced whole."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubprune.plots import AccuracyPoint, accuracy_plot, replaced_file
+
+ROWS = [
+    AccuracyPoint("degree", 0.9, 0.9, 0.9, 0.8, 0.85),
+    AccuracyPoint("degree", 0.5, 0.5, 0.5, 0.4, 0.45),
+    AccuracyPoint("pairs", 0.7, 0.7, 0.7, 0.6, 0.65),
+    AccuracyPoint("random", 0.8, 0.7, 0.9, 0.8, 0.85),
+    AccuracyPoint("random", 0.4, 0.1, 0.6, 0.4, 0.45),
+    AccuracyPoint("a scorer of one's own", 0.2, 0.2, 0.2, 0.4, 0.45),
+]
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Width and height from the PNG header, by the PNG specification."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert data[12:16] == b"IHDR"
+    assert data[-8:-4] == b"IEND"
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[3:4]], ids=["all", "one", "one band"])
+def test_the_plot_is_a_png_of_sane_size(tmp_path: Path, rows: list[AccuracyPoint]) -> None:
+    path = accuracy_plot(rows, tmp_path / "plot.png", baseline=0.97, title="a title")
+    assert path == tmp_path / "plot.png"
+    width, height = png_size(path)
+    assert 1000 <= width <= 2000
+    assert 400 <= height <= 1200
+    assert path.stat().st_size > 10_000
+    assert os.listdir(tmp_path) == ["plot.png"]
+
+
+def test_the_plot_shows_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *args: object, **options: object) -> None:
+        figures.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    accuracy_plot(ROWS, tmp_path / "plot.png", baseline=0.97)
+    (figure,) = figures
+    parameters, macs = figure.axes
+    for axes, first in ((parameters, 40.0), (macs, 45.0)):
+        lines = {line.get_label(): line for line in axes.get_lines()}
+        names = ["degree", "pairs", "random (mean, range)", "a scorer of one's own", "unpruned"]
+        assert list(lines) == names
+        assert list(lines["degree"].get_xdata()) == [first, first + 40.0]  # ascending
+        assert list(lines["degree"].get_ydata()) == [50.0, 90.0]
+        assert list(lines["unpruned"].get_ydata()) == [97.0, 97.0]
+        (band,) = axes.collections
+        assert band.get_datalim(axes.transData).intervaly.tolist() == pytest.approx([10.0, 90.0])
+    colours = [line.get_color() for line in parameters.get_lines()[:3]]
+    markers = [line.get_marker() for line in parameters.get_lines()[:3]]
+    assert len(set(colours)) == len(set(markers)) == 3
+
+
+def test_no_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rows must hold at least one point; got none"):
+        accuracy_plot([], tmp_path / "plot.png", baseline=0.5)
+
+
+def test_without_matplotlib_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r'pip install "hubprune\[demo\]"'):
+        accuracy_plot(ROWS, tmp_path / "plot.png", baseline=0.5)
+    assert not (tmp_path / "plot.png").exists()
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+
+    def interrupted() -> None:
+        with replaced_file(target) as file:
+            file.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+    with replaced_file(target) as file:
+        file.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_new_file_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with replaced_file(tmp_path / "file.txt") as file:
+            file.write_text("new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file.txt").stat().st_mode & 0o777 == 0o640
