@@ -48,7 +48,8 @@ def benchmark_table(report: dict[str, Any]) -> str:
         "",
         f"Medians of 7 runs on {cores} cores of {processor}, level "
         f"{first['simd']['in_use']}, torch {first['torch']}. Error: the largest against float64, "
-        "absolute for vectors and cosines, relative for degrees.",
+        "absolute for vectors and cosines, relative for degrees; 1 or 2 is a rank-1 vector of the "
+        "wrong sign.",
     ]
     return "\n".join(lines)
 
