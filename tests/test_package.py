@@ -161,6 +161,23 @@ def test_examples_in_docstrings(name: str) -> None:
     assert failures == 0
 
 
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.skipif(not README.is_file(), reason="the README is in the source tree only")
+def test_readme_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"weight": torch.randn(20, 6, 3, 3)}
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(block, names)
+    assert "2048 -> 1024" in capsys.readouterr().out
+    assert (tmp_path / "cnn14-half" / "plan.json").is_file()
+
+
 def test_public_names_are_documented() -> None:
     for name in hp.__all__:
         assert getattr(hp, name).__doc__, name

@@ -330,6 +330,22 @@ def edit(change: Callable[[dict[str, Any]], object]) -> str:
         (lambda d: d.update(cuts=3), "cuts"),
         (lambda d: d["cuts"][0].update(side="up"), "side"),
         (lambda d: d["records"].pop("conv1"), "conv1"),
+        (lambda d: d["filters"].update(new=3), "'new' must be both in layers and in filters"),
+        (lambda d: d["dead"].update(new=[1]), "'new' is in dead but not in layers"),
+        (lambda d: d["records"].update(new={}), "'new' is in records but not in layers"),
+        (lambda d: d["kept"].update(conv1="why"), "must be in layers or in kept, not in both"),
+        (lambda d: d["kept"].update(fc=1), "'fc' in 'kept' must be a str"),
+        (lambda d: d["cuts"][0].update(dim=-1), "must have a dim of at least 0; got -1"),
+        (lambda d: d["cuts"].append(d["cuts"][0]), "must be cut only once"),
+        (lambda d: d["records"]["conv1"]["scores"].pop(), "must have 8 entries; got 7"),
+        (lambda d: d["records"]["conv1"].update(scores=[True] * 8), "must hold numbers; got True"),
+        (lambda d: d["records"]["conv1"].update(similarity=["a"] * 8), "must hold numbers; got"),
+        (lambda d: d["records"]["conv1"].update(nearest=[8] * 8), "must have indices in -1..7"),
+        (lambda d: d["records"]["conv1"].update(coupled=[1]), "must be a list of str"),
+        (lambda d: d["steps"][0].update(ratio="half"), "the ratio of a step must be a number"),
+        (lambda d: d["steps"][0].update(ratio=True), "the ratio of a step must be a number"),
+        (lambda d: d["steps"][0].update(ratio=math.nan), "not JSON: NaN is no number"),
+        (lambda d: d["steps"][0].update(ratio=math.inf), "not JSON: Infinity is no number"),
     ],
 )
 def test_a_wrong_plan_file_is_refused(
@@ -343,6 +359,7 @@ def test_a_wrong_plan_file_is_refused(
     ("text", "error", "message"),
     [
         ("{", ValueError, "the plan is not JSON"),
+        ("[" * 100_000, ValueError, "the plan is not JSON"),
         ("[]", ValueError, "must have the format 'hubprune-plan'; got 'list'"),
         ("null", ValueError, "must have the format"),
         (b"{}", TypeError, "text must be a str; got bytes"),
@@ -419,3 +436,16 @@ def test_weights_that_are_not_finite_are_named(bad: float) -> None:
         model.bn1.bias[2] = bad
     with pytest.raises(ValueError, match=r"parameter 'bn1\.bias' must be finite; entry 2"):
         hp.plan(model, x)
+
+
+def test_weights_that_are_not_finite_are_named_where_nobody_scores_them() -> None:
+    transposed = nn.ConvTranspose1d(2, 4, 3)
+    model = nn.Sequential(transposed, nn.ReLU(), nn.Conv1d(4, 2, 3), nn.Flatten(), nn.Linear(18, 2))
+    x = torch.randn(1, 2, 9)
+    for layer, index, entry in ((0, 2, (1, 2, 0)), (4, 1, (1, 5))):
+        bad = copy.deepcopy(model)
+        with torch.no_grad():
+            bad[layer].weight[entry] = float("nan")
+        message = f"layer '{layer}': weight must be finite; filter {index} holds NaN or infinity"
+        with pytest.raises(ValueError, match=message):
+            hp.plan(bad, x, ratio={"2": 0.0})

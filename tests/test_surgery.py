@@ -434,6 +434,48 @@ def test_other_peoples_files_are_safe(saved: Saved, tmp_path: Path) -> None:
         hp.save_pruned(saved[0], saved[1], tmp_path / "no" / "parent")
 
 
+def test_state_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    class Remembering(Residual):
+        def get_extra_state(self) -> object:
+            return {"epoch": 3}
+
+        def set_extra_state(self, state: object) -> None:
+            pass
+
+    nothing = hp.PruningPlan({}, {}, {}, {}, "l1")
+    with pytest.raises(ValueError, match="dense tensors only; '_extra_state' is a dict"):
+        hp.save_pruned(Remembering(), nothing, tmp_path / "net")
+    assert not list(tmp_path.iterdir())
+
+
+def test_saving_through_a_link_replaces_the_folder_behind_it(saved: Saved, tmp_path: Path) -> None:
+    pruned, plan, folder, x = saved
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with torch.no_grad():
+        pruned.head.bias.add_(1.0)
+    hp.save_pruned(pruned, plan, link)
+    assert link.is_symlink()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"link", "net"}
+    assert torch.equal(hp.load_pruned(built("residual"), folder)(x), pruned(x))
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="lost is not a folder"):
+        hp.save_pruned(pruned, plan, tmp_path / "lost")
+
+
+@pytest.mark.parametrize("name", ["half [1]*", "half"])
+def test_leftovers_of_a_dead_process_are_removed(name: str, saved: Saved, tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    leftover = tmp_path / f".{name}.saving-{dead.pid}-abc"
+    running = tmp_path / f".{name}.saving-{os.getpid()}-abc"
+    other = tmp_path / f".other.saving-{dead.pid}-abc"
+    for folder in (leftover, running, other):
+        folder.mkdir()
+    hp.save_pruned(saved[0], saved[1], tmp_path / name)
+    assert [folder.exists() for folder in (leftover, running, other)] == [False, True, True]
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
 

@@ -1166,11 +1166,16 @@ class _Analysis:
         module = self.modules[name]
         if self._is_misread(module):
             return
-        group = graph.get_pruning_group(
-            module,
-            graph.get_pruner_of_module(module).prune_out_channels,
-            list(range(width[name])),
-        )
+        pruner = graph.get_pruner_of_module(module)
+        try:
+            group = graph.get_pruning_group(
+                module, pruner.prune_out_channels, list(range(width[name]))
+            )
+        except (IndexError, ValueError):
+            # Its index arithmetic fails behind splits such as the gates of a GRU. Without a
+            # coupling the units are single filters: the probe drops those that meet others, and
+            # the proof is the same.
+            return
         mixers = self.mixers.setdefault(name, [])
         for item in range(len(group)):
             dependency, positions = group[item]

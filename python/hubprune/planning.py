@@ -33,7 +33,7 @@ from .channel_groups import (
     find_channel_groups,
     is_depthwise,
 )
-from .scorers import Scorer, Scores, make_scorer, score
+from .scorers import Scorer, Scores, filter_weight, make_scorer, score
 
 __all__ = [
     "ExplanationRow",
@@ -432,8 +432,8 @@ class PruningPlan:
         if not isinstance(text, str):
             raise TypeError(f"text must be a str; got {type(text).__name__}")
         try:
-            data = json.loads(text)
-        except ValueError as error:
+            data = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"the plan is not JSON: {error}") from error
         return _PlanReader(data).plan()
 
@@ -480,6 +480,16 @@ def format_json(value: Any, indent: str = "") -> str:
     return json.dumps(value, allow_nan=False)
 
 
+def _refuse_constant(name: str) -> None:
+    """Python reads NaN and Infinity, which are not JSON and which no plan holds."""
+    raise ValueError(f"{name} is no number")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a JSON value is a number; in Python true and false are integers too."""
+    return isinstance(value, float | int) and not isinstance(value, bool)
+
+
 class _PlanReader:
     """Checks parsed JSON entry by entry and makes a plan of it."""
 
@@ -506,6 +516,14 @@ class _PlanReader:
         if set(filters) != set(layers):
             name = min(set(filters) ^ set(layers))
             raise self._wrong(f"'{name}' must be both in layers and in filters")
+        for key in ("dead", "records"):
+            for name in self._entry(key, dict):
+                if name not in layers:
+                    raise self._wrong(f"'{name}' is in {key} but not in layers")
+        kept = self._strings(self._entry("kept", dict), "kept")
+        for name in kept:
+            if name in layers:
+                raise self._wrong(f"'{name}' must be in layers or in kept, not in both")
         dead = {
             name: self._indices(row, filters.get(name), f"dead filters of '{name}'", empty=True)
             for name, row in self._entry("dead", dict).items()
@@ -522,7 +540,7 @@ class _PlanReader:
         return PruningPlan(
             layers=layers,
             filters=filters,
-            kept=self._strings(self._entry("kept", dict), "kept"),
+            kept=kept,
             dead=dead,
             scorer=self._entry("scorer", str),
             cuts=cuts,
@@ -599,7 +617,7 @@ class _PlanReader:
             columns[key] = column
         scores = [math.inf if s == "inf" else s for s in columns["scores"]]
         for number in (*scores, *columns["similarity"]):
-            if number is not None and not isinstance(number, float | int):
+            if number is not None and not _is_number(number):
                 raise self._wrong(f"the record of '{name}' must hold numbers; got {number!r}")
         if any(type(i) is not int or not -1 <= i < (n or 0) for i in columns["nearest"]):
             raise self._wrong(f"nearest of '{name}' must have indices in -1..{(n or 0) - 1}")
@@ -614,9 +632,9 @@ class _PlanReader:
         scorer = self._entry("scorer", str, entry)
         ratio = entry.get("ratio")
         if isinstance(ratio, dict):
-            valid = all(isinstance(r, float | int) for r in ratio.values())
+            valid = all(map(_is_number, ratio.values()))
         else:
-            valid = ratio is None or isinstance(ratio, float | int)
+            valid = ratio is None or _is_number(ratio)
         if not valid:
             raise self._wrong("the ratio of a step must be a number, a dict of numbers or null")
         round_to = self._size(entry.get("round_to"), "round_to of a step")
@@ -742,13 +760,20 @@ def _check_ratio(value: Any, where: str) -> float:
 
 def _check_finite(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
-        finite = parameter.detach().isfinite()
-        if not finite.all():
-            first = int(torch.nonzero(~finite.flatten())[0])
+        bad = torch.nonzero(~parameter.detach().isfinite())
+        if not len(bad):
+            continue
+        layer, _, leaf = name.rpartition(".")
+        module = model.get_submodule(layer)
+        if leaf == "weight" and isinstance(module, (*CONVOLUTIONS, nn.Linear)):
+            bad = torch.nonzero(~filter_weight(module).detach().isfinite())
             raise ValueError(
-                f"parameter {name!r} must be finite; entry {first} (flattened) is "
-                f"{float(parameter.detach().flatten()[first])}"
+                f"layer {layer!r}: weight must be finite; filter {int(bad[0, 0])} holds NaN or "
+                "infinity"
             )
+        where = ", ".join(map(str, bad[0].tolist()))
+        value = float(parameter.detach()[tuple(bad[0])])
+        raise ValueError(f"parameter {name!r} must be finite; entry {where} is {value}")
 
 
 class _Request:
