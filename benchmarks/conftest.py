@@ -46,3 +46,9 @@ def measure(benchmark: Any, threads: int) -> Callable[..., Any]:
         return result
 
     return run
+
+
+def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
+    """Keep what explains a time; the machine's own name does not."""
+    for private in ("node", "release"):
+        machine_info.pop(private, None)
