@@ -449,3 +449,31 @@ def test_weights_that_are_not_finite_are_named_where_nobody_scores_them() -> Non
         message = f"layer '{layer}': weight must be finite; filter {index} holds NaN or infinity"
         with pytest.raises(ValueError, match=message):
             hp.plan(bad, x, ratio={"2": 0.0})
+
+
+def test_explanations_say_what_the_scores_are() -> None:
+    """A depthwise convolution follows: the layer before it is still ordered by its own scores."""
+    depthwise = nn.Conv2d(4, 4, 3, groups=4)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), depthwise, nn.ReLU(), nn.Conv2d(4, 2, 1))
+    plan = hp.plan(model, torch.randn(1, 1, 8, 8), scorer="l2")
+    values = hp.score(model[0], "l2").values.tolist()
+    for layer in ("0", "1"):
+        explanation = plan.explain(layer)
+        assert explanation.meaning == "l2 of 0, higher goes first"
+        assert {row.index: row.score for row in explanation.rows} == dict(enumerate(values))
+    assert "the same channels go in 1\nscore: l2 of 0, higher goes first" in str(plan.explain("0"))
+    model, x = build("residual")
+    meaning = hp.plan(model, x).explain("stem.0").meaning
+    assert meaning.startswith("mean place in the removal orders of stem.0, ")
+    meaning = hp.plan(model, x, global_=True, ratio=0.5).explain("stem.0").meaning
+    assert meaning.startswith("mean over stem.0, ")
+
+
+def test_a_layer_that_its_groups_keep_whole_says_so() -> None:
+    grouped = nn.Conv2d(8, 16, 3, groups=8)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), grouped, nn.ReLU(), nn.Conv2d(16, 2, 1))
+    plan = hp.plan(model, torch.randn(1, 1, 8, 8), ratio=0.5)
+    assert plan.kept["0"] == (
+        "ratio 0.5 removes none of its filters (the groups of a grouped convolution stay equally "
+        "large)"
+    )

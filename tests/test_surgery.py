@@ -180,7 +180,7 @@ def test_without_gradients_and_with() -> None:
         pruned = hp.prune(model, plan)
     with torch.inference_mode():
         assert hp.plan(model, x).layers == plan.layers
-        hp.prune(model, plan)
+        pruned = hp.prune(model, plan)
     pruned(x).sum().backward()
     assert all(p.grad is not None and p.grad.shape == p.shape for p in pruned.parameters())
     assert all(p.grad is None for p in model.parameters())
@@ -349,6 +349,15 @@ def test_cnn14_halved_at_blocks_4_to_6_loads_with_torch_alone(tmp_path: Path) ->
     )
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_torch_only_loader_gives_the_same_model(saved: Saved) -> None:
+    """In float64, into an architecture that is built in float32."""
+    from hubprune.standalone_loader import load_pruned
+
+    pruned, _, folder, x = saved
+    loaded = load_pruned(Residual(), folder).eval()
+    assert torch.equal(loaded(x), pruned(x))
 
 
 def damage_state(folder: Path) -> None:
@@ -551,3 +560,47 @@ def test_replacing_without_an_atomic_exchange(
     hp.save_pruned(pruned, plan, folder)
     assert torch.equal(hp.load_pruned(built("residual"), folder)(x), pruned(x))
     assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_save_killed_between_its_two_steps_loses_nothing(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned, plan, folder, x = saved
+    before = contents(folder)
+    monkeypatch.setattr(surgery.sys, "platform", "elsewhere")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if Path(target) == folder and ".saving-" in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            hp.save_pruned(pruned, plan, folder)
+    assert contents(folder) == before
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+    folder.rename(folder.with_name(".net.replaced"))  # what a kill at the same place leaves
+    assert torch.equal(hp.load_pruned(built("residual"), folder)(x), pruned(x))
+    with torch.no_grad():
+        pruned.head.bias.add_(1.0)
+    hp.save_pruned(pruned, plan, folder)
+    assert torch.equal(hp.load_pruned(built("residual"), folder)(x), pruned(x))
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_loading_keeps_the_saved_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
+    def factory() -> nn.Module:
+        return nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.Conv1d(4, 2, 3))
+
+    model, x = factory().to(dtype).eval(), torch.randn(1, 1, 9).to(dtype)
+    plan = hp.plan(model, x)
+    pruned = hp.prune(model, plan)
+    hp.save_pruned(pruned, plan, tmp_path / "net")
+    with torch.inference_mode():
+        loaded = hp.load_pruned(factory, tmp_path / "net").eval()
+    assert loaded[1].num_batches_tracked.dtype == torch.int64
+    assert torch.equal(loaded(x), pruned(x))
+    loaded(x).sum().backward()

@@ -132,21 +132,24 @@ class LayerRecord:
     Attributes
     ----------
     scores : tuple of float or None
-        The redundancy that decided, one per filter, higher = removed first, inf = dead. The
-        scorer's own value, or for coupled layers the mean over those layers of the filter's place
-        in the layer's removal order (1 = first, 0 = last). None: the filter was not up for removal.
+        The redundancy that decided, one per filter, higher = removed first, inf = dead: the
+        scorer's own value, or a mean over coupled layers (`meaning` says which). None: the filter
+        was not up for removal.
     nearest : tuple of int
         The most similar other filter by cosine, -1 where none is known.
     similarity : tuple of float or None
         Its cosine.
     coupled : tuple of str
         The other layers whose filters are removed together with these.
+    meaning : str
+        What the scores are, in words.
     """
 
     scores: tuple[float | None, ...]
     nearest: tuple[int, ...]
     similarity: tuple[float | None, ...]
     coupled: tuple[str, ...] = ()
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,9 @@ class LayerExplanation:
     scorer : str
         Who scored it.
     coupled : tuple of str
-        Layers that lose the same filters.
+        Layers that lose the same channels.
+    meaning : str
+        What the scores are, in words.
     rows : tuple of ExplanationRow
         One per filter: removed ones first, then by falling score.
     """
@@ -180,16 +185,16 @@ class LayerExplanation:
     layer: str
     scorer: str
     coupled: tuple[str, ...]
+    meaning: str
     rows: tuple[ExplanationRow, ...]
 
     def __str__(self) -> str:
         removed = sum(row.removed for row in self.rows)
         lines = [f"{self.layer}: {removed} of {len(self.rows)} filters removed by {self.scorer}"]
         if self.coupled:
-            lines.append(
-                f"coupled with {', '.join(self.coupled)}: the score is the mean place in the "
-                "removal orders (1 = first)"
-            )
+            lines.append(f"the same channels go in {', '.join(self.coupled)}")
+        if self.meaning:
+            lines.append(f"score: {self.meaning}")
         table = text_table(
             ["filter", "score", "", "dead", "nearest", "similarity"],
             [
@@ -302,7 +307,7 @@ class PruningPlan:
             for index in range(self.filters[layer])
         ]
         rows.sort(key=lambda row: (not row.removed, -math.inf if row.score is None else -row.score))
-        return LayerExplanation(layer, self.scorer, record.coupled, tuple(rows))
+        return LayerExplanation(layer, self.scorer, record.coupled, record.meaning, tuple(rows))
 
     def then(self, other: PruningPlan) -> PruningPlan:
         """Compose two plans: this one, then one that was made for the model pruned by this one.
@@ -395,6 +400,7 @@ class PruningPlan:
             "records": {
                 name: {
                     "coupled": list(record.coupled),
+                    "meaning": record.meaning,
                     "scores": ["inf" if s == math.inf else s for s in record.scores],
                     "nearest": list(record.nearest),
                     "similarity": list(record.similarity),
@@ -457,7 +463,8 @@ def _compose_record(
         nearest[original] = back[neighbour] if neighbour >= 0 else -1
         similarity[original] = second.similarity[now]
     coupled = tuple(dict.fromkeys([*first.coupled, *second.coupled]))
-    return LayerRecord(tuple(scores), tuple(nearest), tuple(similarity), coupled)
+    meaning = "; then ".join(dict.fromkeys((first.meaning, second.meaning)))
+    return LayerRecord(tuple(scores), tuple(nearest), tuple(similarity), coupled, meaning)
 
 
 def format_json(value: Any, indent: str = "") -> str:
@@ -625,7 +632,11 @@ class _PlanReader:
         if not all(isinstance(other, str) for other in coupled):
             raise self._wrong(f"coupled of '{name}' must be a list of str")
         return LayerRecord(
-            tuple(scores), tuple(columns["nearest"]), tuple(columns["similarity"]), tuple(coupled)
+            tuple(scores),
+            tuple(columns["nearest"]),
+            tuple(columns["similarity"]),
+            tuple(coupled),
+            self._entry("meaning", str, entry),
         )
 
     def _step(self, entry: Any) -> Step:
@@ -956,6 +967,11 @@ class _Choice:
         self.scored = tuple(convolutions or block.layers)
         self.filters_per_unit = sum(len(block.channels[name][0]) for name in self.scored)
         self.removed: set[int] = set()
+        self.meaning = (
+            f"{bench[self.scored[0]].scorer} of {self.scored[0]}, higher goes first"
+            if self.lone
+            else f"mean place in the removal orders of {', '.join(self.scored)} (1 = first)"
+        )
         places = []  # (filters of all scored layers in the unit) place in the removal order
         first = [True] * len(block.units)
         for name in self.scored:
@@ -1001,7 +1017,18 @@ class _Choice:
             for total, dead in zip(totals, first, strict=True)
         ]
         if not self.lone:
+            self.meaning = (
+                f"mean over {', '.join(self.scored)} of the redundancy, in units of the layer's "
+                "mean absolute redundancy"
+            )
             self._order.sort(key=lambda unit: (-self.redundancy[unit], unit))
+
+    def score(self, unit: int, bench: _ScoreBench) -> float:
+        """What decided about one unit: `meaning` says what it is."""
+        if self.lone:
+            name = self.scored[0]
+            return float(bench[name].values[self.block.channels[name][unit][0]])
+        return self.redundancy[unit]
 
     def keep(self, count: int, round_to: int) -> None:
         """Choose `count` units to stay, the same number in each cell, a multiple of `round_to`."""
@@ -1105,7 +1132,11 @@ def _reason(
         asked = "the scorer"
     else:
         asked = "the threshold" if request.global_ else f"ratio {ratio:g}"
-    return f"{asked} removes none of its filters (round_to={request.round_to})"
+    bounds = [f"round_to={request.round_to}"] if request.round_to > 1 else []
+    if any(name in block.layers and block.cell_count > 1 for block in groups.blocks):
+        bounds.append("the groups of a grouped convolution stay equally large")
+    because = f" ({', '.join(bounds)})" if bounds else ""
+    return f"{asked} removes none of its filters{because}"
 
 
 def _layer_record(
@@ -1119,15 +1150,16 @@ def _layer_record(
     units = groups.sides[name, "channels" if is_follower else "out", 0]
     scores: list[float | None] = []
     coupled: dict[str, None] = {}
+    meanings: dict[str, None] = {}
     scored = False
-    for channel, unit in enumerate(units):
+    for unit in units:
         if unit not in by_unit:
             scores.append(None)
             continue
         choice, position = by_unit[unit]
-        own = choice.lone and name in choice.scored
         scored = scored or name in choice.scored
-        scores.append(float(bench[name].values[channel]) if own else choice.redundancy[position])
+        meanings[choice.meaning] = None
+        scores.append(choice.score(position, bench))
         coupled.update(dict.fromkeys((*choice.block.layers, *choice.block.followers)))
     coupled.pop(name, None)
     nearest, similarity = [-1] * len(units), [None] * len(units)
@@ -1135,7 +1167,8 @@ def _layer_record(
         cosine, index = bench[name].nearest()
         nearest = index.tolist()
         similarity = [c if i >= 0 else None for c, i in zip(cosine.tolist(), nearest, strict=True)]
-    return LayerRecord(tuple(scores), tuple(nearest), tuple(similarity), tuple(coupled))
+    meaning = "; ".join(meanings)
+    return LayerRecord(tuple(scores), tuple(nearest), tuple(similarity), tuple(coupled), meaning)
 
 
 def _warn_of_whole_layers(result: PruningPlan, request: _Request) -> None:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The report: parameters, multiply-accumulates, bytes and measured time, before and after."""
+"""What pruning changed: filters, parameters, multiply-adds, bytes and measured time."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,33 +25,18 @@ from .planning import PruningPlan, text_table
 
 __all__ = ["LayerReport", "Report", "Totals", "report"]
 
-_RUNS = 5  # of each model, alternating, so that both meet the same machine
-_MORE_RUNS_SECONDS = 1.0  # fast models are measured more often, up to this long in all
+_RUNS = 7
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One convolution or linear layer before and after.
+    """One convolution or linear layer, before and after. MACs are multiply-adds of one call."""
 
-    Attributes
-    ----------
-    layer, kind : str
-        Name and class.
-    filters_before, filters_after : int
-        Output filters.
-    dead : int or None
-        Dead filters before; None without a plan, or where the plan says nothing.
-    macs_before, macs_after : int
-        Multiply-accumulates of one call of the model.
-    parameters_before, parameters_after : int
-        Trainable or not.
-    """
-
-    layer: str
+    name: str
     kind: str
     filters_before: int
     filters_after: int
-    dead: int | None
+    dead: int
     macs_before: int
     macs_after: int
     parameters_before: int
@@ -61,110 +45,73 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Totals:
-    """A whole model.
+    """A whole model: parameters, MACs and bytes (parameters and buffers), seconds of one call.
 
-    Attributes
-    ----------
-    parameters : int
-        Trainable or not.
-    macs : int
-        Multiply-accumulates of convolutions and matrix products in one call on the example inputs,
-        half of what `torch.utils.flop_counter.FlopCounterMode` counts. Element-wise operations are
-        not counted, nor recurrent layers where one fused kernel computes them.
-    bytes : int
-        Parameters and buffers.
-    latency : float or None
-        Median seconds of one call; None if it was not measured.
+    `seconds` is the median, `seconds_spread` the largest minus the smallest; None if not measured.
     """
 
     parameters: int
     macs: int
     bytes: int
-    latency: float | None
+    seconds: float | None
+    seconds_spread: float | None
 
 
 @dataclass(frozen=True)
 class Report:
-    """What pruning changed. Prints as a table.
+    """What `report` found; prints as a table.
 
     Attributes
     ----------
     layers : tuple of LayerReport
-        In module order.
+        Every convolution and linear layer, in the model's order.
     before, after : Totals
-        The whole models.
-    runs : int
-        Timed calls of each model.
+        The two models.
     """
 
     layers: tuple[LayerReport, ...]
     before: Totals
     after: Totals
-    runs: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values: ``layers``, ``before``, ``after``, ``runs``."""
-        return {
-            "layers": [asdict(layer) for layer in self.layers],
-            "before": asdict(self.before),
-            "after": asdict(self.after),
-            "runs": self.runs,
-        }
+        """The report as JSON-able values."""
+        return asdict(self)
 
     def __str__(self) -> str:
         rows = [
             [
-                layer.layer,
+                layer.name,
                 layer.kind,
                 _change(layer.filters_before, layer.filters_after),
-                "-" if layer.dead is None else str(layer.dead),
-                _change(layer.macs_before, layer.macs_after, _scaled),
-                _change(layer.parameters_before, layer.parameters_after, _scaled),
+                str(layer.dead) if layer.dead else "",
+                _change(layer.macs_before, layer.macs_after, _engineering),
+                _change(layer.parameters_before, layer.parameters_after, _engineering),
             ]
             for layer in self.layers
         ]
-        parts = [("parameters", "parameters", _scaled), ("macs", "MACs", _scaled)]
-        parts += [("bytes", "bytes", _scaled)]
-        if self.before.latency is not None and self.after.latency is not None:
-            parts += [("latency", f"latency (median of {self.runs})", _duration)]
+        table = text_table(["layer", "kind", "filters", "dead", "MACs", "parameters"], rows)
+        before, after = self.before, self.after
         totals = [
-            [
-                name,
-                text(getattr(self.before, key)),
-                text(getattr(self.after, key)),
-                _percent(getattr(self.before, key), getattr(self.after, key)),
-            ]
-            for key, name, text in parts
+            ["parameters", f"{before.parameters:,}", f"{after.parameters:,}"],
+            ["MACs", f"{before.macs:,}", f"{after.macs:,}"],
+            ["bytes", f"{before.bytes:,}", f"{after.bytes:,}"],
         ]
-        header = ["layer", "kind", "filters", "dead", "MACs", "parameters"]
-        return (
-            text_table(header, rows)
-            + "\n\n"
-            + text_table(["whole model", "before", "after", "change"], totals)
-        )
-
-
-def _scaled(value: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return (
-                f"{value / size:.3g} {unit}"
-                if value < 1000 * size
-                else f"{value / size:.0f} {unit}"
+        lost = [
+            _less(before.parameters, after.parameters),
+            _less(before.macs, after.macs),
+            _less(before.bytes, after.bytes),
+        ]
+        if before.seconds is not None and after.seconds is not None:
+            totals.append(
+                [
+                    "time of one call",
+                    f"{before.seconds * 1e3:.2f} ms",
+                    f"{after.seconds * 1e3:.2f} ms",
+                ]
             )
-    return f"{value:g}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
-def _change(before: int, after: int, text: Callable[[float], str] = str) -> str:
-    return text(before) if before == after else f"{text(before)} -> {text(after)}"
-
-
-def _percent(before: float, after: float) -> str:
-    return f"{100 * (after - before) / before:+.1f} %" if before else "-"
+            lost.append(_less(before.seconds, after.seconds))
+        rows = [[*row, less] for row, less in zip(totals, lost, strict=True)]
+        return f"{table}\n\n{text_table(['total', 'before', 'after', 'less'], rows)}"
 
 
 def report(
@@ -175,78 +122,81 @@ def report(
     plan: PruningPlan | None = None,
     latency: bool = True,
 ) -> Report:
-    """Compare a model with its pruned copy.
+    """Compare a model with its pruned version.
 
     Parameters
     ----------
     model, pruned : torch.nn.Module
-        Before and after, on the same device. They are run in evaluation mode, without gradients,
-        and left as they were.
+        The same architecture, before and after; left as they are (mode, statistics, gradients).
     example_inputs : tensor, tuple or dict
-        What they are called with; MACs and latency are those of one such call.
+        What both are called with, as in `hubprune.plan`. MACs and time are of this input.
     plan : PruningPlan, optional
-        Adds the number of dead filters.
+        Adds the number of dead filters per layer.
     latency : bool, default True
-        Measure the time: one call to warm up, then the median of at least 5 calls of each model,
-        in turns.
+        Measure time: the median of 7 interleaved calls of each, in evaluation mode, without
+        gradients, with the threads torch is set to.
 
     Returns
     -------
     Report
-        Layer by layer and in all; ``print`` it, or take `Report.to_dict`.
 
     Raises
     ------
     TypeError
         If an argument is of the wrong kind.
     ValueError
-        If the models have different layers, or a model cannot run on the example inputs.
+        If the inputs do not fit, or the models have different layers.
+
+    Notes
+    -----
+    MACs are half the flops that `torch.utils.flop_counter` counts: convolutions and matrix
+    products, as is usual; activations and normalisations are not counted.
+
+    Examples
+    --------
+    >>> import torch, hubprune as hp
+    >>> body = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.Conv1d(4, 2, 3))
+    >>> example = torch.zeros(1, 1, 9)
+    >>> pruned = hp.prune(body, hp.plan(body, example))
+    >>> hp.report(body, pruned, example).after.parameters
+    22
     """
-    check_model(model)
-    check_model(pruned, "pruned")
-    if plan is not None and not isinstance(plan, PruningPlan):
-        raise TypeError(f"plan must be a PruningPlan or None; got {type(plan).__name__}")
-    check_example_inputs(model, example_inputs)
-    layers, twins = _layers(model), _layers(pruned)
-    if list(layers) != list(twins):
-        name = min(set(layers) ^ set(twins), default="")
+    for name, each in (("model", model), ("pruned", pruned)):
+        check_model(each, name)
+        check_example_inputs(each, example_inputs)
+    before, after = _counted(model), _counted(pruned)
+    if list(before) != list(after):
+        other = sorted(set(before) ^ set(after))
         raise ValueError(
-            f"pruned must have the layers of model; '{name}' is in one of them only"
-            if name
-            else "pruned must have the layers of model in the same order"
+            "pruned must have the layers of model; they differ in "
+            f"{', '.join(repr(name) for name in other[:3]) or 'their order'}"
         )
-    with (
-        undisturbed_rng(model),
-        evaluating(model),
-        evaluating(pruned),
-        torch.no_grad(),
-    ):
-        before_macs, before_by_layer = _macs(model, example_inputs, "model")
-        after_macs, after_by_layer = _macs(pruned, example_inputs, "pruned")
-        times = _times((model, pruned), example_inputs) if latency else ([], [])
-    rows = tuple(
+    macs_before, all_before = _macs(model, example_inputs)
+    macs_after, all_after = _macs(pruned, example_inputs)
+    seconds = _times(model, pruned, example_inputs) if latency else ((None, None), (None, None))
+    dead = plan.dead if plan is not None else {}
+    layers = tuple(
         LayerReport(
-            layer=name,
-            kind=type(layer).__name__,
-            filters_before=_filters(layer),
-            filters_after=_filters(twins[name]),
-            dead=len(plan.dead[name]) if plan is not None and name in plan.dead else None,
-            macs_before=before_by_layer.get(name, 0),
-            macs_after=after_by_layer.get(name, 0),
-            parameters_before=_parameters(layer),
-            parameters_after=_parameters(twins[name]),
+            name,
+            type(module).__name__,
+            _filters(module),
+            _filters(after[name]),
+            len(dead.get(name, ())),
+            macs_before.get(name, 0),
+            macs_after.get(name, 0),
+            _parameters(module),
+            _parameters(after[name]),
         )
-        for name, layer in layers.items()
+        for name, module in before.items()
     )
     return Report(
-        rows,
-        _totals(model, before_macs, times[0]),
-        _totals(pruned, after_macs, times[1]),
-        len(times[0]),
+        layers,
+        Totals(_parameters(model), all_before, _bytes(model), *seconds[0]),
+        Totals(_parameters(pruned), all_after, _bytes(pruned), *seconds[1]),
     )
 
 
-def _layers(model: nn.Module) -> dict[str, nn.Module]:
+def _counted(model: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
@@ -254,66 +204,68 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def _filters(layer: Any) -> int:
-    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
+def _filters(module: nn.Module) -> int:
+    filters = module.out_features if isinstance(module, nn.Linear) else module.out_channels
+    return int(filters)  # type: ignore[arg-type]
 
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _totals(model: nn.Module, macs: int, times: list[float]) -> Totals:
-    tensors = [*model.parameters(), *model.buffers()]
-    return Totals(
-        parameters=_parameters(model),
-        macs=macs,
-        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-        latency=statistics.median(times) if times else None,
-    )
+def _bytes(model: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
 
 
-def _macs(
-    model: nn.Module, example_inputs: ExampleInputs, argument: str
-) -> tuple[int, dict[str, int]]:
-    """Multiply-accumulates in all, and by layer."""
+def _macs(model: nn.Module, example_inputs: ExampleInputs) -> tuple[dict[str, int], int]:
+    """Multiply-adds of one call: {layer: MACs} and the whole model's."""
     counter = FlopCounterMode(display=False)
-    try:
-        with counter:
-            run(model, example_inputs)
-    except Exception as error:
-        first = next(iter(str(error).splitlines()), "")
-        raise ValueError(
-            f"{argument} cannot run on example_inputs ({type(error).__name__}: {first})"
-        ) from error
+    with evaluating(model), undisturbed_rng(model), torch.no_grad(), counter:
+        run(model, example_inputs)
     root = type(model).__name__
-    by_layer = {
-        name.removeprefix(root).removeprefix("."): sum(counts.values()) // 2
+    by_module = {
+        str(name).removeprefix(f"{root}."): sum(counts.values()) // 2
         for name, counts in counter.get_flop_counts().items()
-        if name != "Global"
     }
-    return counter.get_total_flops() // 2, by_layer
+    return by_module, counter.get_total_flops() // 2
 
 
 def _times(
-    models: tuple[nn.Module, nn.Module], example_inputs: ExampleInputs
-) -> tuple[list[float], list[float]]:
-    """Seconds of each call, the models in turns."""
-    devices = {p.device for model in models for p in model.parameters() if p.is_cuda}
+    model: nn.Module, pruned: nn.Module, example_inputs: ExampleInputs
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(median, spread) in seconds of both, their calls interleaved."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    cuda = any(parameter.is_cuda for parameter in model.parameters())
+    with torch.no_grad():
+        for turn in range(_RUNS + 1):  # the first warms up
+            for each, times in zip((model, pruned), taken, strict=True):
+                with evaluating(each), undisturbed_rng(each):
+                    if cuda:
+                        torch.cuda.synchronize()
+                    start = time.perf_counter()
+                    run(each, example_inputs)
+                    if cuda:
+                        torch.cuda.synchronize()
+                    if turn:
+                        times.append(time.perf_counter() - start)
+    first, second = taken
+    return (
+        (statistics.median(first), max(first) - min(first)),
+        (statistics.median(second), max(second) - min(second)),
+    )
 
-    def once(model: nn.Module) -> float:
-        for device in devices:
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        run(model, example_inputs)
-        for device in devices:
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
 
-    for model in models:
-        once(model)
-    times: tuple[list[float], list[float]] = ([], [])
-    end = time.perf_counter() + _MORE_RUNS_SECONDS
-    while len(times[0]) < _RUNS or (time.perf_counter() < end and len(times[0]) < 10 * _RUNS):
-        for model, measured in zip(models, times, strict=True):
-            measured.append(once(model))
-    return times
+def _engineering(value: int) -> str:
+    """Three digits with k, M or G."""
+    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{letter}"
+    return str(value)
+
+
+def _change(before: int, after: int, text: Any = str) -> str:
+    return text(before) if before == after else f"{text(before)} -> {text(after)}"
+
+
+def _less(before: float, after: float) -> str:
+    return f"{100 * (1 - after / before):.1f} %" if before else "-"

@@ -58,7 +58,9 @@ def load_pruned(network: torch.nn.Module, folder: str | os.PathLike[str]) -> tor
         for attribute, size in sizes.items():
             setattr(network.get_submodule(name), attribute, size)
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        if name in state and tensor.shape != state[name].shape:
-            tensor.data = tensor.data.new_empty(state[name].shape)
+        if name in state:
+            saved = state[name]
+            if (tensor.shape, tensor.dtype) != (saved.shape, saved.dtype):
+                tensor.data = tensor.data.new_empty(saved.shape, dtype=saved.dtype)
     network.load_state_dict(state)
     return network

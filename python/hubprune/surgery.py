@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Surgery: apply a plan to a model, save the pruned model, load it again.
+"""Surgery: apply a plan to a model, save the smaller model, load it again.
 
-A saved model is a folder of two files. ``model.safetensors`` is the plain state dict.
-``plan.json`` is the plan, with the shape of every tensor and the sizes of every cut layer, so that
-a process with nothing but torch can rebuild the pruned model (`save_pruned` shows how).
+A saved network is a folder: ``plan.json`` (what was cut, readable), ``model.safetensors`` (a plain
+state_dict) and ``load.py`` (reads the two with torch alone, without hubprune). Nothing in it is a
+pickle.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import shutil
-import uuid
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +29,41 @@ from .planning import PruningPlan, format_json
 
 __all__ = ["load_pruned", "prune", "save_pruned"]
 
-_PLAN, _WEIGHTS = "plan.json", "model.safetensors"
+_PLAN, _STATE, _LOADER = "plan.json", "model.safetensors", "load.py"
+_FILES = {_PLAN, _STATE, _LOADER}
+
+StrPath = str | os.PathLike[str]
 
 
 def prune(model: nn.Module, plan: PruningPlan) -> nn.Module:
-    """Cut a plan's filters, and everything that goes with them, out of a copy of a model.
+    """Cut a copy of a model as a plan says.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The model that the plan was made for. It is untouched.
+        The model the plan was made for, with these or other weights; on any device, in any mode.
     plan : PruningPlan
-        What `hubprune.plan` returned.
+        From `hubprune.plan`, `PruningPlan.from_json` or `PruningPlan.then`.
 
     Returns
     -------
     torch.nn.Module
-        A smaller copy of the same classes: same mode, device, dtypes, `requires_grad` and hooks,
-        no gradients. It computes what the model computes with the removed channels ignored.
+        A new, smaller model in the same mode and on the same device, without gradients. The old one
+        is untouched.
 
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind.
+        If `model` is no module or `plan` no plan.
     ValueError
-        If the plan was made for another model (the layer is named), or the model cannot be copied.
+        If the plan does not fit the model: the first layer that is missing or has another size is
+        named; or if the model is wrapped or cannot be copied.
 
     Notes
     -----
-    Memory: one copy of the model. An optimizer must be made anew for the pruned model.
+    What stays of a tensor keeps its bits. The pruned model computes what the original computes when
+    its layers ignore the removed channels; `plan` has proven that on the example inputs.
+    Memory: the model and its copy.
 
     Examples
     --------
@@ -64,249 +71,197 @@ def prune(model: nn.Module, plan: PruningPlan) -> nn.Module:
     >>> body = torch.nn.Sequential(
     ...     torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 2, 3)
     ... )
-    >>> decision = hp.plan(body, torch.zeros(1, 1, 8, 8), scorer="l2")
-    >>> hp.prune(body, decision)[2]
+    >>> hp.prune(body, hp.plan(body, torch.zeros(1, 1, 8, 8)))[2]
     Conv2d(4, 2, kernel_size=(3, 3), stride=(1, 1))
     """
     check_model(model)
     _check_plan(plan)
-    check_cuts(model, plan.cuts)  # before the copy: a wrong model is refused at no cost
+    check_cuts(model, plan.cuts)
     pruned = duplicate(model)
-    with torch.inference_mode(False):
+    with torch.inference_mode(False):  # else the cut tensors could never be trained again
         apply_cuts(pruned, plan.cuts)
     return pruned
 
 
-def _check_plan(plan: Any) -> None:
-    if not isinstance(plan, PruningPlan):
-        raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
-
-
-def save_pruned(model: nn.Module, plan: PruningPlan, path: str | os.PathLike[str]) -> None:
-    r"""Save a pruned model and its plan as a folder.
+def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
+    """Save a pruned model and its plan as a folder.
 
     Parameters
     ----------
     model : torch.nn.Module
         The pruned model, fine-tuned or not.
     plan : PruningPlan
-        The plan that it was pruned by (composed with `PruningPlan.then` after several rounds).
+        The plan it was pruned by.
     path : str or os.PathLike
-        The folder: new, empty, or written by an earlier call, whose model is then replaced. Other
-        files in such a folder are carried over.
+        The folder. Its parent must exist. A folder saved before is replaced as a whole; one with
+        anything else in it is refused.
 
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind.
+        If `model` is no module or `plan` no plan.
     ValueError
-        If the model is not what the plan leaves, its state dict holds something else than
-        tensors, or the folder holds files but no pruned model.
+        If the model does not have the sizes that the plan leaves, or its state holds something
+        other than dense tensors.
     FileExistsError
-        If `path` is a file.
+        If the path is a file, or a folder with other files in it.
+    OSError
+        If it cannot be written.
 
     Notes
     -----
-    The files are written beside the folder and take its place in one step: a call that is
-    interrupted, even by a kill or a power cut, leaves the old folder whole. What a killed call left
-    behind is removed by the next one.
+    Everything is written beside the folder first and then exchanged in one step, so an interruption
+    at any time leaves the old folder whole. Tied weights are stored once per name.
 
-    Tied weights are written once for each name; the architecture ties them again. Gradients,
-    optimizer and training mode are not saved.
-
-    To load it without this package, build the unpruned model and call::
-
-        import json, torch
-
-        def load(model, folder):
-            plan = json.load(open(f"{folder}/plan.json"))
-            for name, shape in plan["shapes"].items():
-                owner, _, leaf = name.rpartition(".")
-                tensor = getattr(model.get_submodule(owner), leaf)
-                tensor.data = tensor.data.new_empty(shape)
-            for name, attributes in plan["attributes"].items():
-                vars(model.get_submodule(name)).update(attributes)
-            raw = bytearray(open(f"{folder}/model.safetensors", "rb").read())
-            start = 8 + int.from_bytes(raw[:8], "little")
-            header, state = json.loads(raw[8:start]), {}
-            header.pop("__metadata__", None)
-            dtypes = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
-                      "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32,
-                      "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
-            for name, entry in header.items():
-                first, last = (start + offset for offset in entry["data_offsets"])
-                values = torch.frombuffer(raw[first:last], dtype=dtypes[entry["dtype"]])
-                state[name] = values.reshape(entry["shape"])
-            model.load_state_dict(state)
-            return model
+    To load with torch alone, put the saved folder on the path, ``from load import load_pruned``
+    and call ``load_pruned(MyNetwork(), folder)``.
     """
     check_model(model)
     _check_plan(plan)
     check_cuts(model, plan.cuts, done=True)
-    folder = Path(path).resolve()
-    _check_folder(folder)
+    target = Path(path)
+    _put_back(target)
+    _check_target(target)
     state = _plain_state(model)
-    document = {
-        **plan.to_dict(),
-        "shapes": {name: list(tensor.shape) for name, tensor in state.items()},
-        "attributes": {
-            cut.target: sizes(model.get_submodule(cut.target))
-            for cut in plan.cuts
-            if cut.side != "parameter"
-        },
+    content = plan.to_dict()
+    content["sizes"] = {
+        name: known
+        for name in dict.fromkeys(cut.target for cut in plan.cuts if cut.side != "parameter")
+        if (known := sizes(model.get_submodule(name)))
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _recover(folder)
-    fresh = _sibling(folder, "new")
-    try:
-        fresh.mkdir()
-        _write_folder(fresh, state, format_json(document) + "\n")
-        if folder.is_dir():
-            _carry_over(folder, fresh)
-        _swap(fresh, folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+    with _replacing(target) as folder:
+        (folder / _PLAN).write_text(format_json(content) + "\n", encoding="utf-8")
+        save_file(state, str(folder / _STATE), metadata={"format": "pt"})
+        shutil.copyfile(Path(__file__).with_name("standalone_loader.py"), folder / _LOADER)
 
 
-def load_pruned(factory: Callable[[], nn.Module], path: str | os.PathLike[str]) -> nn.Module:
-    """Load what `save_pruned` wrote.
+def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
+    """Load a model saved by `save_pruned`.
 
     Parameters
     ----------
     factory : callable
-        Builds the unpruned architecture, such as the model's class. Its weights do not matter.
+        Builds the architecture before pruning, such as the model's class.
     path : str or os.PathLike
         The folder.
 
     Returns
     -------
     torch.nn.Module
-        What `factory` built, cut in place and filled with the saved values in their saved dtypes,
-        on the factory's device and in its mode (usually training: call ``eval()`` to use it).
+        The pruned model with its saved weights in the dtypes they were saved in, in the mode and on
+        the device that the factory gives.
 
     Raises
     ------
+    TypeError
+        If the factory is not callable or does not return a module.
     FileNotFoundError
         If the folder or one of its files is missing.
-    TypeError
-        If `factory` cannot be called or builds no module.
     ValueError
-        If a file is damaged, or the architecture is another one (the layer is named).
+        If a file is damaged, or the architecture is another one: the first layer that does not fit
+        is named.
+
+    Examples
+    --------
+    >>> import tempfile, torch, hubprune as hp
+    >>> build = lambda: torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.Conv1d(4, 2, 3))
+    >>> body = build()
+    >>> plan = hp.plan(body, torch.zeros(1, 1, 9))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     hp.save_pruned(hp.prune(body, plan), plan, folder + "/half")
+    ...     hp.load_pruned(build, folder + "/half")[0]
+    Conv1d(1, 2, kernel_size=(3,), stride=(1,))
     """
     if not callable(factory) or isinstance(factory, nn.Module):
         raise TypeError(
-            "factory must be a callable that builds the unpruned model, such as its class; got "
+            "factory must be a function without arguments that builds the unpruned model; got "
             f"{type(factory).__name__}"
         )
-    folder = Path(path).resolve()
-    _recover(folder)
-    for name in (_PLAN, _WEIGHTS):
+    folder = Path(path)
+    if not folder.exists() and _aside(folder).is_dir():
+        folder = _aside(folder)  # a save was killed while it exchanged the folders
+    for name in (_PLAN, _STATE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"no pruned model at {folder}: {name} is missing")
+            raise FileNotFoundError(f"{folder} holds no pruned model: {name} is missing")
     try:
         plan = PruningPlan.from_json((folder / _PLAN).read_text(encoding="utf-8"))
-    except ValueError as error:  # undecodable bytes too
-        raise ValueError(f"{folder / _PLAN}: {error}") from error
-    try:
-        state = load_file(folder / _WEIGHTS)
-    except SafetensorError as error:
-        raise ValueError(f"{folder / _WEIGHTS} is damaged: {error}") from error
-    model = factory()
-    check_model(model, "the model that factory builds")
+        state = load_file(str(folder / _STATE))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{folder} is damaged: {error}") from error
     with torch.inference_mode(False):
+        model = factory()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"factory must return a torch.nn.Module; got {type(model).__name__}")
         apply_cuts(model, plan.cuts)
-        _check_state(model, state)
-        _fill(model, state)
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if name in state and tensor.dtype != state[name].dtype:
+                tensor.data = tensor.data.to(state[name].dtype)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"{folder} does not fit the model: {error}") from error
     return model
 
 
-# --- the state dict ------------------------------------------------------------------------------
+def _check_plan(plan: object) -> None:
+    if not isinstance(plan, PruningPlan):
+        raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
 
 
 def _plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict as independent, contiguous tensors: the format takes no views or ties."""
+    """The state_dict as safetensors wants it: dense, contiguous, no memory shared by two names."""
     state: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
     for name, value in model.state_dict().items():
         if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
             raise ValueError(
-                f"the state dict must hold dense tensors only; '{name}' is a "
-                f"{type(value).__name__ if not isinstance(value, torch.Tensor) else value.layout}"
+                f"the model's state must hold dense tensors only; {name!r} is a "
+                f"{type(value).__name__}"
             )
-        if value.is_meta:
-            raise ValueError(f"the state dict must hold data; '{name}' is on the meta device")
-        state[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        tensor = value.detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        state[name] = tensor
     return state
 
 
-def _check_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Refuse a state dict with other names or shapes than the cut model's."""
-    own = model.state_dict()
-    for name in own:
-        if name not in state:
-            raise ValueError(
-                f"factory builds another architecture: '{name}' is in it and not in the file"
+def _check_target(target: Path) -> None:
+    """Refuse to replace what `save_pruned` has not written."""
+    if target.is_dir():
+        others = sorted({entry.name for entry in target.iterdir()} - _FILES)
+        if others:
+            raise FileExistsError(
+                f"{target} holds other files ({', '.join(others[:3])}); choose a new folder"
             )
-    for name, values in state.items():
-        if name not in own:
-            raise ValueError(
-                f"factory builds another architecture: '{name}' is in the file and not in it"
-            )
-        if own[name].shape != values.shape:
-            raise ValueError(
-                f"factory builds another architecture: '{name}' must have shape "
-                f"{tuple(values.shape)} after pruning; got {tuple(own[name].shape)}"
-            )
+    elif target.exists() or target.is_symlink():
+        raise FileExistsError(f"{target} is not a folder; choose another path")
 
 
-def _fill(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load values in the dtypes that they were saved in."""
-    tensors = dict(model.named_parameters(remove_duplicate=False))
-    tensors.update(model.named_buffers(remove_duplicate=False))
-    for name, values in state.items():
-        tensor = tensors.get(name)
-        if tensor is not None and tensor.dtype != values.dtype:
-            tensor.data = tensor.data.to(values.dtype)
-    model.load_state_dict(state)
-
-
-# --- the folder ----------------------------------------------------------------------------------
-
-
-def _sibling(folder: Path, kind: str) -> Path:
-    """A path beside the folder, on the same file system, that tells who is writing it."""
-    return folder.parent / f".{folder.name}.{kind}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def _backup(folder: Path) -> Path:
-    """Where the old folder waits while the new one takes its name, if that takes two steps."""
-    return folder.parent / f".{folder.name}.old"
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"path must be a folder; {folder} is a file")
-    if folder.is_dir() and not (folder / _PLAN).is_file() and any(folder.iterdir()):
-        raise ValueError(
-            f"path must be a new or empty folder, or hold a pruned model; {folder} holds other "
-            "files"
-        )
-
-
-def _write_folder(folder: Path, state: dict[str, torch.Tensor], document: str) -> None:
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`; put it in the target's place if all goes well."""
+    target = target.resolve()  # behind a link: the link stays, its folder is replaced
+    _remove_leftovers(target)
+    prefix = f".{target.name}.saving-{os.getpid()}-"
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    folder.chmod(0o777 & ~_umask())
     try:
-        save_file(state, folder / _WEIGHTS)
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"the state dict cannot be written as safetensors: {error}") from error
-    (folder / _PLAN).write_text(document, encoding="utf-8")
-    # The temporary file of save_file has owner-only rights; give it those of any other new file.
-    shutil.copymode(folder / _PLAN, folder / _WEIGHTS)
-    for path in (folder / _WEIGHTS, folder / _PLAN, folder):
-        _flush(path)
+        yield folder
+        for entry in (*folder.iterdir(), folder):
+            _flush(entry)
+        if target.exists():
+            _exchange(folder, target)
+        else:
+            folder.rename(target)
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -314,79 +269,62 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _carry_over(old: Path, fresh: Path) -> None:
-    """Bring along what else lies in the folder, by links where the file system has them."""
-
-    def link(source: str, target: str) -> str:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copy2(source, target)
-        return target
-
-    ours = {_PLAN, _WEIGHTS}
-    for entry in old.iterdir():
-        if entry.name in ours:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.copytree(entry, fresh / entry.name, symlinks=True, copy_function=link)
-        elif entry.is_symlink():
-            (fresh / entry.name).symlink_to(os.readlink(entry))
-        else:
-            link(str(entry), str(fresh / entry.name))
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
-def _swap(fresh: Path, folder: Path) -> None:
-    """Put the new folder in the old one's place, and remove the old one."""
-    if not folder.exists():
-        os.rename(fresh, folder)
-    elif _exchange(fresh, folder):
-        shutil.rmtree(fresh)
-    else:
-        # In two steps; if the second never comes, `_recover` undoes the first.
-        os.rename(folder, _backup(folder))
-        os.rename(fresh, folder)
-        shutil.rmtree(_backup(folder))
-    _flush(folder.parent)
-
-
-def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two names in one step (Linux renameat2); False where that does not exist."""
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders, in one step where the system can."""
+    if sys.platform == "linux":
+        # renameat2(AT_FDCWD, new, AT_FDCWD, old, RENAME_EXCHANGE): glibc 2.28, Linux 3.15.
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        with contextlib.suppress(AttributeError):
+            if libc.renameat2(-100, os.fsencode(new), -100, os.fsencode(old), 2) == 0:
+                return
+    # In two steps. If this process ends between them, `load_pruned` finds the old folder aside and
+    # the next save puts it back.
+    aside = _aside(old)
+    old.rename(aside)
     try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return False
-    at_fdcwd, rename_exchange = -100, 2
-    if renameat2(at_fdcwd, os.fsencode(a), at_fdcwd, os.fsencode(b), rename_exchange) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV):
-        return False
-    raise OSError(code, os.strerror(code), str(b))
+        new.rename(old)
+    except BaseException:
+        aside.rename(old)
+        raise
+    shutil.rmtree(aside)
 
 
-def _recover(folder: Path) -> None:
-    """Undo what killed calls left beside the folder."""
-    backup = _backup(folder)
-    if backup.is_dir():
-        if folder.exists():
-            shutil.rmtree(backup)
+def _aside(target: Path) -> Path:
+    """Where the old folder waits while the new one takes its name."""
+    target = target.resolve()
+    return target.with_name(f".{target.name}.replaced")
+
+
+def _put_back(target: Path) -> None:
+    """Finish, or undo, an exchange in two steps that was cut short."""
+    aside = _aside(target)
+    if aside.is_dir():
+        if target.exists():
+            shutil.rmtree(aside)
         else:
-            os.rename(backup, folder)
-    prefix = f".{folder.name}.new-"
-    if not folder.parent.is_dir():
-        return
-    for entry in folder.parent.iterdir():
-        if entry.name.startswith(prefix):
-            writer = entry.name.removeprefix(prefix).partition("-")[0]
-            if not (writer.isdigit() and _is_alive(int(writer))):
-                shutil.rmtree(entry, ignore_errors=True)
+            aside.rename(target.resolve())
 
 
-def _is_alive(process: int) -> bool:
-    with contextlib.suppress(PermissionError):  # it exists, and is somebody else's
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return False
+def _remove_leftovers(target: Path) -> None:
+    """Remove what a killed process left of an earlier save."""
+    prefix = f".{target.name}.saving-"  # no glob: the name may hold its special characters
+    for entry in target.parent.iterdir():
+        process = entry.name.removeprefix(prefix).split("-")[0]
+        if entry.name.startswith(prefix) and process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
     return True
