@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +105,15 @@ def test_the_text(run: tuple[demo.DemoResult, Path, list[Any]]) -> None:
     lines = result.table().splitlines()
     assert len(lines) == 2 + 1 + len(result.rows)
     assert len({len(line) for line in lines}) == 1
-    assert {line.count("|") for line in lines} == {9}
+    assert {line.count("|") for line in lines} == {8}
+    assert max(map(len, lines)) <= 80
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "unpruned",
         "degree",
         "pairs",
         "random",
     ]
+    unwrapped = " ".join(text.split())
     for part in (
         "no fine-tuning",
         "random weights: no checkpoint was given",
@@ -120,10 +123,60 @@ def test_the_text(run: tuple[demo.DemoResult, Path, list[Any]]) -> None:
         "hubprune prune my_package.nets:build",
         str(folder),
     ):
-        assert part in text
-    long = [line for line in text.splitlines() if len(line) > 105 and str(folder) not in line]
-    assert not long
-    assert re.search(r"Better than random with its best seed: at 25 % (none|degree)\.", text)
+        assert part in unwrapped
+    for line in text.splitlines():
+        assert len(line) <= 80 or str(folder) in line
+    assert re.search(r"Better than random with its best seed: at 25 % (none|degree)\.", unwrapped)
+    random = result.rows[-1]
+    spread = f"at 25 % {100 * random.lowest:.1f} to {100 * random.highest:.1f}."
+    assert f"random is the mean of 3 seeds, which range: {spread}" in unwrapped
+    assert result.cnn14_table() in text
+    assert [line.split("|")[1].strip() for line in result.cnn14_table().splitlines()[2:]] == [
+        *result.cnn14.layers
+    ]
+    assert text.isascii()
+
+
+def test_dead_filters_are_named(run: tuple[demo.DemoResult, Path, list[Any]]) -> None:
+    some = dataclasses.replace(run[0], dead={"conv1": (5, 17), "conv4": (0,)})
+    assert "- Dead filters: conv1 2 (5, 17), conv4 1 (0).\n" in str(some)
+
+
+def test_a_dead_filter_of_the_network_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = hp.models.load_crepe()
+    with torch.no_grad():
+        model.conv4.weight[3] *= 1e-6
+    monkeypatch.setattr(demo, "load_crepe", lambda: model)
+    result = demo.run_demo(tmp_path / "out", quick=True)
+    assert result.dead == {"conv4": (3,)}
+
+
+def test_a_saved_model_that_differs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(factory: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module:
+        model = hp.load_pruned(factory, path)
+        with torch.no_grad():
+            model.conv4.weight[0, 0, 0] += 1.0
+        return model
+
+    monkeypatch.setattr(demo, "load_pruned", damaged)
+    with pytest.raises(RuntimeError, match="differs from the one saved"):
+        demo.run_demo(tmp_path / "out", quick=True)
+
+
+def test_the_accuracies_do_not_depend_on_the_threads(
+    run: tuple[demo.DemoResult, Path, list[Any]],
+) -> None:
+    model, heard = hp.models.load_crepe(), tones(200, 0)
+    torch.set_num_threads(2)
+    try:
+        assert demo._accuracy(model, heard) == run[0].baseline
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_a_second_run_replaces_the_results_and_nothing_else(

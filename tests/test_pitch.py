@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from hubprune.pitch import Tones, decode, raw_pitch_accuracy, tones
+from hubprune.pitch import Tones, activations, decode, raw_pitch_accuracy, tones
 
 CENTS = np.linspace(0.0, 7180.0, 360) + 1997.3794084376191
 
@@ -51,7 +52,7 @@ def test_frames_are_standardised_and_in_range() -> None:
 
 def test_the_frequencies_are_those_of_the_sound() -> None:
     """Every noiseless frame is spanned by sines at multiples of its frequency below 7.5 kHz."""
-    heard = tones(60, 3, noise_db=None)
+    heard = tones(25, 3, noise_db=None)
     time = np.arange(1024) / 16000.0
     for frame, frequency in zip(heard.frames.double().numpy(), heard.frequencies, strict=True):
         harmonics = np.arange(1, min(15, int(7500.0 / float(frequency))) + 1)
@@ -142,6 +143,16 @@ def test_the_same_seed_gives_the_same_tones() -> None:
             ValueError,
             "batch must be at least 1; got 0",
         ),
+        (
+            lambda: raw_pitch_accuracy(nn.Identity(), tones(1, 0), workers=0),
+            ValueError,
+            "workers must be at least 1; got 0",
+        ),
+        (
+            lambda: activations(nn.Identity(), tones(1, 0).frames, workers=1.5),
+            TypeError,
+            "workers must be an int; got float",
+        ),
     ],
 )
 def test_bad_arguments(call: object, error: type[Exception], message: str) -> None:
@@ -215,6 +226,33 @@ def test_pitches_that_are_nan_are_wrong() -> None:
             return torch.zeros(len(x), 360)
 
     assert raw_pitch_accuracy(Silent(), tones(5, 0)).value == 0.0
+
+
+def test_workers_change_nothing_but_the_time(threads: list[int]) -> None:
+    heard = tones(50, 0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1024, 64), nn.ReLU(), nn.Linear(64, 360), nn.Sigmoid())
+    torch.set_num_threads(1)
+    alone = activations(model, heard.frames, batch=8)
+    for workers in threads[1:]:
+        torch.set_num_threads(2)
+        assert torch.equal(activations(model, heard.frames, batch=8, workers=workers), alone)
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as later:  # a thread that starts afterwards too
+            assert later.submit(torch.get_num_threads).result() == 2
+    assert torch.equal(activations(model, heard.frames, batch=8, workers=1), alone)
+
+
+def test_an_error_in_a_worker_is_raised_and_the_threads_come_back() -> None:
+    class Breaks(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("broken inside")
+
+    model, before = Breaks(), torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="broken inside"):
+        activations(model, tones(5, 0).frames, batch=1, workers=2)
+    assert torch.get_num_threads() == before
+    assert model.training
 
 
 def test_a_model_that_loses_frames_is_refused() -> None:

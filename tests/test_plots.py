@@ -8,17 +8,18 @@ import struct
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hubprune.plots import AccuracyPoint, accuracy_plot, replaced_file
 
 ROWS = [
-    AccuracyPoint("degree", 0.9, 0.9, 0.9, 0.8, 0.85),
-    AccuracyPoint("degree", 0.5, 0.5, 0.5, 0.4, 0.45),
-    AccuracyPoint("pairs", 0.7, 0.7, 0.7, 0.6, 0.65),
-    AccuracyPoint("random", 0.8, 0.7, 0.9, 0.8, 0.85),
-    AccuracyPoint("random", 0.4, 0.1, 0.6, 0.4, 0.45),
-    AccuracyPoint("a scorer of one's own", 0.2, 0.2, 0.2, 0.4, 0.45),
+    AccuracyPoint("degree", 0.9, 0.9, 0.9, 0.01, 0.8, 0.85),
+    AccuracyPoint("degree", 0.5, 0.5, 0.5, 0.02, 0.4, 0.45),
+    AccuracyPoint("pairs", 0.7, 0.7, 0.7, 0.03, 0.6, 0.65),
+    AccuracyPoint("random", 0.8, 0.7, 0.9, 0.01, 0.8, 0.85),
+    AccuracyPoint("random", 0.4, 0.1, 0.6, 0.02, 0.4, 0.45),
+    AccuracyPoint("a scorer of one's own", 0.2, 0.2, 0.2, 0.04, 0.4, 0.45),
 ]
 
 
@@ -44,6 +45,7 @@ def test_the_plot_is_a_png_of_sane_size(tmp_path: Path, rows: list[AccuracyPoint
 
 
 def test_the_plot_shows_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
     figures: list[Figure] = []
@@ -58,17 +60,27 @@ def test_the_plot_shows_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (figure,) = figures
     parameters, macs = figure.axes
     for axes, first in ((parameters, 40.0), (macs, 45.0)):
-        lines = {line.get_label(): line for line in axes.get_lines()}
+        lines = {
+            line.get_label(): line
+            for line in axes.get_lines()
+            if not str(line.get_label()).startswith("_")  # the caps of the error bars
+        }
         names = ["degree", "pairs", "random (mean, range)", "a scorer of one's own", "unpruned"]
         assert list(lines) == names
         assert list(lines["degree"].get_xdata()) == [first, first + 40.0]  # ascending
         assert list(lines["degree"].get_ydata()) == [50.0, 90.0]
         assert list(lines["unpruned"].get_ydata()) == [97.0, 97.0]
-        (band,) = axes.collections
+        (band,) = (each for each in axes.collections if not isinstance(each, LineCollection))
         assert band.get_datalim(axes.transData).intervaly.tolist() == pytest.approx([10.0, 90.0])
-    colours = [line.get_color() for line in parameters.get_lines()[:3]]
-    markers = [line.get_marker() for line in parameters.get_lines()[:3]]
-    assert len(set(colours)) == len(set(markers)) == 3
+        bars = [each for each in axes.collections if isinstance(each, LineCollection)]
+        ends = [[segment[:, 1].tolist() for segment in each.get_segments()] for each in bars]
+        # In the order of the lines, ascending in size: one standard error on either side.
+        expected = [[[48.0, 52.0], [89.0, 91.0]], [[67.0, 73.0]], [[38.0, 42.0], [79.0, 81.0]]]
+        assert [pytest.approx(np.array(each)) for each in expected] == [*map(np.array, ends[:3])]
+        assert np.array(ends[3]) == pytest.approx(np.array([[16.0, 24.0]]))
+        shown = [lines[name] for name in names[:3]]
+        assert len({line.get_color() for line in shown}) == 3
+        assert len({line.get_marker() for line in shown}) == 3
 
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The command line: ``hubprune score``, ``prune``, ``info``, ``demo``.
 
-Results go to standard output, as tables or with ``--json`` as one JSON document; progress and
-errors go to standard error. Exit status: 0 done, 2 a wrong argument or file, 1 another failure,
-130 interrupted.
+Results go to standard output, as tables or with ``--json`` as one JSON document, and nothing else
+does: progress, warnings, errors and what a user's own network prints go to standard error. Exit
+status: 0 done, 2 a wrong argument or file, 1 another failure, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,29 +11,34 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import inspect
+import io
 import json
 import math
 import os
+import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
 from . import _native
+from .channel_groups import CONVOLUTIONS, evaluating, tensors_of
 from .config import configuration, show_config
 from .models import KNOWN_MODELS
 from .models.checkpoints import load_weights, read_checkpoint
 from .planning import PruningPlan, plan, text_table
 from .report import report
-from .scorers import SCORER_NAMES, make_scorer, score_model
+from .scorers import SCORER_NAMES, Scorer, Scores, make_scorer, score_model
 from .surgery import prune, save_pruned
 
 __all__ = ["main"]
@@ -64,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        # A factory or network that prints must not end up in the middle of the result.
+        with _plain_warnings(), redirect_stdout(sys.stderr):
+            result = arguments.run(arguments)
+        print(result if isinstance(result, str) else json.dumps(result, indent=2, allow_nan=False))
         sys.stdout.flush()
     except KeyboardInterrupt:
         if arguments.debug:
@@ -75,19 +83,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (`| head`): nothing is left to say, also not at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, TypeError, ImportError, FileNotFoundError, FileExistsError) as error:
-        return _fail(error, 2, arguments.debug)
-    except (OSError, RuntimeError, MemoryError) as error:
-        return _fail(error, 1, arguments.debug)
+    except Exception as error:
+        if arguments.debug:
+            raise
+        print(f"hubprune: error: {_one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, _WRONG_ARGUMENTS) else 1
     return 0
 
 
-def _fail(error: Exception, status: int, debug: bool) -> int:
-    if debug:
-        raise error
-    message = str(error) or type(error).__name__
-    print(f"hubprune: error: {message}", file=sys.stderr)
-    return status
+_WRONG_ARGUMENTS = (ValueError, TypeError, ImportError, FileNotFoundError, FileExistsError)
+_SAYS_ENOUGH = (*_WRONG_ARGUMENTS, OSError, RuntimeError, MemoryError)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"  # without "[Errno 2]"
+    else:
+        text = str(error) or type(error).__name__
+    if not isinstance(error, _SAYS_ENOUGH):
+        text = f"unexpected {type(error).__name__}: {text}; --debug shows where it comes from"
+    return " ".join(text.split())
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as a line for a person, without the place in the source."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"hubprune: warning: {message}", file=sys.stderr)
+
+    before = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 # --- arguments ------------------------------------------------------------------------------------
@@ -117,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], None], text: str, epilog: str
+        name: str, run: Callable[[argparse.Namespace], Any], text: str, epilog: str
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
@@ -176,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
     )
     cut.add_argument(
-        "--round-to", type=int, default=1, metavar="N", help="keep a multiple of N filters"
+        "--round-to", type=int, metavar="N", help="keep a multiple of N filters (default 1)"
     )
     cut.add_argument(
         "--global",
@@ -209,11 +239,11 @@ def _parser() -> argparse.ArgumentParser:
         "Takes CREPE (tiny), a pretrained pitch network, makes tones of exactly known pitch,\n"
         "measures its accuracy before and after pruning with several scorers, and scores a\n"
         "CNN14. No network access, no fine-tuning, about a minute on two cores.\n\n"
-        "examples:\n  hubprune demo\n  hubprune demo --quick --output /tmp/demo",
+        "examples:\n  hubprune demo\n  hubprune demo --quick --output quick-demo",
     )
     demo.add_argument("--output", "-o", type=Path, default=Path("demo-output"))
     demo.add_argument("--quick", action="store_true", help="fewer tones, scorers and ratios")
-    demo.add_argument("--seed", type=int, default=0, help="of the tones (default 0)")
+    demo.add_argument("--seed", type=_seed, default=0, help="of the tones (default 0)")
     demo.add_argument(
         "--checkpoint-cnn14",
         type=Path,
@@ -226,12 +256,17 @@ def _parser() -> argparse.ArgumentParser:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a known model, or package.module:factory")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the weights to load")
+    parser.add_argument("--scorer", metavar="NAME", help="default degree; see below")
     parser.add_argument(
-        "--scorer", default="degree", metavar="NAME", help="default degree; see below"
+        "--seed", type=_seed, default=0, help="of random weights, where there are no others"
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of random weights, where there are no others"
-    )
+
+
+def _seed(text: str) -> int:
+    value = int(text) if text.isdecimal() else -1
+    if not 0 <= value < 2**63:  # what torch's generators take
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 to 2**63 - 1; got {text!r}")
+    return value
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -280,26 +315,48 @@ def _load(arguments: argparse.Namespace) -> _Loaded:
 
 def _build(name: str) -> nn.Module:
     """Call the factory that `package.module:factory` names."""
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", name):
+        raise ValueError(f"MODEL must be package.module:factory; got {name!r}")
     module_name, _, path = name.partition(":")
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ImportError(f"MODEL: module {module_name!r} cannot be imported: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"MODEL must be package.module:factory; got {name!r}") from error
+    except (Exception, SystemExit) as error:
+        raise ImportError(
+            f"MODEL: module {module_name!r} cannot be imported: {_what(error)}"
+        ) from error
     for part in path.split("."):
         if not hasattr(found, part):
             raise ValueError(f"MODEL: {module_name!r} has no {path!r}")
         found = getattr(found, part)
     if not callable(found) or isinstance(found, nn.Module):
         raise TypeError(f"MODEL: {name} must be a function or class that builds the model")
-    model = found()
+    if not _takes_no_arguments(found):
+        raise TypeError(f"MODEL: {name} must be callable without arguments")
+    try:
+        model = found()
+    except (Exception, SystemExit) as error:
+        raise RuntimeError(f"MODEL: {name} failed: {_what(error)}") from error
     if not isinstance(model, nn.Module):
         raise TypeError(f"MODEL: {name} must return a torch.nn.Module; got {type(model).__name__}")
     return model
+
+
+def _what(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _takes_no_arguments(factory: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError:
+        return False
+    except ValueError:  # no signature to read, as of some built-in functions: the call will tell
+        return True
+    return True
 
 
 def _input_shape(text: str) -> tuple[int, ...]:
@@ -335,87 +392,119 @@ def _ratios(entries: Sequence[str] | None) -> float | dict[str, float] | None:
     return named
 
 
+class _Bar:
+    """What a progress bar shows: steps of a known number, or a stage of unknown length."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None, count="")
+
+    def step(self, done: int, total: int, text: str) -> None:
+        self._progress.update(
+            self._task, completed=done, total=total, description=text, count=f"{done}/{total}"
+        )
+
+    def stage(self, text: str) -> None:
+        # A task whose total is known cannot lose it again.
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(text, total=None, count="")
+
+
 @contextmanager
-def _progress(text: str) -> Iterator[Callable[[int, int, str], None]]:
+def _progress() -> Iterator[_Bar]:
     """A progress bar on standard error, gone when done; nothing where that is no terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
     )
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total, name: bar.update(
-            task, completed=done, total=total, description=f"{text} {name}"
-        )
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))
+    ) as progress:
+        yield _Bar(progress)
 
 
 # --- commands -------------------------------------------------------------------------------------
 
 
-def _score(arguments: argparse.Namespace) -> None:
-    scorer = make_scorer(arguments.scorer)
+def _scorer(arguments: argparse.Namespace) -> Scorer:
+    return make_scorer("degree" if arguments.scorer is None else arguments.scorer)
+
+
+def _score(arguments: argparse.Namespace) -> Any:
+    scorer = _scorer(arguments)
     loaded = _load(arguments)
-    start = time.perf_counter()
-    scores = score_model(loaded.model, scorer, arguments.layer)
-    seconds = time.perf_counter() - start
     modules = dict(loaded.model.named_modules())
+    names = arguments.layer or [
+        name for name, module in modules.items() if isinstance(module, CONVOLUTIONS)
+    ]
+    if not names:
+        raise ValueError(f"{arguments.model} has no convolution; name linear layers with --layer")
+    scores: dict[str, Scores] = {}
+    seconds: dict[str, float] = {}
+    with _progress() as bar:
+        for done, name in enumerate(names):  # one by one: for the bar, and to time each
+            bar.step(done, len(names), f"scoring {name}")
+            start = time.perf_counter()
+            scores |= score_model(loaded.model, scorer, [name])
+            seconds[name] = time.perf_counter() - start
     shapes = {name: list(modules[name].weight.shape) for name in scores}
     if arguments.json:
-        _print_json(
-            {
-                "model": arguments.model,
-                "weights": loaded.weights,
-                "scorer": scorer.name,
-                "seconds": seconds,
-                "layers": {
-                    name: {
-                        "weight_shape": shapes[name],
-                        "filters": len(each),
-                        "dead": each.dead.tolist(),
-                        "count": each.count,
-                        "order": each.order.tolist(),
-                        # JSON has no infinity: the dead, which come first, have no value.
-                        "redundancy": [
-                            value if math.isfinite(value) else None
-                            for value in each.values.tolist()
-                        ],
-                        "explanation": each.explain(),
-                    }
-                    for name, each in scores.items()
-                },
-            }
-        )
-        return
+        return {
+            "model": arguments.model,
+            "weights": loaded.weights,
+            "scorer": scorer.name,
+            "seconds": sum(seconds.values()),
+            "layers": {
+                name: {
+                    "weight_shape": shapes[name],
+                    "filters": len(each),
+                    "dead": each.dead.tolist(),
+                    "count": each.count,
+                    "seconds": seconds[name],
+                    "order": each.order.tolist(),
+                    # JSON has no infinity: the dead, which come first, have no value.
+                    "redundancy": [
+                        value if math.isfinite(value) else None for value in each.values.tolist()
+                    ],
+                    "explanation": each.explain(),
+                }
+                for name, each in scores.items()
+            },
+        }
+    counted = any(each.count is not None for each in scores.values())
+    header = ["layer", "weight", "dead", "count", "min", "median", "max", "ms", "first"]
     rows = []
     for name, each in scores.items():
         living = each.values[each.values.isfinite()].sort().values
-        spread = [f"{float(living[i]):.4g}" for i in (0, len(living) // 2, -1)]
-        first = ", ".join(map(str, each.order[:4].tolist())) + (", ..." if len(each) > 4 else "")
-        own = str(each.count) if each.count is not None else "-"
+        spread = [
+            f"{float(living[i]):.3g}" if len(living) else "-" for i in (0, len(living) // 2, -1)
+        ]
         shape = "x".join(map(str, shapes[name]))
-        rows.append([name, shape, str(len(each.dead)), own, *spread, first])
-    header = ["layer", "weight", "dead", "count", "min", "median", "max", "removed first"]
-    if all(row[3] == "-" for row in rows):
-        header.pop(3)
-        for row in rows:
-            row.pop(3)
-    print(f"{arguments.model}: {loaded.weights}")
-    print(f"redundancy by scorer {scorer.name!r}, higher is removed first\n")
-    print(text_table(header, rows))
-    print(f"\nscored {len(scores)} layers in {seconds * 1e3:.0f} ms")
+        own = "-" if each.count is None else str(each.count)
+        time_ = f"{seconds[name] * 1e3:.1f}"
+        first = str(int(each.order[0]))
+        rows.append([name, shape, str(len(each.dead)), own, *spread, time_, first])
+    if not counted:
+        header, *rows = [row[:3] + row[4:] for row in (header, *rows)]
+    layers = f"{len(scores)} layer{'s' if len(scores) != 1 else ''}"
+    return "\n".join(
+        [
+            f"{arguments.model}: {loaded.weights}",
+            f"redundancy by scorer {scorer.name!r}, higher is removed first",
+            "",
+            text_table(header, rows),
+            "",
+            "first: the filter that is removed first",
+            f"scored {layers} in {sum(seconds.values()) * 1e3:.0f} ms",
+        ]
+    )
 
 
-def _prune(arguments: argparse.Namespace) -> None:
-    scorer = make_scorer(arguments.scorer)
+def _prune(arguments: argparse.Namespace) -> Any:
+    scorer = _scorer(arguments)
     ratio = _ratios(arguments.ratio)
     if arguments.output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
@@ -423,62 +512,102 @@ def _prune(arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
     given = None
     if arguments.plan is not None:
-        if ratio is not None or arguments.keep or arguments.global_:
-            raise ValueError(
-                "--plan decides what is cut; it cannot go with --ratio, --keep, --global"
-            )
+        others = {
+            "--scorer": arguments.scorer is not None,
+            "--ratio": ratio is not None,
+            "--keep": bool(arguments.keep),
+            "--round-to": arguments.round_to is not None,
+            "--global": arguments.global_,
+        }
+        if any(others.values()):
+            named = ", ".join(option for option, present in others.items() if present)
+            raise ValueError(f"--plan decides what is cut; it cannot go with {named}")
         given = _read_plan(arguments.plan)
+    shape = None if arguments.input_shape is None else _input_shape(arguments.input_shape)
     loaded = _load(arguments)
     example = loaded.example
-    if arguments.input_shape is not None:
-        generator = torch.Generator().manual_seed(0)
-        example = torch.randn(_input_shape(arguments.input_shape), generator=generator)
+    if shape is not None:
+        example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     if example is None:
         raise ValueError(
             f"--input-shape is needed for {arguments.model}: the shape of an example input, "
             "such as 1,1,64,64"
         )
     start = time.perf_counter()
-    if given is None:
-        with _progress("scoring") as progress:
+    with _progress() as bar:
+
+        def scored(done: int, total: int, name: str) -> None:
+            if done < total:
+                bar.step(done, total, f"scoring, last {name}")
+            else:
+                bar.stage("proving the plan on the example input")
+
+        decision = given
+        if decision is None:
+            bar.stage("tracing the network")
             decision = plan(
                 loaded.model,
                 example,
                 scorer=scorer,
                 ratio=ratio,
                 keep=arguments.keep,
-                round_to=arguments.round_to,
+                round_to=1 if arguments.round_to is None else arguments.round_to,
                 global_=arguments.global_,
-                progress=progress,
+                progress=scored,
             )
-    else:
-        decision = given
-    planned = time.perf_counter() - start
-    pruned = prune(loaded.model, decision)
-    comparison = report(loaded.model, pruned, example, plan=decision)
-    save_pruned(pruned, decision, arguments.output)
+        planned = time.perf_counter() - start
+        bar.stage("cutting")
+        pruned = prune(loaded.model, decision)
+        bar.stage("measuring before and after")
+        _check_output(loaded.model, pruned, example)
+        comparison = report(loaded.model, pruned, example, plan=decision)
+        bar.stage("saving")
+        save_pruned(pruned, decision, arguments.output)
     load = f"hubprune.load_pruned({loaded.builder}, {str(arguments.output)!r})"
     if arguments.json:
-        _print_json(
-            {
-                "model": arguments.model,
-                "weights": loaded.weights,
-                "scorer": decision.scorer,
-                "seconds": planned,
-                "output": str(arguments.output),
-                "load": load,
-                "report": comparison.to_dict(),
-                "plan": decision.to_dict(),
-            }
-        )
-        return
-    print(f"{arguments.model}: {loaded.weights}")
-    print(f"pruned by {decision.scorer}; planned in {planned:.1f} s; not fine-tuned\n")
-    print(comparison)
+        return {
+            "model": arguments.model,
+            "weights": loaded.weights,
+            "scorer": decision.scorer,
+            "seconds": planned,
+            "output": str(arguments.output),
+            "load": load,
+            "report": comparison.to_dict(),
+            "plan": decision.to_dict(),
+        }
+    origin = "as planned before" if given is not None else f"planned in {planned:.1f} s"
+    lines = [
+        f"{arguments.model}: {loaded.weights}",
+        f"pruned by {decision.scorer}; {origin}; not fine-tuned",
+        "",
+        str(comparison),
+    ]
     if decision.kept:
-        print("\nkept whole:")
-        print(text_table(["layer", "reason"], decision.kept.items(), left=True))
-    print(f"\nsaved to {arguments.output}; load it with\n  {load}")
+        reasons = text_table(["layer", "reason"], decision.kept.items(), left=True)
+        lines += ["", "kept whole:", reasons]
+    return "\n".join([*lines, "", f"saved to {arguments.output}; load it with", f"  {load}"])
+
+
+def _check_output(model: nn.Module, pruned: nn.Module, example: torch.Tensor) -> None:
+    """Refuse to save a network that does not compute.
+
+    `plan` proves its own plans; one from a file meets other weights, never seen with it.
+    """
+    nan, infinite = _not_finite(pruned, example)
+    if nan or (infinite and not any(_not_finite(model, example))):
+        raise RuntimeError(
+            f"the pruned network computes {'NaN' if nan else 'infinity'} on the example input; "
+            "nothing was saved"
+        )
+
+
+def _not_finite(model: nn.Module, example: torch.Tensor) -> tuple[bool, bool]:
+    """Whether a network's output holds NaN, and whether it holds infinity."""
+    with evaluating(model), torch.no_grad():
+        found = [each for each in tensors_of(model(example)) if each.is_floating_point()]
+    return any(bool(each.isnan().any()) for each in found), any(
+        bool(each.isinf().any()) for each in found
+    )
 
 
 def _read_plan(path: Path) -> PruningPlan:
@@ -491,42 +620,33 @@ def _read_plan(path: Path) -> PruningPlan:
         raise ValueError(f"{file}: {error}") from error
 
 
-def _info(arguments: argparse.Namespace) -> None:
+def _info(arguments: argparse.Namespace) -> Any:
     if arguments.path is not None:
         decision = _read_plan(arguments.path)
-        if arguments.json:
-            _print_json(decision.to_dict())
-        else:
-            print(decision.summary())
-        return
+        return decision.to_dict() if arguments.json else decision.summary()
     if arguments.json:
-        _print_json(
-            {
-                **configuration(),
-                "models": {name: spec.description for name, spec in KNOWN_MODELS.items()},
-                "scorers": _SCORER_HELP,
-            }
-        )
-        return
-    show_config()
-    print(f"\n{_MODELS_EPILOG}\n\n{_SCORERS_EPILOG}")
+        return {
+            **configuration(),
+            "models": {name: spec.description for name, spec in KNOWN_MODELS.items()},
+            "scorers": _SCORER_HELP,
+        }
+    with redirect_stdout(io.StringIO()) as shown:
+        show_config()
+    return f"{shown.getvalue()}\n{_MODELS_EPILOG}\n\n{_SCORERS_EPILOG}"
 
 
-def _demo(arguments: argparse.Namespace) -> None:
+def _demo(arguments: argparse.Namespace) -> Any:
     from .demo import run_demo
 
-    with _progress("demo") as progress:
+    with _progress() as bar:
         result = run_demo(
             arguments.output,
             quick=arguments.quick,
             seed=arguments.seed,
             checkpoint_cnn14=arguments.checkpoint_cnn14,
-            progress=progress,
+            progress=bar.step,
         )
-    if arguments.json:
-        _print_json(result.to_dict())
-    else:
-        print(result)
+    return result.to_dict() if arguments.json else str(result)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from torch import nn
 
 from .config import configuration
 from .models import Cnn14, Crepe, load_crepe, load_panns
-from .pitch import Accuracy, Tones, raw_pitch_accuracy, tones
+from .pitch import Accuracy, Tones, activations, raw_pitch_accuracy, tones
 from .planning import plan
 from .plots import AccuracyPoint, accuracy_plot, figure_class, replaced_file
 from .report import report
@@ -40,9 +41,10 @@ _RANDOM_SEEDS = (0, 1, 2)
 _TIMED = 3
 # The scripts published with the similarity papers, run on CNN14's shapes on a 2-core machine.
 _PUBLISHED = (
-    "the published scripts take over 4 minutes for the same twelve layers (rank-1 vectors by",
-    "full SVD 230 s, weighted degree 15 s, measured on a 2-core machine).",
+    "the published scripts take over 4 minutes for the same twelve layers (rank-1 vectors by "
+    "full SVD 230 s, weighted degree 15 s, measured on a 2-core machine)"
 )
+_WIDTH = 80
 
 Progress = Callable[[int, int, str], None]
 
@@ -109,8 +111,8 @@ class DemoResult:
         Of the whole model.
     filters, parameters, macs : int
         Of the whole model.
-    dead : dict of str to int
-        Dead filters of the layers that have any.
+    dead : dict of str to tuple of int
+        Dead filters, by index, of the layers that have any.
     rows : tuple of DemoRow
     scoring_seconds : dict of str to float
         Time to score the whole model, by scorer: median of 3 calls after a warm-up.
@@ -131,7 +133,7 @@ class DemoResult:
     filters: int
     parameters: int
     macs: int
-    dead: dict[str, int]
+    dead: dict[str, tuple[int, ...]]
     rows: tuple[DemoRow, ...]
     scoring_seconds: dict[str, float]
     verified: int
@@ -146,76 +148,80 @@ class DemoResult:
 
     def table(self) -> str:
         """One line per scorer and ratio, in Markdown, aligned for reading as it is."""
-        header = ["scorer", "cut", "filters", "parameters", "MACs", "RPA", "change", "range"]
+        header = ["scorer", "cut", "filters", "params", "MACs", "RPA, %", "change"]
         rows = [
             [
                 "unpruned",
                 "",
                 f"{self.filters}",
                 f"{self.parameters:,}",
-                f"{self.macs / 1e6:.1f} M",
-                _percent(self.baseline),
-                "",
+                f"{self.macs / 1e6:.1f}M",
+                _percent(self.baseline.value, self.baseline.standard_error),
                 "",
             ]
         ]
         for row in self.rows:
             change = 100.0 * (row.accuracy - self.baseline.value)
-            spread = f"{100 * row.lowest:.1f} to {100 * row.highest:.1f} %" if row.seeds else ""
             rows.append(
                 [
                     row.scorer,
-                    "its own rule" if row.ratio is None else f"{100 * row.ratio:g} %",
+                    "own rule" if row.ratio is None else f"{100 * row.ratio:g} %",
                     f"{row.filters}",
                     f"{row.parameters:,}",
-                    f"{row.macs / 1e6:.1f} M",
-                    _percent(row),
+                    f"{row.macs / 1e6:.1f}M",
+                    _percent(row.accuracy, row.standard_error),
                     f"{change:+.1f}",
-                    spread,
                 ]
             )
         return _markdown_table(header, rows)
 
+    def cnn14_table(self) -> str:
+        """The time of each convolution of CNN14, in Markdown."""
+        rows = [[layer, _time(seconds)] for layer, seconds in self.cnn14.layers.items()]
+        return _markdown_table(["CNN14 layer", "scored in"], rows)
+
     def __str__(self) -> str:
-        dead = ", ".join(f"{layer} {count}" for layer, count in self.dead.items())
-        seeds = next((row.seeds for row in self.rows if row.seeds), ())
         times = ", ".join(f"{name} {_time(each)}" for name, each in self.scoring_seconds.items())
-        layer, slowest = self.cnn14.slowest
         threads = self.environment["threads"]
+        on = f"median of {_TIMED}, {threads} thread{'s' if threads > 1 else ''}"
+        layer, slowest = self.cnn14.slowest
+        intro = (
+            f"A pretrained pitch network hears {self.tones} tones of exactly known pitch: 60 to "
+            "1200 Hz, harmonics, 0 to 30 dB of signal to noise. RPA is its Raw Pitch Accuracy "
+            # 100 of the 1200 log2(1200 / 60) = 5186 cents between the lowest and the highest.
+            "within 50 cents, +/- one standard error; a guess is right in 2 %. Change is in "
+            "points. Nothing is trained after cutting (no fine-tuning): these are the losses "
+            "before any recovery."
+        )
+        found = [
+            f"Dead filters: {_listing(self.dead)}.",
+            *_spreads(self.rows),
+            f"Better than random with its best seed: {_above_random(self.rows)}.",
+            f"Scoring all six convolutions took ({on}): {times}.",
+            f"Saved {SAVED} and loaded it back: the same outputs, bit for bit, on "
+            f"{self.verified} frames.",
+            f"CNN14 ({self.cnn14.weights}): its twelve convolutions scored by weighted degree in "
+            f"{_time(self.cnn14.seconds)} ({on}); the slowest, {layer}, in {_time(slowest)}. For "
+            f"comparison: {_PUBLISHED}.",
+        ]
+        last = [f"All of this took {self.seconds:.0f} s. Results and plot: {self.output}"]
         return "\n".join(
             [
                 "# CREPE (tiny), pruned without fine-tuning",
                 "",
-                f"A pretrained pitch network hears {self.tones} tones of exactly known pitch: 60 "
-                "to 1200 Hz, harmonics,",
-                "0 to 30 dB of signal to noise. RPA is its Raw Pitch Accuracy within 50 cents, "
-                "+/- one standard",
-                # 100 of the 1200 log2(1200 / 60) = 5186 cents between the lowest and the highest.
-                "error; a guess is right in 2 %. Nothing is trained after cutting (no "
-                "fine-tuning): these are the",
-                "losses before any recovery.",
+                textwrap.fill(intro, _WIDTH),
                 "",
                 self.table(),
                 "",
-                f"- Dead filters: {dead or 'none in any layer'}.",
-                *([f"- random: mean and range over {len(seeds)} seeds."] if seeds else []),
-                f"- Better than random with its best seed: {_above_random(self.rows)}.",
-                f"- Scoring all six convolutions took (median of {_TIMED}, {threads} "
-                f"thread{'s' if threads > 1 else ''}):",
-                f"  {times}.",
-                f"- Saved {SAVED} and loaded it back: the same outputs, bit for bit, on "
-                f"{self.verified} frames.",
-                f"- CNN14 ({self.cnn14.weights}): its twelve convolutions scored by "
-                "weighted degree",
-                f"  in {_time(self.cnn14.seconds)}, the slowest, {layer}, in {_time(slowest)}. "
-                "For comparison:",
-                *(f"  {line}" for line in _PUBLISHED),
-                f"- All of this took {self.seconds:.0f} s. Results and plot: {self.output}",
+                *map(_bullet, found),
+                "",
+                self.cnn14_table(),
+                "",
+                *map(_bullet, last),
                 "",
                 "Prune your own network with one command:",
                 "",
-                "    hubprune prune my_package.nets:build --input-shape 1,1,64,64 --ratio 0.25 "
-                "--output pruned",
+                "    hubprune prune my_package.nets:build --input-shape 1,1,64,64 --output pruned",
                 "",
             ]
         )
@@ -287,9 +293,13 @@ def run_demo(
     step("saving and loading")
     verified = _saved_and_loaded(model, heard, folder / SAVED)
     step("unpruned")
-    baseline = raw_pitch_accuracy(model, heard)
+    baseline = _accuracy(model, heard)
     whole = report(model, model, example, latency=False)
-    dead = {layer: len(each.dead) for layer, each in score_model(model).items() if len(each.dead)}
+    dead = {
+        layer: tuple(each.dead.tolist())
+        for layer, each in score_model(model).items()
+        if len(each.dead)
+    }
     rows = []
     for name, ratio in cases:
         step(name if ratio is None else f"{name} {100 * ratio:g} %")
@@ -335,11 +345,17 @@ def _saved_and_loaded(model: Crepe, heard: Tones, path: Path) -> int:
     save_pruned(pruned, cut, path)
     with torch.random.fork_rng(devices=[]):  # a fresh Crepe draws weights, soon overwritten
         loaded = load_pruned(Crepe, path).eval()
-    with torch.no_grad():
-        for frames in heard.frames.split(128):
-            if not torch.equal(pruned(frames), loaded(frames)):
-                raise RuntimeError(f"the model loaded from {path} differs from the one saved")
+    before, after = (
+        activations(each, heard.frames, workers=torch.get_num_threads())
+        for each in (pruned, loaded)
+    )
+    if not torch.equal(before, after):
+        raise RuntimeError(f"the model loaded from {path} differs from the one saved")
     return len(heard)
+
+
+def _accuracy(model: nn.Module, heard: Tones) -> Accuracy:
+    return raw_pitch_accuracy(model, heard, workers=torch.get_num_threads())
 
 
 def _measured(model: Crepe, heard: Tones, name: str, ratio: float | None) -> DemoRow:
@@ -350,7 +366,7 @@ def _measured(model: Crepe, heard: Tones, name: str, ratio: float | None) -> Dem
     for scorer in scorers:
         cut = plan(model, heard.frames[:1], scorer=scorer, ratio=ratio)
         pruned = prune(model, cut)
-        found.append(raw_pitch_accuracy(pruned, heard).value)
+        found.append(_accuracy(pruned, heard).value)
     # Which filters go does not change how many: what is left is the same for every seed.
     after = report(model, pruned, heard.frames[:1], latency=False).after
     mean = statistics.fmean(found)
@@ -404,6 +420,7 @@ def _write(result: DemoResult, folder: Path) -> None:
             accuracy=row.accuracy,
             low=row.lowest,
             high=row.highest,
+            error=row.standard_error,
             parameters=row.parameters / result.parameters,
             macs=row.macs / result.macs,
         )
@@ -435,9 +452,38 @@ def _above_random(rows: Sequence[DemoRow]) -> str:
     return "; ".join(parts)
 
 
-def _percent(accuracy: Accuracy | DemoRow) -> str:
-    value = accuracy.value if isinstance(accuracy, Accuracy) else accuracy.accuracy
-    return f"{100 * value:.1f} +/- {100 * accuracy.standard_error:.1f} %"
+def _spreads(rows: Sequence[DemoRow]) -> list[str]:
+    """What `random` did with its several seeds, where it ran."""
+    seeded = [row for row in rows if row.seeds]
+    if not seeded:
+        return []
+    ranges = "; ".join(
+        f"at {100 * (row.ratio or 0.0):g} % {100 * row.lowest:.1f} to {100 * row.highest:.1f}"
+        for row in seeded
+    )
+    return [f"random is the mean of {len(seeded[0].seeds)} seeds, which range: {ranges}."]
+
+
+def _listing(dead: dict[str, tuple[int, ...]]) -> str:
+    """Dead filters by layer: "conv1 2 (5, 17), conv4 1 (0)"."""
+    parts = [f"{layer} {len(each)} ({', '.join(map(str, each))})" for layer, each in dead.items()]
+    return ", ".join(parts) or "none in any layer"
+
+
+def _bullet(text: str) -> str:
+    # Names and folders stay whole: someone may copy them.
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent="- ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _percent(value: float, error: float) -> str:
+    return f"{100 * value:.1f} +/- {100 * error:.1f}"
 
 
 def _time(seconds: float) -> str:

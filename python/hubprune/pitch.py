@@ -9,6 +9,8 @@ Pitch Estimation", ICASSP 2018, evaluates the same way, on resynthesised music.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +21,7 @@ from torch import nn
 from .arguments import Array, as_tensor, like_input, shape_text
 from .channel_groups import evaluating
 
-__all__ = ["Accuracy", "Tones", "decode", "raw_pitch_accuracy", "tones"]
+__all__ = ["Accuracy", "Tones", "activations", "decode", "raw_pitch_accuracy", "tones"]
 
 SAMPLE_RATE = 16_000
 FRAME = 1024
@@ -172,22 +174,84 @@ def decode(activation: Array) -> Array:
     return like_input(_REFERENCE * torch.exp2(mean / 1200.0), activation)
 
 
+def activations(
+    model: nn.Module, frames: torch.Tensor, *, batch: int = 128, workers: int = 1
+) -> torch.Tensor:
+    """Run a model on frames, in evaluation mode without gradients.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Frames (n, 1024) to one row each. Called on its own device; left in the mode it was in.
+    frames : torch.Tensor
+        Shape (count, 1024), from `tones`.
+    batch : int, default 128
+        Frames of one call.
+    workers : int, default 1
+        Calls at the same time. With more than one, each runs on a single thread, so that no layer
+        waits for another processor (on a busy machine that wait costs more than the work), and the
+        result does not depend on how many there are. The model's forward must allow it.
+
+    Returns
+    -------
+    torch.Tensor
+        What the model returns for all frames, on the CPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `model` is no module or does not return one row per frame, or `batch` or `workers` is
+        below 1.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    _check_integer("batch", batch, 1)
+    _check_integer("workers", workers, 1)
+    parameter = next(model.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+
+    def call(part: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():  # per thread
+            found: torch.Tensor = model(part.to(device))
+            return found.cpu()
+
+    with evaluating(model):
+        rows = torch.cat(_mapped(call, frames.split(batch), workers))
+    if len(rows) != len(frames):
+        raise ValueError(
+            f"model must return one row per frame; got {len(rows)} for {len(frames)} frames"
+        )
+    return rows
+
+
+def _mapped(
+    call: Callable[[torch.Tensor], torch.Tensor], parts: tuple[torch.Tensor, ...], workers: int
+) -> list[torch.Tensor]:
+    if workers == 1:
+        return [call(part) for part in parts]
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(call, parts))
+    finally:
+        torch.set_num_threads(threads)  # torch hands the last setting to threads that start later
+
+
 def raw_pitch_accuracy(
-    model: nn.Module, tones: Tones, cents: float = 50.0, batch: int = 128
+    model: nn.Module, tones: Tones, cents: float = 50.0, batch: int = 128, workers: int = 1
 ) -> Accuracy:
     """Measure the share of tones whose pitch a model finds, within a tolerance.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Frames (n, 1024) to activations (n, 360), such as `hubprune.models.Crepe`. Called in
-        evaluation mode without gradients, on its own device; left in the mode it was in.
+        Frames (n, 1024) to activations (n, 360), such as `hubprune.models.Crepe`.
     tones : Tones
         From `tones`.
     cents : float, default 50
         The tolerance, 1/1200 octaves; an error of exactly this much is wrong. Positive.
-    batch : int, default 128
-        Frames of one call.
+    batch, workers : int, default 128 and 1
+        As in `activations`.
 
     Returns
     -------
@@ -198,26 +262,16 @@ def raw_pitch_accuracy(
     ------
     TypeError, ValueError
         If `model` is no module or returns something other than (n, 360), `cents` is not positive
-        and finite, or `batch` is below 1.
+        and finite, or `batch` or `workers` is below 1.
 
     Notes
     -----
     A pitch that is NaN counts as wrong.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     if not (math.isfinite(cents) and cents > 0.0):
         raise ValueError(f"cents must be positive and finite; got {cents}")
-    _check_integer("batch", batch, 1)
-    parameter = next(model.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    with evaluating(model), torch.no_grad():
-        found = [decode(model(part.to(device))) for part in tones.frames.split(batch)]
-    pitch = torch.cat([torch.as_tensor(part) for part in found]).cpu()
-    if len(pitch) != len(tones):
-        raise ValueError(
-            f"model must return one row per frame; got {len(pitch)} for {len(tones)} frames"
-        )
+    rows = activations(model, tones.frames, batch=batch, workers=workers)
+    pitch = torch.as_tensor(decode(rows))
     error = 1200.0 * torch.log2(pitch / tones.frequencies).abs()
     value = float((error < cents).double().mean())
     return Accuracy(value, math.sqrt(value * (1.0 - value) / len(tones)), len(tones))

@@ -44,6 +44,8 @@ class AccuracyPoint:
         Its name; points of one name become a line, a single point stands alone.
     accuracy, low, high : float
         In [0, 1]: the value, and the band around it (the same three times where there is none).
+    error : float
+        One standard error, in [0, 1]: a bar on either side.
     parameters, macs : float
         What is left, in [0, 1] of the whole model.
     """
@@ -52,6 +54,7 @@ class AccuracyPoint:
     accuracy: float
     low: float
     high: float
+    error: float
     parameters: float
     macs: float
 
@@ -99,7 +102,7 @@ def accuracy_plot(
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     left.set_ylim(0.0, 102.0)
-    left.set_ylabel("Raw Pitch Accuracy within 50 cents, %")
+    left.set_ylabel("Raw Pitch Accuracy within 50 cents, %\n(bars: one standard error)")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     if title:
@@ -147,13 +150,23 @@ def _line(axes: Axes, rows: Sequence[AccuracyPoint], measure: str) -> None:
         y,
         color=color,
         marker=marker,
-        markersize=14 if marker == "*" else 9,
+        markersize=11 if marker == "*" else 7,
         markerfacecolor="none",  # hollow: those underneath show
-        markeredgewidth=1.8,
+        markeredgewidth=1.6,
         linestyle="none" if len(rows) == 1 else "-",
         linewidth=1.6,
         zorder=2.0 if banded else 3.0,
         label=f"{scorer} (mean, range)" if banded else scorer,
+    )
+    axes.errorbar(
+        x,
+        y,
+        yerr=[100.0 * row.error for row in rows],
+        fmt="none",
+        ecolor=color,
+        elinewidth=1.4,
+        capsize=3.5,
+        zorder=2.5,
     )
     if banded:
         if len(rows) == 1:
