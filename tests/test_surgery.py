@@ -246,6 +246,12 @@ def test_round_trip_is_exact(name: str, tmp_path: Path) -> None:
     assert hp.PruningPlan.from_json(text) == plan
 
 
+def test_saved_files_can_be_read_like_any_new_file(saved: Saved, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    modes = {entry.stat().st_mode for entry in saved[2].iterdir()}
+    assert modes == {(tmp_path / "new").stat().st_mode}
+
+
 class TwoHeads(nn.Module):
     """Two names for one weight."""
 

@@ -132,6 +132,8 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
     with _replacing(target) as folder:
         (folder / _PLAN).write_text(format_json(content) + "\n", encoding="utf-8")
         save_file(state, str(folder / _STATE), metadata={"format": "pt"})
+        # safetensors writes for the owner alone: a saved model has the mode of any new file.
+        (folder / _STATE).chmod(0o666 & ~_umask())
         shutil.copyfile(Path(__file__).with_name("standalone_loader.py"), folder / _LOADER)
 
 
