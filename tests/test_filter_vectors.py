@@ -149,6 +149,68 @@ def test_layouts_do_not_matter() -> None:
     np.testing.assert_array_equal(result, expected.numpy())
 
 
+def with_singular_values(values: torch.Tensor, p: int, c: int) -> torch.Tensor:
+    """Return one filter (1, c, p) with the given singular values, in float64."""
+    k = len(values)
+    left = torch.linalg.qr(torch.randn(p, k, dtype=torch.float64)).Q
+    right = torch.linalg.qr(torch.randn(c, k, dtype=torch.float64)).Q
+    return ((left * values) @ right.T).T[None]
+
+
+@pytest.mark.parametrize(("c", "p"), [(9, 9), (40, 9), (4, 9), (16, 20), (20, 16), (17, 18)])
+@pytest.mark.usefixtures("level")
+def test_clustered_and_multiple_singular_values(c: int, p: int) -> None:
+    """|A' u| = sigma_1 whatever the gap; filters of one lane group do not disturb each other."""
+    k = min(c, p)
+    spectra = [
+        torch.ones(k, dtype=torch.float64),
+        torch.linspace(1, 0, k, dtype=torch.float64),
+        1 - torch.arange(k, dtype=torch.float64) * 1e-12,
+        torch.cat([torch.ones(2), torch.rand(k - 2)]).double(),
+        10.0 ** -torch.arange(k, dtype=torch.float64),
+        torch.cat([torch.ones(1), torch.zeros(k - 1)]).double(),
+    ]
+    weight = torch.cat([with_singular_values(values, p, c) for values in spectra])
+    vectors = hp.filter_vectors(weight)
+    lengths = torch.linalg.vector_norm(weight @ vectors[:, :, None], dim=(1, 2))
+    assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-12)
+    for at in range(len(weight)):
+        assert torch.equal(hp.filter_vectors(weight[at : at + 1])[0], vectors[at])
+
+
+@pytest.mark.usefixtures("level")
+def test_layers_together_are_the_layers_one_by_one(threads: list[int]) -> None:
+    weights = [
+        torch.randn(19, 1, 9),
+        torch.randn(5, 130, 9),
+        torch.randn(8, 33, 9, dtype=torch.float64),
+        torch.empty(0, 3, 9),
+        torch.randn(4, 30, 25),
+        torch.randn(3, 20, 49).half(),
+    ]
+    expected = [hp.filter_vectors(weight) for weight in weights]
+    for count in threads:
+        torch.set_num_threads(count)
+        vectors, norms = torch.ops.hubprune.rank1_vectors(weights)
+        assert all(map(torch.equal, vectors, expected))
+        for weight, each in zip(weights, norms, strict=True):
+            exact = torch.linalg.vector_norm(weight.double().flatten(1), dim=1)
+            assert torch.allclose(each, exact, rtol=1e-13, atol=0)
+
+
+def test_norms_of_extreme_filters() -> None:
+    weight = torch.randn(3, 20, 9, dtype=torch.float64)
+    for exponent in (-300, 300):
+        (norms,) = torch.ops.hubprune.rank1_vectors([weight * float(f"1e{exponent}")])[1]
+        exact = torch.linalg.vector_norm(weight.flatten(1), dim=1) * float(f"1e{exponent}")
+        assert torch.allclose(norms, exact, rtol=1e-13, atol=0)
+    weight[1] = 0.0
+    weight[2, 3, 4] = float("inf")
+    (norms,) = torch.ops.hubprune.rank1_vectors([weight])[1]
+    assert float(norms[1]) == 0.0
+    assert not bool(norms[2].isfinite())
+
+
 def test_any_number_of_threads_gives_the_same_bits(threads: list[int]) -> None:
     weight = torch.randn(70, 90, 3, 3)
     results = []

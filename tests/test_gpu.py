@@ -351,6 +351,6 @@ def test_native_device_count_is_torchs() -> None:
 def test_operators_pass_opcheck() -> None:
     x = random_rows((20, 9)).cuda()
     weight = random_rows((6, 5, 9)).cuda()
-    torch.library.opcheck(torch.ops.hubprune.weighted_degree.default, (x, "abs"))
+    torch.library.opcheck(torch.ops.hubprune.weighted_degree.default, ([x], "abs"))
     torch.library.opcheck(torch.ops.hubprune.nearest.default, (x,))
-    torch.library.opcheck(torch.ops.hubprune.rank1_vectors.default, (weight,))
+    torch.library.opcheck(torch.ops.hubprune.rank1_vectors.default, ([weight],))

@@ -15,9 +15,9 @@ import hubprune as hp
 # Operator name -> arguments for one valid call.
 CALLS: dict[str, tuple[Any, ...]] = {
     "row_norms": (torch.randn(2, 7, 5),),
-    "rank1_vectors": (torch.randn(7, 4, 9), torch.float64),
+    "rank1_vectors": ([torch.randn(7, 4, 9), torch.randn(3, 11, 9)], torch.float64),
     "pairwise_cosine": (torch.randn(2, 7, 5), torch.randn(2, 3, 5), "abs", False),
-    "weighted_degree": (torch.randn(2, 7, 5), "abs"),
+    "weighted_degree": ([torch.randn(2, 7, 5), torch.randn(9, 3)], "abs", "highest"),
     "nearest": (torch.randn(2, 7, 5),),
     "eigenvector_centrality": (torch.randn(2, 7, 5), "abs", 1e-6, 100),
     "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100),
@@ -42,9 +42,12 @@ dynamo_warnings = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWa
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", CALLS)
 def test_opcheck(name: str, dtype: torch.dtype) -> None:
-    arguments = tuple(
-        a.to(dtype) if isinstance(a, torch.Tensor) and a.ndim > 1 else a for a in CALLS[name]
-    )
+    def converted(a: Any) -> Any:
+        if isinstance(a, list):
+            return [converted(each) for each in a]
+        return a.to(dtype) if isinstance(a, torch.Tensor) and a.ndim > 1 else a
+
+    arguments = tuple(map(converted, CALLS[name]))
     torch.library.opcheck(operator(name), arguments, test_utils=TESTS)
 
 
@@ -64,18 +67,24 @@ def test_opcheck_out() -> None:
 def test_fake_tensors_have_the_real_shapes(name: str, device: str) -> None:
     real = operator(name)(*CALLS[name])
     with FakeTensorMode():
-        arguments = [
-            torch.empty(a.shape, dtype=a.dtype, device=device) if isinstance(a, torch.Tensor) else a
-            for a in CALLS[name]
-        ]
-        fake = operator(name)(*arguments)
-    for r, f in zip(_tuple(real), _tuple(fake), strict=True):
+
+        def faked(a: Any) -> Any:
+            if isinstance(a, list):
+                return [faked(each) for each in a]
+            if isinstance(a, torch.Tensor):
+                return torch.empty(a.shape, dtype=a.dtype, device=device)
+            return a
+
+        fake = operator(name)(*map(faked, CALLS[name]))
+    for r, f in zip(_tensors(real), _tensors(fake), strict=True):
         assert (r.shape, r.dtype) == (f.shape, f.dtype)
         assert f.device.type == device
 
 
-def _tuple(result: Any) -> tuple[torch.Tensor, ...]:
-    return result if isinstance(result, tuple) else (result,)
+def _tensors(result: Any) -> list[torch.Tensor]:
+    if isinstance(result, torch.Tensor):
+        return [result]
+    return [tensor for part in result for tensor in _tensors(part)]
 
 
 COMPILED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -220,6 +220,24 @@ def test_score_model() -> None:
     named = hp.score_model(model, "l2", layers=["4", "0"])
     assert list(named) == ["4", "0"]
     assert list(hp.score_model(model, layers="2")) == ["2"]
+    assert hp.score_model(model, layers=[]) == {}
+
+
+@pytest.mark.parametrize("scorer", SCORER_NAMES)
+def test_layers_together_score_as_one_by_one(scorer: str) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 70, 3), nn.Conv2d(70, 90, 3), nn.Conv2d(90, 12, 1), nn.Conv1d(12, 5, 4).half()
+    )
+    with torch.no_grad():
+        model[1].weight[7] *= 1e-9  # dead: left out of its layer's graph
+    together = hp.score_model(model, scorer)
+    for name, layer in model.named_children():
+        alone = hp.score(layer, scorer, name=name)
+        assert torch.equal(together[name].values, alone.values)
+        assert torch.equal(together[name].order, alone.order)
+        assert torch.equal(together[name].dead, alone.dead)
+        assert together[name].explain() == alone.explain()
+    assert together["1"].dead.tolist() == [7]
 
 
 def test_inputs_are_left_alone() -> None:

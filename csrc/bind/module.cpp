@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/edge.h"
+#include "core/layers.h"
 #include "core/status.h"
 #include "cpu/kernels.h"
 #include "cuda/launchers.h"
@@ -64,6 +65,45 @@ void check_status(Status status) {
   }
 }
 
+using WeightTuples = std::vector<std::tuple<Address, int64_t, int64_t, int64_t, Address, Address>>;
+using GraphTuples = std::vector<std::tuple<Address, int64_t, int64_t, int64_t, Address>>;
+
+std::vector<WeightLayer> weight_layers(const WeightTuples& tuples) {
+  std::vector<WeightLayer> layers;
+  for (const auto& [weight, n, c, p, vectors, norms] : tuples) {
+    check_sizes(n, c, p);
+    check_memory(weight, n * c * p);
+    check_memory(vectors, n * p);
+    check_memory(norms, n);
+    layers.push_back(
+        {pointer<void>(weight), n, c, p, pointer<void>(vectors), pointer<double>(norms)});
+  }
+  return layers;
+}
+
+std::vector<GraphLayer> graph_layers(const GraphTuples& tuples) {
+  std::vector<GraphLayer> layers;
+  for (const auto& [rows, batch, n, d, degree] : tuples) {
+    check_sizes(batch, n, d);
+    check_memory(rows, batch * n * d);
+    check_memory(degree, batch * n);
+    layers.push_back({pointer<void>(rows), batch, n, d, pointer<void>(degree)});
+  }
+  return layers;
+}
+
+template <class Layers>
+int64_t count_of(const Layers& layers) {
+  return static_cast<int64_t>(layers.size());
+}
+
+Precision checked_precision(int precision) {
+  if (precision < 0 || precision >= kPrecisionCount) {
+    throw std::invalid_argument("precision code out of range");
+  }
+  return static_cast<Precision>(precision);
+}
+
 // Calls function(T()) with T = float or double.
 template <class Function>
 auto with_type(bool is_double, const Function& function) {
@@ -91,6 +131,32 @@ void bind_cpu(py::module_& m) {
       "Use another level; False if it is not in this build or not supported here.");
 
   m.def(
+      "read_memory_cpu",
+      [](Address data, int64_t count, int threads) {
+        check_sizes(count);
+        check_memory(data, count);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        double sum = 0.0;
+        cpu::kernel_table().read_memory(pointer<float>(data), count, &sum, threads);
+        return sum;
+      },
+      py::arg("data"), py::arg("count"), py::arg("threads"),
+      "Read float32 memory once and return its sum: to time what reading costs here.");
+  m.def(
+      "multiply_add_cpu",
+      [](int64_t rounds, int threads) {
+        check_sizes(rounds);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        double sum = 0.0;
+        return cpu::kernel_table().multiply_add(rounds, &sum, threads);
+      },
+      py::arg("rounds"), py::arg("threads"),
+      "Multiply and add in registers on every thread, and return the scalar multiply-adds of one: "
+      "to time what the processor can do.");
+
+  m.def(
       "row_norms_cpu",
       [](bool is_double, Address x, int64_t rows, int64_t d, Address norms, int threads) {
         check_sizes(rows, d);
@@ -108,39 +174,33 @@ void bind_cpu(py::module_& m) {
 
   m.def(
       "filter_vectors_cpu_scratch",
-      [](bool is_double, int64_t c, int64_t p, int threads) {
-        check_sizes(c, p);
+      [](bool is_double, const WeightTuples& layers, int threads) {
         checked_threads(threads);
+        const auto checked = weight_layers(layers);
         return with_type(is_double, [&](auto zero) {
-          return cpu::kernel_table().of<decltype(zero)>().filter_vectors_scratch(c, p, threads);
+          return cpu::kernel_table().of<decltype(zero)>().filter_vectors_scratch(
+              checked.data(), count_of(checked), threads);
         });
       },
-      py::arg("is_double"), py::arg("c"), py::arg("p"), py::arg("threads"));
+      py::arg("is_double"), py::arg("layers"), py::arg("threads"),
+      "layers: (weight, n, c, p, vectors, norms) each.");
   m.def(
       "filter_vectors_cpu",
-      [](bool is_double, bool out_double, Address weight, int64_t n, int64_t c, int64_t p,
-         Address vectors, Address scratch, int threads) {
-        check_sizes(n, c, p);
-        check_memory(weight, n * c * p);
-        check_memory(vectors, n * p);
-        check_memory(scratch, n);
+      [](bool is_double, bool out_double, const WeightTuples& layers, Address scratch,
+         int threads) {
         checked_threads(threads);
+        check_memory(scratch, count_of(layers));
         if (is_double && !out_double) throw std::invalid_argument("float64 weights give float64");
+        const auto checked = weight_layers(layers);
         py::gil_scoped_release release;
         with_type(is_double, [&](auto zero) {
-          using T = decltype(zero);
-          const auto& kernels = cpu::kernel_table().of<T>();
-          if (out_double) {
-            kernels.filter_vectors_f64(pointer<T>(weight), n, c, p, pointer<double>(vectors),
-                                       pointer<void>(scratch), threads);
-          } else {
-            kernels.filter_vectors_f32(pointer<T>(weight), n, c, p, pointer<float>(vectors),
-                                       pointer<void>(scratch), threads);
-          }
+          const auto& kernels = cpu::kernel_table().of<decltype(zero)>();
+          const auto run = out_double ? kernels.filter_vectors_f64 : kernels.filter_vectors_f32;
+          run(checked.data(), count_of(checked), pointer<void>(scratch), threads);
         });
       },
-      py::arg("is_double"), py::arg("out_double"), py::arg("weight"), py::arg("n"), py::arg("c"),
-      py::arg("p"), py::arg("vectors"), py::arg("scratch"), py::arg("threads"));
+      py::arg("is_double"), py::arg("out_double"), py::arg("layers"), py::arg("scratch"),
+      py::arg("threads"), "layers: (weight, n, c, p, vectors, norms) each.");
 
   m.def(
       "pairwise_cosine_cpu_scratch",
@@ -179,35 +239,43 @@ void bind_cpu(py::module_& m) {
 
   m.def(
       "weighted_degree_cpu_scratch",
-      [](bool is_double, int64_t n, int64_t d, int edge, int threads) {
-        check_sizes(n, d);
+      [](bool is_double, const GraphTuples& layers, int edge, int precision, int threads) {
         checked_threads(threads);
+        const auto checked = graph_layers(layers);
         return with_type(is_double, [&](auto zero) {
           return cpu::kernel_table().of<decltype(zero)>().weighted_degree_scratch(
-              n, d, checked_edge(edge), threads);
+              checked.data(), count_of(checked), checked_edge(edge), checked_precision(precision),
+              threads);
         });
       },
-      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("edge"), py::arg("threads"));
+      py::arg("is_double"), py::arg("layers"), py::arg("edge"), py::arg("precision"),
+      py::arg("threads"), "layers: (rows, batch, n, d, degree) each.");
   m.def(
       "weighted_degree_cpu",
-      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, Address degree,
-         Address scratch, int threads) {
-        check_sizes(batch, n, d);
-        check_memory(x, batch * n * d);
-        check_memory(degree, batch * n);
-        check_memory(scratch, batch * n);
+      [](bool is_double, const GraphTuples& layers, int edge, int precision, Address scratch,
+         int threads) {
         checked_threads(threads);
+        check_memory(scratch, count_of(layers));
+        const auto checked = graph_layers(layers);
         const Edge kind = checked_edge(edge);
+        const Precision least = checked_precision(precision);
         py::gil_scoped_release release;
         with_type(is_double, [&](auto zero) {
-          using T = decltype(zero);
-          cpu::kernel_table().of<T>().weighted_degree(pointer<T>(x), batch, n, d, kind,
-                                                      pointer<T>(degree), pointer<void>(scratch),
-                                                      threads);
+          cpu::kernel_table().of<decltype(zero)>().weighted_degree(
+              checked.data(), count_of(checked), kind, least, pointer<void>(scratch), threads);
         });
       },
-      py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
-      py::arg("edge"), py::arg("degree"), py::arg("scratch"), py::arg("threads"));
+      py::arg("is_double"), py::arg("layers"), py::arg("edge"), py::arg("precision"),
+      py::arg("scratch"), py::arg("threads"), "layers: (rows, batch, n, d, degree) each.");
+  m.def(
+      "weighted_degree_cpu_route",
+      [](bool is_double, int64_t n, int64_t d, int edge, int precision) {
+        check_sizes(n, d);
+        return std::string(cpu::kernel_table().weighted_degree_route(
+            n, d, checked_edge(edge), checked_precision(precision), is_double));
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("edge"), py::arg("precision"),
+      "How one graph would be computed: closed, gram, short, long or medium.");
 
   m.def(
       "nearest_cpu_scratch",

@@ -3,7 +3,8 @@
 //   signed_i  = x^_i . (sum_j x^_j) - 1        shifted_i = (n - 1 + signed_i) / 2
 //   squared_i = x^_i' (sum_j x^_j x^_j') x^_i - 1
 // (a zero row has no self-similarity to subtract). All sums in float64 over chunks of rows whose
-// boundaries depend on n alone. Cost: two reads of x; squared adds 2 n d^2 FMAs.
+// boundaries depend on n alone. Bound by two reads of x: every row is needed once for the sum and
+// once against it; squared adds n d (d + 1) FMAs. Rows of nine features go lane by lane.
 // Twin: hubprune.reference.weighted_degree.
 #pragma once
 
@@ -11,14 +12,15 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "cpu/filter_gram.h"
 #include "cpu/unit_rows.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
 constexpr int64_t kGramFeatures = 256;  // a thread's unit row fits its stack
-constexpr int64_t kGramChunks = 16;
+constexpr int64_t kClosedChunks = 64;   // partial sums of a wide graph
 
-// 2 n d^2 FMAs in float64 against n^2 d / 2 in float32, at half the lanes.
+// n d (d + 1) FMAs in float64 against n^2 d / 2 in float32, at half the lanes.
 static inline bool squared_closed_form_pays(int64_t n, int64_t d) {
   return d <= kGramFeatures && 8 * d <= n;
 }
@@ -35,9 +37,10 @@ struct ClosedForm {
   static ClosedForm take(Scratch& scratch, int64_t n, int64_t d, bool squared) {
     const int64_t step = kLanes<double>;
     const int64_t stride = (d + step - 1) / step * step;
-    const int64_t chunk =
-        squared && n > 256 * kGramChunks ? (n + kGramChunks - 1) / kGramChunks : 256;
-    const int64_t size = squared ? d * stride : stride;
+    const int64_t even = (n + kClosedChunks - 1) / kClosedChunks;
+    const int64_t chunk = even > 256 ? (even + step - 1) / step * step : 256;
+    const int64_t size = squared ? (d == kNine ? kNinePairs * step : (stride + kGramRows) * stride)
+                                 : (d == kNine ? kNine * step : stride);
     double* total = scratch.take<double>(size);
     double* partials = scratch.take<double>((n + chunk - 1) / chunk * size);
     return {n, d, chunk, size, total, partials};
@@ -45,64 +48,105 @@ struct ClosedForm {
 
   int64_t chunks() const { return (n + chunk - 1) / chunk; }
 
-  // Calls body(row, chunk's partial sum) for every row, then adds the partial sums in order.
+  int64_t chunk_end(int64_t q) const { return (q + 1) * chunk < n ? (q + 1) * chunk : n; }
+
+  // Calls body(first row, end, chunk's zeroed partial sum) for every chunk, then adds the partial
+  // sums in order.
   template <class Body>
-  void sum_chunks(int threads, const Body& body) const {
-    parallel_for(chunks(), threads, [&](int64_t q, int) {
+  void sum_chunks(const Team& team, const Body& body) const {
+    team.share(chunks(), [&](int64_t q) {
       double* partial = partials + q * size;
       for (int64_t k = 0; k < size; ++k) partial[k] = 0.0;
-      for (int64_t i = q * chunk; i < n && i < (q + 1) * chunk; ++i) body(i, partial);
+      body(q * chunk, chunk_end(q), partial);
     });
-    for (int64_t k = 0; k < size; ++k) total[k] = 0.0;
-    for (int64_t q = 0; q < chunks(); ++q) {
-      for (int64_t k = 0; k < size; ++k) total[k] += partials[q * size + k];
+    team.once([&] {
+      for (int64_t k = 0; k < size; ++k) total[k] = 0.0;
+      for (int64_t q = 0; q < chunks(); ++q) {
+        for (int64_t k = 0; k < size; ++k) total[k] += partials[q * size + k];
+      }
+    });
+  }
+
+  // Calls body(row, rows, unit features, 1 where a row has a direction and else 0) per lane group.
+  template <class Body>
+  void each_nine(const T* x, int64_t first, int64_t end, const Body& body) const {
+    for (int64_t i = first; i < end; i += kLanes<double>) {
+      const int64_t count = end - i < kLanes<double> ? end - i : kLanes<double>;
+      Vector<double> features[kNine];
+      const Vector<double> inverse = unit_nine(x + i * kNine, count, features);
+      body(i, count, features, inverse > 0.0 ? Vector<double>{} + 1.0 : Vector<double>{});
     }
   }
 
-  void signed_degree(const T* x, bool shifted, T* degree, int threads) const {
-    threads = threads_for(6.0 * static_cast<double>(n) * static_cast<double>(d), threads);
-    sum_chunks(threads, [&](int64_t i, double* partial) {
-      const T* row = x + i * d;
-      const UnitScale unit = unit_scale(row, d);
-      for (int64_t k = 0; k < d; ++k) {
-        partial[k] += static_cast<double>(row[k]) * unit.scale * unit.inverse;
+  void signed_degree(const Team& team, const T* x, bool shifted, T* degree) const {
+    const double others = static_cast<double>(n - 1);
+    if (d == kNine) {
+      sum_chunks(team, [&](int64_t first, int64_t end, double* partial) {
+        Vector<double> sums[kNine] = {};
+        each_nine(x, first, end, [&](int64_t, int64_t, const Vector<double>* unit, auto) {
+          for (int f = 0; f < kNine; ++f) sums[f] += unit[f];
+        });
+        for (int f = 0; f < kNine; ++f) partial[f] = horizontal_sum<double>(sums[f]);
+      });
+      team.share(chunks(), [&](int64_t q) {
+        each_nine(x, q * chunk, chunk_end(q),
+                  [&](int64_t i, int64_t count, const Vector<double>* unit, Vector<double> self) {
+                    Vector<double> sum = -self;
+                    for (int f = 0; f < kNine; ++f) sum += unit[f] * total[f];
+                    if (shifted) sum = 0.5 * (sum + others);
+                    for (int64_t r = 0; r < count; ++r) degree[i + r] = static_cast<T>(sum[r]);
+                  });
+      });
+      return;
+    }
+    sum_chunks(team, [&](int64_t first, int64_t end, double* partial) {
+      for (int64_t i = first; i < end; ++i) {
+        const T* row = x + i * d;
+        const UnitScale unit = unit_scale(row, d);
+        for (int64_t k = 0; k < d; ++k) {
+          partial[k] += static_cast<double>(row[k]) * unit.scale * unit.inverse;
+        }
       }
     });
-    parallel_for(chunks(), threads, [&](int64_t q, int) {
-      for (int64_t i = q * chunk; i < n && i < (q + 1) * chunk; ++i) {
+    team.share(chunks(), [&](int64_t q) {
+      for (int64_t i = q * chunk; i < chunk_end(q); ++i) {
         const T* row = x + i * d;
         const UnitScale unit = unit_scale(row, d);
         const double self = unit.inverse > 0.0 ? 1.0 : 0.0;
         const double sum = dot_as_double(row, total, d, unit.scale) * unit.inverse - self;
-        degree[i] = static_cast<T>(shifted ? 0.5 * (static_cast<double>(n - 1) + sum) : sum);
+        degree[i] = static_cast<T>(shifted ? 0.5 * (others + sum) : sum);
       }
     });
   }
 
-  void squared_degree(const T* x, T* degree, int threads) const {
-    const int64_t stride = d > 0 ? size / d : 0;
-    const double operations = 2.0 * static_cast<double>(n) * static_cast<double>(d * d);
-    threads = threads_for(operations, threads);
-    sum_chunks(threads, [&](int64_t i, double* gram) {
-      alignas(64) double unit_row[kGramFeatures];
-      load_unit_row(x + i * d, stride, unit_row);
-      for (int64_t a = 0; a < d; ++a) {
-        for (int64_t b = a / kLanes<double> * kLanes<double>; b < stride; b += kLanes<double>) {
-          double* p = gram + a * stride + b;
-          store(p, load(p) + unit_row[a] * load(unit_row + b));
+  void squared_degree(const Team& team, const T* x, T* degree) const {
+    if (d == kNine) {
+      squared_nine(team, x, degree);
+      return;
+    }
+    const int64_t step = kLanes<double>;
+    const int64_t stride = (d + step - 1) / step * step;
+    constexpr int64_t kDepthRows = 16;
+    sum_chunks(team, [&](int64_t first, int64_t end, double* gram) {
+      alignas(64) double terms[kDepthRows * kGramFeatures];
+      for (int64_t i = first; i < end; i += kDepthRows) {
+        const int64_t depth = end - i < kDepthRows ? end - i : kDepthRows;
+        for (int64_t r = 0; r < depth; ++r) {
+          load_unit_row(x + (i + r) * d, stride, terms + r * stride);
         }
+        add_gram(terms, depth, d, stride, gram);
       }
     });
-    for (int64_t a = 0; a < d; ++a) {
-      for (int64_t b = 0; b < a; ++b) total[a * stride + b] = total[b * stride + a];
-    }
-    parallel_for(chunks(), threads, [&](int64_t q, int) {
+    team.share(chunks(), [&](int64_t q) {
       alignas(64) double unit_row[kGramFeatures];
-      for (int64_t i = q * chunk; i < n && i < (q + 1) * chunk; ++i) {
+      for (int64_t i = q * chunk; i < chunk_end(q); ++i) {
         const double self = load_unit_row(x + i * d, stride, unit_row) > 0.0 ? 1.0 : 0.0;
         double form = 0.0;
         for (int64_t a = 0; a < d; ++a) {
-          form += unit_row[a] * dot_as_double(total + a * stride, unit_row, d);
+          // The upper triangle: each entry right of the diagonal counts twice.
+          const double* row = total + a * stride;
+          const double right = dot_as_double(row + a + 1, unit_row + a + 1, d - a - 1);
+          form += unit_row[a] * (row[a] * unit_row[a] + 2.0 * right);
         }
         degree[i] = static_cast<T>(form - self);
       }
@@ -110,6 +154,37 @@ struct ClosedForm {
   }
 
  private:
+  void squared_nine(const Team& team, const T* x, T* degree) const {
+    constexpr int kVectors = 16;
+    sum_chunks(team, [&](int64_t first, int64_t end, double* partial) {
+      alignas(64) Vector<double> terms[kNine * kVectors];
+      auto* sums = reinterpret_cast<Vector<double>*>(partial);
+      int64_t filled = 0;
+      const auto flush = [&] {
+        add_all_pairs<kVectors>(terms, filled, sums);
+        filled = 0;
+      };
+      each_nine(x, first, end, [&](int64_t, int64_t, const Vector<double>* unit, auto) {
+        for (int f = 0; f < kNine; ++f) terms[f * kVectors + filled] = unit[f];
+        if (++filled == kVectors) flush();
+      });
+      flush();
+      for (int e = 0; e < kNinePairs; ++e) partial[e] = horizontal_sum<double>(sums[e]);
+    });
+    team.share(chunks(), [&](int64_t q) {
+      each_nine(x, q * chunk, chunk_end(q),
+                [&](int64_t i, int64_t count, const Vector<double>* unit, Vector<double> self) {
+                  Vector<double> form = -self;
+                  for (int a = 0; a < kNine; ++a) {
+                    Vector<double> row = unit[a] * (0.5 * total[a * kNine + a]);
+                    for (int b = a + 1; b < kNine; ++b) row += unit[b] * total[a * kNine + b];
+                    form += 2.0 * unit[a] * row;
+                  }
+                  for (int64_t r = 0; r < count; ++r) degree[i + r] = static_cast<T>(form[r]);
+                });
+    });
+  }
+
   // The unit row in float64, padded with zeros to `stride`; returns its UnitScale::inverse.
   double load_unit_row(const T* row, int64_t stride, double* unit_row) const {
     const UnitScale unit = unit_scale(row, d);

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/edge.h"
+#include "core/layers.h"
 #include "core/status.h"
 
 namespace hubprune::cpu {
@@ -15,21 +16,20 @@ struct Kernels {
   // x (rows, d) -> norms (rows)
   void (*row_norms)(const T* x, int64_t rows, int64_t d, T* norms, int threads);
 
-  // weight (n, c, p) -> vectors (n, p), in float32 (float weights only) or float64
-  int64_t (*filter_vectors_scratch)(int64_t c, int64_t p, int threads);
-  void (*filter_vectors_f32)(const T* weight, int64_t n, int64_t c, int64_t p, float* vectors,
-                             void* scratch, int threads);
-  void (*filter_vectors_f64)(const T* weight, int64_t n, int64_t c, int64_t p, double* vectors,
-                             void* scratch, int threads);
+  // All layers at once: vectors in float32 (float weights only) or float64, and norms
+  int64_t (*filter_vectors_scratch)(const WeightLayer* layers, int64_t count, int threads);
+  void (*filter_vectors_f32)(const WeightLayer* layers, int64_t count, void* scratch, int threads);
+  void (*filter_vectors_f64)(const WeightLayer* layers, int64_t count, void* scratch, int threads);
 
   // x (batch, n, d), y (batch, m, d) or null -> out (batch, n, m), m = n without y
   int64_t (*pairwise_cosine_scratch)(int64_t n, int64_t m, int64_t d, bool symmetric, int threads);
   void (*pairwise_cosine)(const T* x, const T* y, int64_t batch, int64_t n, int64_t m, int64_t d,
                           Edge edge, bool zero_diagonal, T* out, void* scratch, int threads);
 
-  // x (batch, n, d) -> degree (batch, n)
-  int64_t (*weighted_degree_scratch)(int64_t n, int64_t d, Edge edge, int threads);
-  void (*weighted_degree)(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* degree,
+  // All graphs of all layers at once
+  int64_t (*weighted_degree_scratch)(const GraphLayer* layers, int64_t count, Edge edge,
+                                     Precision precision, int threads);
+  void (*weighted_degree)(const GraphLayer* layers, int64_t count, Edge edge, Precision precision,
                           void* scratch, int threads);
 
   // x (batch, n, d) -> similarity (batch, n), index (batch, n)
@@ -53,6 +53,12 @@ struct Kernels {
 
 struct KernelTable {
   const char* level;
+  // How weighted_degree would compute a graph: "closed", "gram", "short", "long" or "medium"
+  const char* (*weighted_degree_route)(int64_t n, int64_t d, Edge edge, Precision precision,
+                                       bool is_double);
+  // The machine's ceilings: one read of `data`; scalar multiply-adds of one thread
+  void (*read_memory)(const float* data, int64_t count, double* sum, int threads);
+  int64_t (*multiply_add)(int64_t rounds, double* sum, int threads);
   Kernels<float> f32;
   Kernels<double> f64;
 

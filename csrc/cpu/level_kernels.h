@@ -6,17 +6,20 @@
 #include <cstdint>
 
 #include "core/edge.h"
+#include "core/layers.h"
 #include "core/status.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
+void read_memory(const float* data, int64_t count, double* sum, int threads);
+int64_t multiply_add(int64_t rounds, double* sum, int threads);
+
 template <class T>
 void row_norms(const T* x, int64_t rows, int64_t d, T* norms, int threads);
 
-int64_t filter_vectors_scratch(int64_t c, int64_t p, int threads);
+int64_t filter_vectors_scratch(const WeightLayer* layers, int64_t count, int threads);
 template <class T, class Out>
-void filter_vectors(const T* weight, int64_t n, int64_t c, int64_t p, Out* vectors, void* scratch,
-                    int threads);
+void filter_vectors(const WeightLayer* layers, int64_t count, void* scratch, int threads);
 
 template <class T>
 int64_t pairwise_cosine_scratch(int64_t n, int64_t m, int64_t d, bool symmetric, int threads);
@@ -25,10 +28,13 @@ void pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m
                      Edge edge, bool zero_diagonal, T* out, void* scratch, int threads);
 
 template <class T>
-int64_t weighted_degree_scratch(int64_t n, int64_t d, Edge edge, int threads);
+int64_t weighted_degree_scratch(const GraphLayer* layers, int64_t count, Edge edge,
+                                Precision precision, int threads);
 template <class T>
-void weighted_degree(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* degree,
+void weighted_degree(const GraphLayer* layers, int64_t count, Edge edge, Precision precision,
                      void* scratch, int threads);
+const char* weighted_degree_route(int64_t n, int64_t d, Edge edge, Precision precision,
+                                  bool is_double);
 
 template <class T>
 int64_t nearest_scratch(int64_t n, int64_t d, int threads);

@@ -30,7 +30,11 @@ static constexpr Kernels<T> kernels() {
 
 // Constant-initialised: code of this level must not run while the library is being loaded.
 extern const KernelTable table;
-constexpr KernelTable table = {HUBPRUNE_STRING(HUBPRUNE_LEVEL), kernels<float>(),
+constexpr KernelTable table = {HUBPRUNE_STRING(HUBPRUNE_LEVEL),
+                               weighted_degree_route,
+                               read_memory,
+                               multiply_add,
+                               kernels<float>(),
                                kernels<double>()};
 
 }  // namespace hubprune::cpu::HUBPRUNE_LEVEL

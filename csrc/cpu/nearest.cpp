@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Nearest other row by cosine: similarity_i = max over j != i of s_ij, index_i = its j (ties: the
 // lowest), x (n, d). A row that is not finite has no nearest (NaN, -1) and is nobody's nearest.
-// Row strips of the whole matrix: n^2 (d + 2) operations, O(1) memory per thread beside the panels.
+// Row strips of the whole matrix, n^2 d FMAs, O(1) memory per thread beside the panels. (The upper
+// triangle alone would halve the products, but double the comparisons, which bound short rows.)
+// Short rows are compared in registers as they are multiplied, long rows tile by tile.
 // Numerics: cosines in T, compared after clamping. Twin: hubprune.reference.nearest.
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
@@ -18,6 +20,9 @@ int64_t nearest_scratch(int64_t n, int64_t d, int) {
 // Below every cosine: none found yet.
 template <class T>
 constexpr T kNoSimilarity = T(-2);
+
+// Rows whose products, best cosines and their columns fit the registers.
+constexpr int64_t kBestRows = kVectorBytes == 64 ? 4 : 2;
 
 // The best of each lane, row by row, over the tiles of one strip.
 template <class T>
@@ -50,6 +55,64 @@ struct StripBest {
     }
   }
 
+  // Rows i0 + [r, r + kBestRows) against columns [first, last), multiples of kPanel, straight from
+  // the registers.
+  void add_strip(const Panels<T>& x, int64_t i0, int64_t r, int64_t first, int64_t last) {
+    constexpr int64_t kWidth = kPanel<T>;
+    const int64_t i = i0 + r;
+    const int64_t inside = i % kWidth;
+    const T* a = x.panel(i - inside) + inside;
+    const Vector<T> one = Vector<T>{} + T(1);
+    const Vector<T> excluded = Vector<T>{} + std::numeric_limits<T>::quiet_NaN();
+    Vector<T> best[kBestRows];
+    IndexVector<T> where[kBestRows];
+    for (int q = 0; q < kBestRows; ++q) {
+      best[q] = load(similarity[r + q]);
+      __builtin_memcpy(&where[q], index[r + q], sizeof where[q]);
+    }
+    for (int64_t j = first; j < last; j += kWidth) {
+      const T* b = x.panel(j);
+      Vector<T> left[kBestRows] = {};
+      Vector<T> right[kBestRows] = {};
+      for (int64_t k = 0; k < x.d; ++k) {
+        const Vector<T> b0 = load(b + k * kWidth);
+        const Vector<T> b1 = load(b + k * kWidth + kLanes<T>);
+#pragma GCC unroll 4
+        for (int q = 0; q < kBestRows; ++q) {
+          left[q] += a[k * kWidth + q] * b0;
+          right[q] += a[k * kWidth + q] * b1;
+        }
+      }
+      const auto left_columns = column_numbers<T>(j);
+      const auto right_columns = column_numbers<T>(j + kLanes<T>);
+      if (j == i - inside || j + kWidth > x.n) {  // itself, or columns that are padding
+        using Number = typename IndexOf<T>::scalar;
+        const auto end = static_cast<Number>(x.n);
+#pragma GCC unroll 4
+        for (int q = 0; q < kBestRows; ++q) {
+          const auto self = static_cast<Number>(i + q);
+          left[q] = (left_columns == self) | (left_columns >= end) ? excluded : left[q];
+          right[q] = (right_columns == self) | (right_columns >= end) ? excluded : right[q];
+        }
+      }
+#pragma GCC unroll 4
+      for (int q = 0; q < kBestRows; ++q) {
+        const Vector<T> s0 = one < left[q] ? one : left[q];
+        const auto better0 = s0 > best[q];  // as in add_tile
+        where[q] = better0 ? left_columns : where[q];
+        best[q] = better0 ? s0 : best[q];
+        const Vector<T> s1 = one < right[q] ? one : right[q];
+        const auto better1 = s1 > best[q];
+        where[q] = better1 ? right_columns : where[q];
+        best[q] = better1 ? s1 : best[q];
+      }
+    }
+    for (int q = 0; q < kBestRows; ++q) {
+      store(similarity[r + q], best[q]);
+      __builtin_memcpy(index[r + q], &where[q], sizeof where[q]);
+    }
+  }
+
   void reduce(int64_t r, T* best, int64_t* where) const {
     *best = similarity[r][0];
     *where = index[r][0];
@@ -60,31 +123,53 @@ struct StripBest {
         *where = index[r][lane];
       }
     }
+    if (*best < T(-1)) *best = T(-1);  // rounding; add_strip clamps above only
     if (*where < 0) *best = std::numeric_limits<T>::quiet_NaN();
   }
 };
 
+// Rows [i0, i0 + 64) of short rows: the columns pass in pieces that stay in the nearest cache.
+template <class T>
+static void best_of_short_rows(const Panels<T>& x, int64_t i0, int64_t height, StripBest<T>& best) {
+  constexpr int64_t kWidth = kPanel<T>;
+  const int64_t end = (x.n + kWidth - 1) / kWidth * kWidth;
+  const int64_t step = strip_width(x.d);
+  for (int64_t first = 0; first < end; first += step) {
+    const int64_t last = first + step < end ? first + step : end;
+    for (int64_t r = 0; r < height; r += kBestRows) best.add_strip(x, i0, r, first, last);
+  }
+}
+
+template <class T>
+static void best_of_long_rows(const Panels<T>& x, int64_t i0, StripBest<T>& best) {
+  alignas(64) T tile[kTileMax * kTileMax];
+  const T excluded = std::numeric_limits<T>::quiet_NaN();  // compares false: never the best
+  for (int64_t j0 = 0; j0 < x.n; j0 += kTileMax) {
+    similarity_tile(x, i0, x, j0, kTileMax, tile);
+    for (int64_t r = 0; r < kTileMax; ++r) {
+      if (j0 == i0) tile[r * kTileMax + r] = excluded;
+      for (int64_t j = x.n - j0; j < kTileMax; ++j) tile[r * kTileMax + j] = excluded;
+    }
+    best.add_tile(tile, j0, kTileMax);
+  }
+}
+
 template <class T>
 static void nearest_of_matrix(const Panels<T>& x, T* similarity, int64_t* index, int threads) {
+  const bool narrow = x.d <= kShortRows;
   const int64_t edge = tile_edge(x.d);
   threads = threads_for(pair_operations(x.n, x.n, x.d), threads);
   parallel_for(tiles_of(x.n, edge), threads, [&](int64_t strip, int) {
     const int64_t i0 = strip * edge;
-    alignas(64) T tile[kTileMax * kTileMax];
+    const int64_t height = x.n - i0 < edge ? x.n - i0 : edge;
     StripBest<T> best;
     best.reset();
-    const T excluded = std::numeric_limits<T>::quiet_NaN();  // compares false: never the best
-    for (int64_t j0 = 0; j0 < x.n; j0 += edge) {
-      similarity_tile(x, i0, x, j0, edge, tile);
-      for (int64_t r = 0; r < edge; ++r) {
-        if (j0 == i0) tile[r * kTileMax + r] = excluded;
-        for (int64_t j = x.n - j0; j < edge; ++j) tile[r * kTileMax + j] = excluded;
-      }
-      best.add_tile(tile, j0, edge);
+    if (narrow) {
+      best_of_short_rows(x, i0, height, best);
+    } else {
+      best_of_long_rows(x, i0, best);
     }
-    for (int64_t r = 0; r < edge && i0 + r < x.n; ++r) {
-      best.reduce(r, similarity + i0 + r, index + i0 + r);
-    }
+    for (int64_t r = 0; r < height; ++r) best.reduce(r, similarity + i0 + r, index + i0 + r);
   });
 }
 

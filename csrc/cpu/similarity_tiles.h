@@ -15,6 +15,7 @@
 #include "core/edge.h"
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "cpu/feature_lanes.h"
 #include "cpu/unit_rows.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
@@ -24,9 +25,14 @@ constexpr int kPanel = 2 * kLanes<T>;
 constexpr int64_t kDepth = 256;
 constexpr int64_t kTileMax = 128;
 
-// Short rows are bound by the epilogue: a tile that stays in the first-level cache. Long rows are
-// bound by the product: a larger tile reads the panels half as often.
-static inline int64_t tile_edge(int64_t d) { return d <= 64 ? 64 : kTileMax; }
+// Short rows are bound by the epilogue: tiles that stay in the nearest cache. Long rows are bound
+// by the product: a larger tile reads the panels half as often.
+constexpr int64_t kShortRows = 64;
+static inline int64_t tile_edge(int64_t d) { return d <= kShortRows ? 64 : kTileMax; }
+
+// Columns of short rows whose panels stay in the nearest cache while many rows pass.
+static inline int64_t strip_width(int64_t d) { return d <= 16 ? 512 : (d <= 32 ? 256 : 128); }
+
 static inline int64_t tiles_of(int64_t n, int64_t edge) { return (n + edge - 1) / edge; }
 static inline int64_t padded_rows(int64_t n) { return tiles_of(n, kTileMax) * kTileMax; }
 
@@ -56,6 +62,18 @@ static inline IndexVector<T> column_numbers(int64_t first) {
 
 enum class RowKind : uint8_t { kZero, kUnit, kNotFinite };
 
+// From UnitScale's inverse: 0 for a zero row, NaN for one that is not finite.
+static inline RowKind row_kind(double inverse) {
+  return inverse > 0.0 ? RowKind::kUnit : (inverse == 0.0 ? RowKind::kZero : RowKind::kNotFinite);
+}
+
+static inline bool all_finite(const RowKind* kinds, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    if (kinds[i] == RowKind::kNotFinite) return false;
+  }
+  return true;
+}
+
 // The packed unit rows of one (n, d) matrix, padded with zero rows to whole tiles.
 template <class T>
 struct Panels {
@@ -71,44 +89,60 @@ struct Panels {
 
   const T* panel(int64_t row) const { return data + row * d; }
 
-  bool finite() const {
-    for (int64_t i = 0; i < n; ++i) {
-      if (kinds[i] == RowKind::kNotFinite) return false;
-    }
-    return true;
-  }
+  bool finite() const { return all_finite(kinds, n); }
 
   void pack(const T* x, int threads) const {
-    constexpr int64_t kWidth = kPanel<T>;
-    const int64_t count = padded_rows(n) / kWidth;
     threads = threads_for(4.0 * static_cast<double>(n) * static_cast<double>(d), threads);
-    parallel_for(count, threads, [&](int64_t q, int) {
-      T* panel = data + q * kWidth * d;
-      UnitScale units[kWidth];
-      for (int64_t r = 0; r < kWidth; ++r) {
-        const int64_t i = q * kWidth + r;
-        if (i >= n) {
-          units[r] = {1.0, 0.0, 0.0};
-          continue;
-        }
-        units[r] = unit_scale(x + i * d, d);
-        kinds[i] = units[r].inverse > 0.0    ? RowKind::kUnit
-                   : units[r].inverse == 0.0 ? RowKind::kZero
-                                             : RowKind::kNotFinite;
-      }
-      // Sixteen features at a time: whole cache lines of x are read, the panel stays in cache.
-      for (int64_t first = 0; first < d; first += 16) {
-        const int64_t last = first + 16 < d ? first + 16 : d;
-        for (int64_t r = 0; r < kWidth; ++r) {
-          const int64_t i = q * kWidth + r;
-          const T* row = x + (i < n ? i : 0) * d;
-          for (int64_t k = first; k < last; ++k) {
-            const double value = static_cast<double>(row[k]) * units[r].scale * units[r].inverse;
-            panel[k * kWidth + r] = i < n ? static_cast<T>(value) : T(0);
-          }
-        }
+    parallel_region(threads, [&](const Team& team) { pack(team, x); });
+  }
+
+  void pack(const Team& team, const T* x) const {
+    constexpr int64_t kWidth = kPanel<T>;
+    team.share(padded_rows(n) / kWidth, [&](int64_t q) {
+      if (d == kNine) {
+        pack_nine(x, q * kWidth);
+      } else {
+        pack_rows(x, q * kWidth);
       }
     });
+  }
+
+ private:
+  void pack_nine(const T* x, int64_t i0) const {
+    constexpr int64_t kStep = kLanes<double>;
+    T* panel = data + i0 * kNine;
+    for (int64_t r = 0; r < kPanel<T>; r += kStep) {
+      const int64_t left = n - i0 - r;
+      const int64_t count = left < 0 ? 0 : (left < kStep ? left : kStep);
+      Vector<double> unit[kNine] = {};
+      if (count > 0) {
+        const Vector<double> inverse = unit_nine(x + (i0 + r) * kNine, count, unit);
+        for (int64_t lane = 0; lane < count; ++lane) kinds[i0 + r + lane] = row_kind(inverse[lane]);
+      }
+      for (int f = 0; f < kNine; ++f) store_doubles(panel + f * kPanel<T> + r, unit[f]);
+    }
+  }
+
+  void pack_rows(const T* x, int64_t i0) const {
+    constexpr int64_t kWidth = kPanel<T>;
+    T* panel = data + i0 * d;
+    UnitScale units[kWidth] = {};
+    for (int64_t r = 0; r < kWidth && i0 + r < n; ++r) {
+      units[r] = unit_scale(x + (i0 + r) * d, d);
+      kinds[i0 + r] = row_kind(units[r].inverse);
+    }
+    // Sixteen features at a time: whole cache lines of x are read, the panel stays in cache.
+    for (int64_t first = 0; first < d; first += 16) {
+      const int64_t last = first + 16 < d ? first + 16 : d;
+      for (int64_t r = 0; r < kWidth; ++r) {
+        const int64_t i = i0 + r;
+        const T* row = x + (i < n ? i : 0) * d;
+        for (int64_t k = first; k < last; ++k) {
+          const double value = static_cast<double>(row[k]) * units[r].scale * units[r].inverse;
+          panel[k * kWidth + r] = i < n ? static_cast<T>(value) : T(0);
+        }
+      }
+    }
   }
 };
 
@@ -161,16 +195,27 @@ static inline void similarity_tile(const Panels<T>& x, int64_t i0, const Panels<
 template <class T>
 static inline Vector<T> clamp_cosines(Vector<T> s) {
   const Vector<T> one = Vector<T>{} + T(1);
-  s = s > one ? one : s;
-  return s < -one ? -one : s;
+  s = one < s ? one : s;  // written as the minimum instruction computes it: NaN stays NaN
+  return -one > s ? -one : s;
+}
+
+template <class T>
+static inline Vector<T> absolute(Vector<T> s) {
+  using Bits = IndexVector<T>;
+  using Scalar = typename IndexOf<T>::scalar;
+  Bits bits;
+  __builtin_memcpy(&bits, &s, sizeof bits);
+  bits &= std::numeric_limits<Scalar>::max();  // all but the sign bit
+  __builtin_memcpy(&s, &bits, sizeof bits);
+  return s;
 }
 
 template <Edge kEdge, class T>
 static inline Vector<T> edge_weights(Vector<T> s) {
   const Vector<T> zero = {};
   if constexpr (kEdge == Edge::kSquared) return s * s;
-  if constexpr (kEdge == Edge::kAbs) return s < zero ? -s : s;
-  if constexpr (kEdge == Edge::kPositive) return s < zero ? zero : s;
+  if constexpr (kEdge == Edge::kAbs) return absolute<T>(s);
+  if constexpr (kEdge == Edge::kPositive) return zero > s ? zero : s;
   if constexpr (kEdge == Edge::kShifted) return (s + T(1)) * T(0.5);
   return s;
 }

@@ -6,6 +6,10 @@
 // Twin: hubprune.reference.row_norms, normalized_rows.
 #pragma once
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -19,10 +23,30 @@ static inline Vector<double> load_as_double(const T* p) {
   if constexpr (sizeof(T) == sizeof(double)) {
     return load(p);
   } else {
+#if defined(__AVX512F__)
+    // GCC would convert two halves and join them; the unmasked form warns inside its header.
+    return _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(p));
+#else
     typedef T Half __attribute__((vector_size(kVectorBytes / 2)));
     Half v;
     __builtin_memcpy(&v, p, sizeof v);
     return __builtin_convertvector(v, Vector<double>);
+#endif
+  }
+}
+
+template <class T>
+static inline void store_doubles(T* p, Vector<double> v) {
+  if constexpr (sizeof(T) == sizeof(double)) {
+    store(p, v);
+  } else {
+#if defined(__AVX512F__)
+    _mm256_storeu_ps(p, _mm512_maskz_cvtpd_ps(0xFF, v));
+#else
+    typedef T Half __attribute__((vector_size(kVectorBytes / 2)));
+    const Half half = __builtin_convertvector(v, Half);
+    __builtin_memcpy(p, &half, sizeof half);
+#endif
   }
 }
 

@@ -1,124 +1,227 @@
 // SPDX-License-Identifier: MIT
-// Weighted degree (strength): degree_i = sum over j != i of f(s_ij), x (n, d) -> degree (n).
+// Weighted degree (strength): degree_i = sum over j != i of f(s_ij), x (n, d) -> degree (n), for
+// all graphs of a model in one parallel region: wide graphs are shared by the threads one after
+// another, narrow ones are taken whole, one thread each.
 // signed, shifted: closed form, two reads of x. squared: closed form through the d x d Gram matrix
-// while that is smaller than the graph. abs, positive: tiles of the upper triangle, whose row and
-// column sums are both used; O(n) memory per thread; n^2 (d + 2) / 2 operations.
-// Numerics: cosines in T; sums of one tile in T (<= 128 terms), beyond a tile in 64-bit fixed
-// point, which no order of summation can change. Twin: hubprune.reference.weighted_degree.
-#include "core/fixed_point.h"
+// while that is smaller than the graph. abs, positive: tiles of the upper triangle, O(n) memory per
+// thread, n^2 d / 2 FMAs; precision medium multiplies long rows in bfloat16.
+// Twin: hubprune.reference.weighted_degree.
 #include "cpu/closed_forms.h"
 #include "cpu/level_kernels.h"
-#include "cpu/similarity_tiles.h"
+#include "cpu/medium_tiles.h"
+#include "cpu/pair_sums.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
-
-// Enough tasks to share among any number of threads, few enough to cost nothing at n = 10^6.
-static int64_t tiles_per_task(int64_t tiles) { return tiles > 512 ? tiles / 64 : 8; }
 
 static bool has_closed_form(Edge edge, int64_t n, int64_t d) {
   if (edge == Edge::kSigned || edge == Edge::kShifted) return true;
   return edge == Edge::kSquared && squared_closed_form_pays(n, d);
 }
 
+const char* weighted_degree_route(int64_t n, int64_t d, Edge edge, Precision precision,
+                                  bool is_double) {
+  if (has_closed_form(edge, n, d)) return edge == Edge::kSquared ? "gram" : "closed";
+  if (d <= kShortRows) return "short";
+  return !is_double && precision == Precision::kMedium && bfloat16_supported() ? "medium" : "long";
+}
+
+static double graph_operations(int64_t n, int64_t d, Edge edge) {
+  const double rows = static_cast<double>(n);
+  const double features = static_cast<double>(d);
+  if (!has_closed_form(edge, n, d)) return 0.5 * rows * rows * (features + 2.0);
+  return rows * features * (edge == Edge::kSquared ? features + 6.0 : 6.0);
+}
+
+// The memory of one graph in the hands of `threads` threads.
 template <class T>
-int64_t weighted_degree_scratch(int64_t n, int64_t d, Edge edge, int threads) {
-  Scratch scratch(nullptr);
-  if (has_closed_form(edge, n, d)) {
-    ClosedForm<T>::take(scratch, n, d, edge == Edge::kSquared);
-  } else {
-    Panels<T>::take(scratch, n, d);
-    scratch.take<int64_t>(padded_rows(n) * threads);
-  }
-  return scratch.bytes();
-}
+struct DegreeWork {
+  ClosedForm<T> closed;
+  Panels<T> panels;
+  MediumPanels medium;
+  int64_t* partial;  // (threads, padded rows)
 
-// Adds the row sums and the column sums of one tile's weights to the thread's degrees. On a
-// diagonal tile only the entries above the diagonal count.
-template <Edge kEdge, class T>
-static void add_tile(const T* tile, int64_t i0, int64_t j0, int64_t edge, double scale,
-                     int64_t* degrees) {
-  alignas(64) T column_sums[kTileMax] = {};
-  const bool diagonal = i0 == j0;
-  for (int64_t r = 0; r < edge; ++r) {
-    Vector<T> row_sum = {};
-    for (int64_t j = 0; j < edge; j += kLanes<T>) {
-      Vector<T> w = edge_weights<kEdge, T>(clamp_cosines<T>(load(tile + r * kTileMax + j)));
-      if (diagonal) {
-        const auto above = column_numbers<T>(j) > column_numbers<T>(r)[0];
-        w = above ? w : Vector<T>{};
-      }
-      row_sum += w;
-      store(column_sums + j, load(column_sums + j) + w);
+  static DegreeWork take(Scratch& scratch, int64_t n, int64_t d, Edge edge, Precision precision,
+                         int threads) {
+    DegreeWork work{};
+    if (has_closed_form(edge, n, d)) {
+      work.closed = ClosedForm<T>::take(scratch, n, d, edge == Edge::kSquared);
+      return work;
     }
-    degrees[i0 + r] += to_fixed_point(static_cast<double>(horizontal_sum<T>(row_sum)), scale);
-  }
-  for (int64_t j = 0; j < edge; ++j) {
-    degrees[j0 + j] += to_fixed_point(static_cast<double>(column_sums[j]), scale);
-  }
-}
-
-template <Edge kEdge, class T>
-static void tiled_degree(const Panels<T>& x, int64_t* partial, T* degree, int threads) {
-  const int64_t edge = tile_edge(x.d);
-  const int64_t tiles = tiles_of(x.n, edge);
-  const int64_t per_task = tiles_per_task(tiles);
-  const int64_t groups = tiles_of(tiles, per_task);
-  const int64_t padded = padded_rows(x.n);
-  const double scale = fixed_point_scale(x.n);
-  const int used = threads_for(0.5 * pair_operations(x.n, x.n, x.d), threads);
-  for (int64_t i = 0; i < padded * used; ++i) partial[i] = 0;
-  parallel_for(tiles * groups, used, [&](int64_t task, int thread) {
-    const int64_t row_tile = task / groups;
-    const int64_t first = task % groups * per_task;
-    const int64_t last = first + per_task < tiles ? first + per_task : tiles;
-    alignas(64) T tile[kTileMax * kTileMax];
-    for (int64_t column = first < row_tile ? row_tile : first; column < last; ++column) {
-      similarity_tile(x, row_tile * edge, x, column * edge, edge, tile);
-      add_tile<kEdge>(tile, row_tile * edge, column * edge, edge, scale, partial + thread * padded);
-    }
-  });
-  for (int64_t i = 0; i < x.n; ++i) {
-    int64_t sum = 0;
-    for (int t = 0; t < used; ++t) sum += partial[t * padded + i];
-    degree[i] = static_cast<T>(from_fixed_point(sum, scale));
-  }
-}
-
-template <class T>
-void weighted_degree(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* degree,
-                     void* scratch, int threads) {
-  if (batch == 0 || n == 0) return;
-  for (int64_t b = 0; b < batch; ++b) {
-    const T* rows = x + b * n * d;
-    T* out = degree + b * n;
-    Scratch block(scratch);
-    if (n == 1) {
-      out[0] = T(0);  // no other filter, whatever this one holds
-    } else if (has_closed_form(edge, n, d)) {
-      const auto form = ClosedForm<T>::take(block, n, d, edge == Edge::kSquared);
-      if (edge == Edge::kSquared) {
-        form.squared_degree(rows, out, threads);
-      } else {
-        form.signed_degree(rows, edge == Edge::kShifted, out, threads);
-      }
+    if (use_medium(d, precision)) {
+      work.medium = MediumPanels::take(scratch, n, d);
     } else {
-      const auto panels = Panels<T>::take(block, n, d);
-      int64_t* partial = block.take<int64_t>(padded_rows(n) * threads);
-      panels.pack(rows, threads);
-      if (!panels.finite()) {
-        for (int64_t i = 0; i < n; ++i) out[i] = std::numeric_limits<T>::quiet_NaN();
-        continue;
-      }
-      with_edge(edge, [&](auto tag) {
-        tiled_degree<decltype(tag)::value>(panels, partial, out, threads);
+      work.panels = Panels<T>::take(scratch, n, d);
+    }
+    work.partial = scratch.take<int64_t>(padded_rows(n) * threads);
+    return work;
+  }
+
+  static bool use_medium(int64_t d, Precision precision) {
+    return sizeof(T) == sizeof(float) && precision == Precision::kMedium && d > kShortRows &&
+           bfloat16_supported();
+  }
+
+  static int64_t bytes(int64_t n, int64_t d, Edge edge, Precision precision, int threads) {
+    Scratch scratch(nullptr);
+    take(scratch, n, d, edge, precision, threads);
+    return scratch.bytes();
+  }
+};
+
+// Calls body(row, column) for the corners of every tile that touches the upper triangle.
+template <class Body>
+static void share_triangle(const Team& team, int64_t n, int64_t height, int64_t width,
+                           const Body& body) {
+  const int64_t columns = tiles_of(n, width);
+  team.share(tiles_of(n, height) * columns, [&](int64_t task) {
+    const int64_t i0 = task / columns * height;
+    const int64_t j0 = task % columns * width;
+    if (j0 + width > i0) body(i0, j0);
+  });
+}
+
+template <Edge kEdge, class T>
+static void tiled_degree(const Team& team, const DegreeWork<T>& work, const T* x, int64_t n,
+                         int64_t d, Precision precision, T* degree) {
+  const int64_t padded = padded_rows(n);
+  const double scale = fixed_point_scale(n);
+  int64_t* own = work.partial + team.thread * padded;
+  for (int64_t i = 0; i < padded; ++i) own[i] = 0;
+  bool finite = true;
+  if (DegreeWork<T>::use_medium(d, precision)) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      work.medium.pack(team, x);
+      finite = work.medium.finite();
+      share_triangle(team, finite ? n : 0, kTileMax, kTileMax, [&](int64_t i0, int64_t j0) {
+        alignas(64) float tile[kTileMax * kTileMax];
+        work.medium.multiply(i0, j0, tile);
+        add_tile<kEdge>(tile, i0, j0, scale, own);
       });
     }
+  } else {
+    work.panels.pack(team, x);
+    finite = work.panels.finite();
+    const bool narrow = d <= kShortRows;
+    share_triangle(team, finite ? n : 0, narrow ? kStripHeight : kTileMax,
+                   narrow ? strip_width(d) : kTileMax, [&](int64_t i0, int64_t j0) {
+                     if (narrow) {
+                       add_short_tile<kEdge>(work.panels, i0, j0, scale, own);
+                       return;
+                     }
+                     alignas(64) T tile[kTileMax * kTileMax];
+                     similarity_tile(work.panels, i0, work.panels, j0, kTileMax, tile);
+                     add_tile<kEdge>(tile, i0, j0, scale, own);
+                   });
+  }
+  constexpr int64_t kRows = 4096;
+  team.share((n + kRows - 1) / kRows, [&](int64_t task) {
+    for (int64_t i = task * kRows; i < n && i < (task + 1) * kRows; ++i) {
+      int64_t sum = 0;
+      for (int t = 0; t < team.threads; ++t) sum += work.partial[t * padded + i];
+      degree[i] = finite ? static_cast<T>(from_fixed_point(sum, scale))
+                         : std::numeric_limits<T>::quiet_NaN();
+    }
+  });
+}
+
+template <class T>
+static void graph_degree(const Team& team, const T* x, int64_t n, int64_t d, Edge edge,
+                         Precision precision, T* degree, void* memory) {
+  if (n == 1) {
+    team.once([&] { degree[0] = T(0); });  // no other filter, whatever this one holds
+    return;
+  }
+  Scratch block(memory);
+  const auto work = DegreeWork<T>::take(block, n, d, edge, precision, team.threads);
+  if (has_closed_form(edge, n, d)) {
+    if (edge == Edge::kSquared) {
+      work.closed.squared_degree(team, x, degree);
+    } else {
+      work.closed.signed_degree(team, x, edge == Edge::kShifted, degree);
+    }
+  } else if (edge == Edge::kSquared) {
+    tiled_degree<Edge::kSquared>(team, work, x, n, d, precision, degree);
+  } else if (edge == Edge::kAbs) {
+    tiled_degree<Edge::kAbs>(team, work, x, n, d, precision, degree);
+  } else {
+    tiled_degree<Edge::kPositive>(team, work, x, n, d, precision, degree);
   }
 }
 
-#define HUBPRUNE_INSTANTIATE(T)                                             \
-  template int64_t weighted_degree_scratch<T>(int64_t, int64_t, Edge, int); \
-  template void weighted_degree<T>(const T*, int64_t, int64_t, int64_t, Edge, T*, void*, int);
+// How a list of graphs is shared among threads, and the memory that takes.
+struct DegreeSchedule {
+  int threads;
+  double wide;           // operations from which a graph is shared
+  int64_t wide_bytes;    // one wide graph
+  int64_t narrow_bytes;  // one narrow graph, per thread
+  int64_t narrow_count;
+};
+
+template <class T>
+static DegreeSchedule schedule_of(const GraphLayer* layers, int64_t count, Edge edge,
+                                  Precision precision, int threads) {
+  double total = 0.0;
+  for (int64_t l = 0; l < count; ++l) {
+    total +=
+        static_cast<double>(layers[l].batch) * graph_operations(layers[l].n, layers[l].d, edge);
+  }
+  DegreeSchedule schedule{threads_for(total, threads), 0.0, 0, 0, 0};
+  // A narrow graph may take a quarter of one thread's part: the last one then delays little.
+  const double part = total / (4.0 * schedule.threads);
+  schedule.wide = part > kSerialOperations ? part : kSerialOperations;
+  for (int64_t l = 0; l < count; ++l) {
+    const GraphLayer& layer = layers[l];
+    const bool wide = graph_operations(layer.n, layer.d, edge) >= schedule.wide;
+    const int64_t bytes =
+        DegreeWork<T>::bytes(layer.n, layer.d, edge, precision, wide ? schedule.threads : 1);
+    int64_t& most = wide ? schedule.wide_bytes : schedule.narrow_bytes;
+    if (layer.n > 0 && layer.batch > 0 && bytes > most) most = bytes;
+    if (!wide) schedule.narrow_count += layer.batch;
+  }
+  return schedule;
+}
+
+template <class T>
+int64_t weighted_degree_scratch(const GraphLayer* layers, int64_t count, Edge edge,
+                                Precision precision, int threads) {
+  const DegreeSchedule schedule = schedule_of<T>(layers, count, edge, precision, threads);
+  return Scratch::kAlignment + schedule.wide_bytes + schedule.threads * schedule.narrow_bytes;
+}
+
+template <class T>
+void weighted_degree(const GraphLayer* layers, int64_t count, Edge edge, Precision precision,
+                     void* scratch, int threads) {
+  const DegreeSchedule schedule = schedule_of<T>(layers, count, edge, precision, threads);
+  char* narrow_memory = static_cast<char*>(scratch) + schedule.wide_bytes;
+  const auto degree_of = [&](const Team& team, const GraphLayer& layer, int64_t b, void* memory) {
+    if (layer.n == 0) return;
+    graph_degree<T>(team, static_cast<const T*>(layer.rows) + b * layer.n * layer.d, layer.n,
+                    layer.d, edge, precision, static_cast<T*>(layer.degree) + b * layer.n, memory);
+  };
+  const auto is_wide = [&](const GraphLayer& layer) {
+    return graph_operations(layer.n, layer.d, edge) >= schedule.wide;
+  };
+  parallel_region(schedule.threads, [&](const Team& team) {
+    for (int64_t l = 0; l < count; ++l) {
+      if (!is_wide(layers[l])) continue;
+      for (int64_t b = 0; b < layers[l].batch; ++b) degree_of(team, layers[l], b, scratch);
+    }
+    void* own = narrow_memory + team.thread * schedule.narrow_bytes;
+    team.share(schedule.narrow_count, [&](int64_t graph) {
+      const GraphLayer* layer = layers;
+      for (;; ++layer) {
+        if (is_wide(*layer)) continue;
+        if (graph < layer->batch) break;
+        graph -= layer->batch;
+      }
+      degree_of(Team{0, 1}, *layer, graph, own);
+    });
+  });
+}
+
+#define HUBPRUNE_INSTANTIATE(T)                                                                  \
+  template int64_t weighted_degree_scratch<T>(const GraphLayer*, int64_t, Edge, Precision, int); \
+  template void weighted_degree<T>(const GraphLayer*, int64_t, Edge, Precision, void*, int);
 HUBPRUNE_INSTANTIATE(float)
 HUBPRUNE_INSTANTIATE(double)
 

@@ -11,19 +11,23 @@ validate; these operators expect valid arguments.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NoReturn
 
 import torch
 
 from . import _native
-from .arguments import EDGES, compute_dtype
+from .arguments import EDGES, PRECISIONS, compute_dtype
 
 __all__ = ["library"]
 
 library = torch.library.Library("hubprune", "DEF")
 
 library.define("row_norms(Tensor x) -> Tensor")
-library.define("rank1_vectors(Tensor weight, ScalarType? dtype=None) -> Tensor")
+# Lists: all the layers of a model in one call. Norms come in float64, from the same read.
+library.define(
+    "rank1_vectors(Tensor[] weights, ScalarType? dtype=None) -> (Tensor[] vectors, Tensor[] norms)"
+)
 library.define(
     "pairwise_cosine(Tensor x, Tensor? y=None, str edge='signed', bool zero_diagonal=False)"
     " -> Tensor"
@@ -32,7 +36,7 @@ library.define(
     "pairwise_cosine_out(Tensor x, Tensor? y, str edge, bool zero_diagonal, *, Tensor(a!) out)"
     " -> ()"
 )
-library.define("weighted_degree(Tensor x, str edge='signed') -> Tensor")
+library.define("weighted_degree(Tensor[] x, str edge='signed', str? precision=None) -> Tensor[]")
 library.define("nearest(Tensor x) -> (Tensor, Tensor)")
 library.define(
     "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100) -> Tensor"
@@ -58,6 +62,15 @@ def _scratch(size: int, like: torch.Tensor) -> torch.Tensor:
 def _rows(x: torch.Tensor) -> tuple[int, int, int]:
     """Return (batch, n, d) of a (..., n, d) tensor."""
     return math.prod(x.shape[:-2]), x.shape[-2], x.shape[-1]
+
+
+def _by_dtype(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:
+    """Yield (whether they compute in float64, positions) of the tensors that share a kernel."""
+    doubles = [compute_dtype(tensor) == torch.float64 for tensor in tensors]
+    for is_double in (False, True):
+        positions = [at for at, double in enumerate(doubles) if double == is_double]
+        if positions:
+            yield is_double, positions
 
 
 def _stream(x: torch.Tensor) -> tuple[int, int]:
@@ -104,52 +117,53 @@ def _rank1_dtype(weight: torch.Tensor, dtype: torch.dtype | None) -> torch.dtype
     return torch.float64 if dtype == torch.float64 else compute_dtype(weight)
 
 
-def _rank1_vectors_cpu(weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    out_dtype = _rank1_dtype(weight, dtype)
-    weight = _dense(weight)
-    n, c, p = weight.shape
+def _rank1_vectors_cpu(
+    weights: list[torch.Tensor], dtype: torch.dtype | None = None
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     threads = torch.get_num_threads()
-    vectors = torch.empty((n, p), dtype=out_dtype)
-    scratch = _scratch(
-        _native.filter_vectors_cpu_scratch(_is_double(weight), c, p, threads), weight
-    )
-    _native.filter_vectors_cpu(
-        _is_double(weight),
-        _is_double(vectors),
-        weight.data_ptr(),
-        n,
-        c,
-        p,
-        vectors.data_ptr(),
-        scratch.data_ptr(),
-        threads,
-    )
-    return vectors
+    vectors, norms = _rank1_vectors_fake(weights, dtype)
+    for is_double, positions in _by_dtype(weights):
+        dense = [_dense(weights[at]) for at in positions]
+        layers = [
+            (weight.data_ptr(), *weight.shape, vectors[at].data_ptr(), norms[at].data_ptr())
+            for weight, at in zip(dense, positions, strict=True)
+        ]
+        scratch = _scratch(_native.filter_vectors_cpu_scratch(is_double, layers, threads), dense[0])
+        out_double = is_double or dtype == torch.float64
+        _native.filter_vectors_cpu(is_double, out_double, layers, scratch.data_ptr(), threads)
+    return vectors, norms
 
 
-def _rank1_vectors_cuda(weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    out_dtype = _rank1_dtype(weight, dtype)
-    weight = _dense(weight)
-    n, c, p = weight.shape
-    vectors = torch.empty((n, p), dtype=out_dtype, device=weight.device)
-    scratch = _scratch(_native.filter_vectors_cuda_scratch(n, c, p), weight)
-    _native.filter_vectors_cuda(
-        _is_double(weight),
-        _is_double(vectors),
-        weight.data_ptr(),
-        n,
-        c,
-        p,
-        vectors.data_ptr(),
-        scratch.data_ptr(),
-        *_stream(weight),
-    )
-    return vectors
+def _rank1_vectors_cuda(
+    weights: list[torch.Tensor], dtype: torch.dtype | None = None
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    vectors, norms = _rank1_vectors_fake(weights, dtype)
+    for at, weight in enumerate(map(_dense, weights)):
+        n, c, p = weight.shape
+        scratch = _scratch(_native.filter_vectors_cuda_scratch(n, c, p), weight)
+        _native.filter_vectors_cuda(
+            _is_double(weight),
+            _is_double(vectors[at]),
+            weight.data_ptr(),
+            n,
+            c,
+            p,
+            vectors[at].data_ptr(),
+            scratch.data_ptr(),
+            *_stream(weight),
+        )
+        norms[at] = _row_norms_cuda(weight.flatten(1).double())
+    return vectors, norms
 
 
-def _rank1_vectors_fake(weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    n, _, p = weight.shape
-    return weight.new_empty((n, p), dtype=_rank1_dtype(weight, dtype))
+def _rank1_vectors_fake(
+    weights: list[torch.Tensor], dtype: torch.dtype | None = None
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    vectors = [
+        weight.new_empty((weight.shape[0], weight.shape[2]), dtype=_rank1_dtype(weight, dtype))
+        for weight in weights
+    ]
+    return vectors, [weight.new_empty(weight.shape[:1], dtype=torch.float64) for weight in weights]
 
 
 # --- pairwise cosine ------------------------------------------------------------------------------
@@ -233,48 +247,73 @@ def _pairwise_cosine_out_fake(
 
 
 # --- weighted degree ------------------------------------------------------------------------------
-def _weighted_degree_cpu(x: torch.Tensor, edge: str = "signed") -> torch.Tensor:
-    x = _dense(x)
-    batch, n, d = _rows(x)
+def _weighted_degree_cpu(
+    x: list[torch.Tensor], edge: str = "signed", precision: str | None = None
+) -> list[torch.Tensor]:
     threads = torch.get_num_threads()
-    code = EDGES.index(edge)
-    degree = torch.empty(x.shape[:-1], dtype=x.dtype)
-    scratch = _scratch(_native.weighted_degree_cpu_scratch(_is_double(x), n, d, code, threads), x)
-    _native.weighted_degree_cpu(
-        _is_double(x),
-        x.data_ptr(),
-        batch,
-        n,
-        d,
-        code,
-        degree.data_ptr(),
-        scratch.data_ptr(),
-        threads,
-    )
-    return degree
+    codes = EDGES.index(edge), _precision_code(precision)
+    degrees = _weighted_degree_fake(x)
+    for is_double, positions in _by_dtype(x):
+        dense = [_dense(x[at]) for at in positions]
+        layers = [
+            (rows.data_ptr(), *_rows(rows), degrees[at].data_ptr())
+            for rows, at in zip(dense, positions, strict=True)
+        ]
+        scratch = _scratch(
+            _native.weighted_degree_cpu_scratch(is_double, layers, *codes, threads), dense[0]
+        )
+        _native.weighted_degree_cpu(is_double, layers, *codes, scratch.data_ptr(), threads)
+    return degrees
 
 
-def _weighted_degree_cuda(x: torch.Tensor, edge: str = "signed") -> torch.Tensor:
-    x = _dense(x)
-    batch, n, d = _rows(x)
-    degree = torch.empty(x.shape[:-1], dtype=x.dtype, device=x.device)
-    scratch = _scratch(_native.weighted_degree_cuda_scratch(batch, n, d, _is_double(x)), x)
-    _native.weighted_degree_cuda(
-        _is_double(x),
-        x.data_ptr(),
-        batch,
-        n,
-        d,
-        EDGES.index(edge),
-        degree.data_ptr(),
-        scratch.data_ptr(),
-        *_stream(x),
-    )
-    return degree
+def _weighted_degree_cuda(
+    x: list[torch.Tensor], edge: str = "signed", precision: str | None = None
+) -> list[torch.Tensor]:
+    degrees = _weighted_degree_fake(x)
+    for rows, degree in zip(map(_dense, x), degrees, strict=True):
+        batch, n, d = _rows(rows)
+        is_double = _is_double(rows)
+        scratch = _scratch(_native.weighted_degree_cuda_scratch(batch, n, d, is_double), rows)
+        _native.weighted_degree_cuda(
+            is_double,
+            rows.data_ptr(),
+            batch,
+            n,
+            d,
+            EDGES.index(edge),
+            degree.data_ptr(),
+            scratch.data_ptr(),
+            *_stream(rows),
+        )
+    return degrees
 
 
-def _weighted_degree_fake(x: torch.Tensor, edge: str = "signed") -> torch.Tensor:
-    return x.new_empty(x.shape[:-1], dtype=compute_dtype(x))
+def _weighted_degree_fake(
+    x: list[torch.Tensor], edge: str = "signed", precision: str | None = None
+) -> list[torch.Tensor]:
+    return [rows.new_empty(rows.shape[:-1], dtype=compute_dtype(rows)) for rows in x]
+
+
+def _precision_code(precision: str | None) -> int:
+    # Read here and not by the caller, which torch.compile traces: the setting is not traceable.
+    return PRECISIONS.index(precision or torch.get_float32_matmul_precision())
+
+
+def weighted_degree_route(x: torch.Tensor, edge: str, precision: str | None = None) -> str:
+    """Return how `weighted_degree` computes a graph (n, d), in words."""
+    if x.is_cuda:
+        return "fused tiles on the GPU: this version has one CUDA route for every edge"
+    n, d = x.shape
+    codes = EDGES.index(edge), _precision_code(precision)
+    route = _native.weighted_degree_cpu_route(x.dtype == torch.float64, n, d, *codes)
+    tiles = f"tiles of the upper triangle: edge {edge!r} has no cheaper closed form"
+    return {
+        "closed": f"closed form, O(n d): edge {edge!r} is linear in the cosine",
+        "gram": f"closed form through the d x d Gram matrix: 8 d <= n (d = {d}, n = {n})",
+        "short": f"fused {tiles}; short rows, sums in registers",
+        "long": f"fused {tiles}; long rows, blocked product",
+        "medium": f"fused {tiles}; long rows, bfloat16 product (precision='medium')",
+    }[route]
 
 
 # --- nearest --------------------------------------------------------------------------------------

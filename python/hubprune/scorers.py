@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from .arguments import EDGES, KINDS, Array, as_tensor, check_choice, check_weight, compute_dtype
+from .ops import weighted_degree_route
 from .vectors import rank1_vectors, resolve_kind
 
 __all__ = [
@@ -127,9 +128,29 @@ class _Redundancy:
     route: str
 
 
+@dataclass(frozen=True)
+class _Filters:
+    """The filters of one layer that a rule ranks: weight (n, c, *kernel), graph vectors (n, d)."""
+
+    name: str
+    weight: torch.Tensor
+    vectors: torch.Tensor | None
+
+    def take(self, indices: torch.Tensor) -> _Filters:
+        """Return some of them."""
+        vectors = None if self.vectors is None else self.vectors.index_select(0, indices)
+        return _Filters(self.name, self.weight.index_select(0, indices), vectors)
+
+    def graph(self) -> torch.Tensor:
+        """Return the vectors of a scorer that compares filters."""
+        if self.vectors is None:
+            raise RuntimeError("this scorer was given no filter vectors")
+        return self.vectors
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scorer(ABC):
-    """A rule that scores the filters of one layer. Subclasses are immutable and reusable."""
+    """A rule that scores the filters of a layer. Subclasses are immutable and reusable."""
 
     name: ClassVar[str]
     dead: str = "first"
@@ -139,38 +160,67 @@ class Scorer(ABC):
 
     def score(self, weight: torch.Tensor, *, name: str | None = None) -> Scores:
         """Return the `Scores` of a weight (n, c, *kernel); `name` is the layer's, for messages."""
-        label = "weight" if name is None else f"layer {name!r}: weight"
-        check_weight(weight, label)
-        if weight.shape[0] == 0 or weight.numel() == 0:
-            raise ValueError(f"{label} must not be empty; got shape {tuple(weight.shape)}")
-        norms = _filter_norms(weight, label)
-        dead = torch.nonzero(norms < DEAD_RATIO * norms.max()).flatten()
-        ranked = weight
-        alive: torch.Tensor | None = None
-        if self.dead == "first" and len(dead):
-            alive = torch.nonzero(norms >= DEAD_RATIO * norms.max()).flatten()
-            ranked = weight.index_select(0, alive)
-        result = self._redundancy(ranked, name or "")
+        return self.score_layers([weight], [name])[0]
+
+    def score_layers(
+        self, weights: Sequence[torch.Tensor], names: Sequence[str | None]
+    ) -> list[Scores]:
+        """Return the `Scores` of several layers' weights (n, c, *kernel), computed together."""
+        if not weights:
+            return []
+        labels = ["weight" if name is None else f"layer {name!r}: weight" for name in names]
+        for weight, label in zip(weights, labels, strict=True):
+            check_weight(weight, label)
+            if weight.shape[0] == 0 or weight.numel() == 0:
+                raise ValueError(f"{label} must not be empty; got shape {tuple(weight.shape)}")
+        vectors, norms = self._describe_filters(weights)
+        for layer_norms, label in zip(norms, labels, strict=True):
+            _check_finite(layer_norms, label)
+        dead = [torch.nonzero(each < DEAD_RATIO * each.max()).flatten() for each in norms]
+        ranked, alive = [], []
+        for at, weight in enumerate(weights):
+            filters = _Filters(names[at] or "", weight, vectors[at])
+            living: torch.Tensor | None = None
+            if self.dead == "first" and len(dead[at]):
+                living = torch.nonzero(norms[at] >= DEAD_RATIO * norms[at].max()).flatten()
+                filters = filters.take(living)
+            alive.append(living)
+            ranked.append(filters)
+        results = self._redundancies(ranked)
+        return [
+            self._scores(weight, result, dead[at], alive[at])
+            for at, (weight, result) in enumerate(zip(weights, results, strict=True))
+        ]
+
+    def _scores(
+        self,
+        weight: torch.Tensor,
+        result: _Redundancy,
+        dead: torch.Tensor,
+        alive: torch.Tensor | None,
+    ) -> Scores:
         values, count = result.values, result.count
         if alive is not None:
-            values = torch.full_like(norms, torch.inf).index_copy_(0, alive, result.values)
+            values = torch.full((len(weight),), torch.inf, dtype=values.dtype, device=values.device)
+            values.index_copy_(0, alive, result.values)
             count = None if result.count is None else result.count + len(dead)
         order = torch.argsort(values, descending=True, stable=True)
-        return Scores(
-            values,
-            order,
-            dead,
-            count,
-            self.name,
-            self._kind(weight),
-            result.route,
-            self.dead,
-            weight,
-        )
+        kind = self._kind(weight)
+        return Scores(values, order, dead, count, self.name, kind, result.route, self.dead, weight)
+
+    def _describe_filters(
+        self, weights: Sequence[torch.Tensor]
+    ) -> tuple[list[torch.Tensor | None], list[torch.Tensor]]:
+        """Return the graph vectors, where the rule has a graph, and the norms in float64."""
+        return [None] * len(weights), [_row_norms(weight.flatten(1)) for weight in weights]
+
+    def _redundancies(self, layers: Sequence[_Filters]) -> list[_Redundancy]:
+        """Score finite, non-empty layers."""
+        return [self._redundancy(filters) for filters in layers]
 
     @abstractmethod
-    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
-        """Score a finite, non-empty weight (n, c, *kernel)."""
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        """Score one finite, non-empty layer."""
 
     def _kind(self, weight: torch.Tensor) -> str | None:
         return None
@@ -189,8 +239,22 @@ class _GraphScorer(Scorer):
     def _kind(self, weight: torch.Tensor) -> str:
         return resolve_kind(weight, self.vectors)
 
-    def _graph(self, weight: torch.Tensor) -> torch.Tensor:
-        return _graph_vectors(weight, self._kind(weight))
+    def _describe_filters(
+        self, weights: Sequence[torch.Tensor]
+    ) -> tuple[list[torch.Tensor | None], list[torch.Tensor]]:
+        vectors: list[torch.Tensor | None] = []
+        norms: list[torch.Tensor] = []
+        rank1 = [weight for weight in weights if self._kind(weight) == "rank1"]
+        directions = iter(zip(*rank1_vectors(rank1, torch.float64), strict=True)) if rank1 else None
+        for weight in weights:
+            if directions is not None and self._kind(weight) == "rank1":
+                layer_vectors, layer_norms = next(directions)
+            else:
+                layer_vectors = weight.flatten(1).to(compute_dtype(weight))
+                layer_norms = _row_norms(weight.flatten(1))
+            vectors.append(layer_vectors)
+            norms.append(layer_norms)
+        return vectors, norms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,21 +272,21 @@ class WeightedDegree(_GraphScorer):
         super().__post_init__()
         check_choice(self.edge, EDGES, "edge")
 
-    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
-        vectors = self._graph(weight)
-        values = torch.ops.hubprune.weighted_degree(vectors, self.edge).double()
-        n, d = vectors.shape
-        if vectors.is_cuda:
-            route = "fused tiles on the GPU: this version has one CUDA route for every edge"
-        elif self.edge in ("signed", "shifted"):
-            route = f"closed form, O(n d): edge {self.edge!r} is linear in the cosine"
-        elif self.edge == "squared" and d <= 256 and 8 * d <= n:
-            route = "closed form through the d x d Gram matrix: 8 d <= n"
-        else:
-            route = (
-                f"fused tiles of the upper triangle: edge {self.edge!r} has no cheaper closed form"
+    def _redundancies(self, layers: Sequence[_Filters]) -> list[_Redundancy]:
+        vectors = [filters.graph() for filters in layers]
+        degrees = torch.ops.hubprune.weighted_degree(vectors, self.edge)
+        return [
+            _Redundancy(
+                degree.double(),
+                None,
+                f"weighted degree of {self._describe(rows.shape[1])}; "
+                f"{weighted_degree_route(rows, self.edge)}",
             )
-        return _Redundancy(values, None, f"weighted degree of {self._describe(d)}; {route}")
+            for rows, degree in zip(vectors, degrees, strict=True)
+        ]
+
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        return self._redundancies([filters])[0]
 
     def _describe(self, d: int) -> str:
         return f"{self.vectors} vectors, d = {d}, edge {self.edge!r}"
@@ -241,8 +305,8 @@ class Eigenvector(_GraphScorer):
         super().__post_init__()
         check_choice(self.edge, EDGES, "edge")
 
-    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
-        vectors = self._graph(weight)
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        vectors = filters.graph()
         if self.edge == "signed":
             warnings.warn(
                 "scorer 'eigenvector' with edge='signed': the graph has negative weights, so the "
@@ -278,8 +342,8 @@ class ClosestPairs(_GraphScorer):
     name: ClassVar[str] = "pairs"
     decimals: int | None = None
 
-    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
-        vectors = self._graph(weight).double()
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        vectors = filters.graph().double()
         if self.decimals is None:
             similarity, index = torch.ops.hubprune.nearest(vectors)
             distance = 1.0 - similarity
@@ -302,8 +366,9 @@ class L1Norm(Scorer):
 
     name: ClassVar[str] = "l1"
 
-    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
-        values = -torch.linalg.vector_norm(weight.flatten(1), ord=1, dim=1, dtype=torch.float64)
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        rows = filters.weight.flatten(1)
+        values = -torch.linalg.vector_norm(rows, ord=1, dim=1, dtype=torch.float64)
         return _Redundancy(values, None, "minus the l1 norm of each filter")
 
 
@@ -313,8 +378,8 @@ class L2Norm(Scorer):
 
     name: ClassVar[str] = "l2"
 
-    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
-        values = -_row_norms(weight.flatten(1))
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        values = -_row_norms(filters.weight.flatten(1))
         return _Redundancy(values, None, "minus the l2 norm of each filter")
 
 
@@ -324,8 +389,8 @@ class GeometricMedian(Scorer):
 
     name: ClassVar[str] = "gm"
 
-    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
-        rows = weight.flatten(1).double()
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        rows = filters.weight.flatten(1).double()
         sums = [
             torch.cdist(block, rows, compute_mode="use_mm_for_euclid_dist").sum(1)
             for block in rows.split(512)
@@ -342,12 +407,12 @@ class Random(Scorer):
     name: ClassVar[str] = "random"
     seed: int = 0
 
-    def _redundancy(self, weight: torch.Tensor, name: str) -> _Redundancy:
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
         # torch's CPU generator uses 32 bits of its seed: mix, do not shift.
-        stream = zlib.crc32(f"{self.seed}:{name}".encode())
+        stream = zlib.crc32(f"{self.seed}:{filters.name}".encode())
         generator = torch.Generator().manual_seed(stream)
-        values = torch.rand(weight.shape[0], generator=generator, dtype=torch.float64)
-        return _Redundancy(values.to(weight.device), None, f"random, seed {self.seed}")
+        values = torch.rand(len(filters.weight), generator=generator, dtype=torch.float64)
+        return _Redundancy(values.to(filters.weight.device), None, f"random, seed {self.seed}")
 
 
 _SCORERS: dict[str, Callable[[], Scorer]] = {
@@ -506,20 +571,20 @@ def score_model(
         unknown = [key for key in names if key not in modules]
         if unknown:
             raise ValueError(f"model has no layer named {', '.join(map(repr, unknown))}")
-    return {key: score(modules[key], rule, name=key) for key in names}
+    weights = [filter_weight(modules[key]) for key in names]
+    for key, weight in zip(names, weights, strict=True):
+        as_tensor(weight, f"layer {key!r}: weight")
+    return dict(zip(names, rule.score_layers(weights, names), strict=True))
 
 
-def _filter_norms(weight: torch.Tensor, label: str) -> torch.Tensor:
-    """Return every filter's l2 norm in float64; raise if a filter is not finite."""
-    rows = weight.flatten(1)
-    norms = _row_norms(rows)
+def _check_finite(norms: torch.Tensor, label: str) -> None:
+    """Raise and name the first filter whose norm is not finite."""
     bad = torch.nonzero(~norms.isfinite()).flatten()
     if len(bad):
         raise ValueError(
             f"{label} must be finite; filter {int(bad[0])} holds NaN or infinity "
-            f"({len(bad)} of {len(rows)} filters do)"
+            f"({len(bad)} of {len(norms)} filters do)"
         )
-    return norms
 
 
 def _row_norms(rows: torch.Tensor) -> torch.Tensor:
@@ -532,7 +597,7 @@ def _row_norms(rows: torch.Tensor) -> torch.Tensor:
 
 def _graph_vectors(weight: torch.Tensor, kind: str) -> torch.Tensor:
     if kind == "rank1":
-        return rank1_vectors(weight, torch.float64)
+        return rank1_vectors([weight], torch.float64)[0][0]
     return weight.flatten(1).to(compute_dtype(weight))
 
 

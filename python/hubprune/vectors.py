@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -71,9 +72,10 @@ def filter_vectors(weight: Array, kind: str = "auto") -> torch.Tensor:
     Notes
     -----
     Cost: one read of the weights, n c p (q + 1) / 2 multiply-adds with q = min(p, c), and
-    4/3 n q^3 for the eigenvectors. The Gram matrix of the shorter side and its eigenvector are
-    computed in float64. A zero filter gives the zero vector, a filter with NaN or infinity gives
-    NaN. Bitwise the same for any number of threads.
+    4/3 n q^3 for the eigenvectors; 3 x 3 kernels have a path of their own, bound by the read. The
+    Gram matrix of the shorter side and its eigenvector are computed in float64. A zero filter gives
+    the zero vector, a filter with NaN or infinity gives NaN. Bitwise the same for any number of
+    threads.
     Source: Singh & Plumbley, Interspeech 2022 (arXiv 2203.15751).
 
     Equivalent to, up to the sign rule::
@@ -91,13 +93,19 @@ def filter_vectors(weight: Array, kind: str = "auto") -> torch.Tensor:
     tensor = as_tensor(weight, "weight")
     check_weight(tensor)
     if resolve_kind(tensor, kind) == "rank1":
-        return like_input(rank1_vectors(tensor), weight)
+        return like_input(rank1_vectors([tensor])[0][0], weight)
     return like_input(tensor.flatten(1).to(compute_dtype(tensor)), weight)
 
 
-def rank1_vectors(weight: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Return the rank-1 vectors (n, p) of a valid weight (n, c, *kernel), in `dtype` if given."""
-    n, c = weight.shape[:2]
-    p = math.prod(weight.shape[2:])
-    vectors: torch.Tensor = torch.ops.hubprune.rank1_vectors(weight.reshape(n, c, p), dtype)
-    return vectors
+def rank1_vectors(
+    weights: Sequence[torch.Tensor], dtype: torch.dtype | None = None
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Return the rank-1 vectors (n, p), in `dtype` if given, and the norms (n,) of valid weights.
+
+    All layers (n, c, *kernel) go to the kernel at once; the norms are float64.
+    """
+    matrices = [
+        weight.reshape(*weight.shape[:2], math.prod(weight.shape[2:])) for weight in weights
+    ]
+    vectors, norms = torch.ops.hubprune.rank1_vectors(matrices, dtype)
+    return list(vectors), list(norms)

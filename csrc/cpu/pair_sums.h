@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+// Row and column sums of the edge weights of one tile of the upper triangle: what the degree of a
+// graph without a closed form is made of. Every pair is computed once and counted on both sides.
+//
+// Short rows (d <= kShortRows) are bound by what follows the product, so nothing leaves the
+// registers: a strip of kTileRows rows walks along the columns with its row sums in registers and
+// adds the column sums of each block to the nearest cache. Long rows are bound by the product:
+// whole tiles, summed afterwards.
+// Numerics: weights and sums inside a tile in T (no chain longer than 128 additions), tiles in
+// 64-bit fixed point, which no order of summation can change. Cosines are not clamped: a few ulp
+// above 1 change a sum by less than its rounding.
+#pragma once
+
+#include <cstdint>
+
+#include "core/fixed_point.h"
+#include "cpu/similarity_tiles.h"
+
+namespace hubprune::cpu::HUBPRUNE_LEVEL {
+
+constexpr int64_t kStripHeight = 128;
+
+template <class T>
+static inline void add_fixed(const T* sums, int64_t count, double scale, int64_t* degrees) {
+  for (int64_t k = 0; k < count; ++k) {
+    degrees[k] += to_fixed_point(static_cast<double>(sums[k]), scale);
+  }
+}
+
+// Rows [i, i + kTileRows) against the columns [first, last) that lie right of the diagonal.
+// kFeatures: d where it is known when compiling, else 0.
+template <Edge kEdge, int kFeatures, class T>
+static inline void add_strip(const Panels<T>& x, int64_t i, int64_t first, int64_t last,
+                             T* column_sums, Vector<T>* row_sums) {
+  constexpr int64_t kWidth = kPanel<T>;
+  const int64_t d = kFeatures > 0 ? kFeatures : x.d;
+  const int64_t inside = i % kWidth;
+  const T* rows = x.panel(i - inside) + inside;
+  Vector<T> sums[kTileRows] = {};
+  for (int64_t j = first; j < last; j += kWidth) {
+    const T* a = rows;
+    const T* b = x.panel(j);
+    Vector<T> left[kTileRows] = {};
+    Vector<T> right[kTileRows] = {};
+#pragma GCC unroll 9
+    for (int64_t k = 0; k < d; ++k) {
+      const Vector<T> b0 = load(b + k * kWidth);
+      const Vector<T> b1 = load(b + k * kWidth + kLanes<T>);
+#pragma GCC unroll 8
+      for (int r = 0; r < kTileRows; ++r) {
+        left[r] += a[k * kWidth + r] * b0;
+        right[r] += a[k * kWidth + r] * b1;
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kTileRows; ++r) {
+      left[r] = edge_weights<kEdge, T>(left[r]);
+      right[r] = edge_weights<kEdge, T>(right[r]);
+    }
+    if (j == i - inside) {  // the block on the diagonal
+#pragma GCC unroll 8
+      for (int r = 0; r < kTileRows; ++r) {
+        const auto row = column_numbers<T>(inside + r)[0];
+        left[r] = column_numbers<T>(0) > row ? left[r] : Vector<T>{};
+        right[r] = column_numbers<T>(kLanes<T>) > row ? right[r] : Vector<T>{};
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kTileRows; ++r) sums[r] += left[r] + right[r];
+#pragma GCC unroll 3
+    for (int step = kTileRows / 2; step > 0; step /= 2) {
+#pragma GCC unroll 4
+      for (int r = 0; r < step; ++r) {
+        left[r] += left[r + step];
+        right[r] += right[r + step];
+      }
+    }
+    T* column = column_sums + (j - first);
+    store(column, load(column) + left[0]);
+    store(column + kLanes<T>, load(column + kLanes<T>) + right[0]);
+  }
+  for (int r = 0; r < kTileRows; ++r) row_sums[r] = sums[r];
+}
+
+// Rows [i0, i0 + kStripHeight) against columns [j0, j0 + strip_width(d)).
+template <Edge kEdge, class T>
+static void add_short_tile(const Panels<T>& x, int64_t i0, int64_t j0, double scale,
+                           int64_t* degrees) {
+  constexpr int64_t kWidth = kPanel<T>;
+  alignas(64) T column_sums[512] = {};
+  alignas(64) Vector<T> row_sums[kStripHeight];
+  const int64_t end = (x.n + kWidth - 1) / kWidth * kWidth;
+  const int64_t last = j0 + strip_width(x.d) < end ? j0 + strip_width(x.d) : end;
+  const int64_t height = x.n - i0 < kStripHeight ? x.n - i0 : kStripHeight;
+  for (int64_t r = 0; r < kStripHeight; r += kTileRows) {
+    const int64_t i = i0 + r;
+    const int64_t diagonal = i - i % kWidth;
+    const int64_t first = diagonal > j0 ? diagonal : j0;
+    if (r >= height || first >= last) {
+      for (int q = 0; q < kTileRows; ++q) row_sums[r + q] = Vector<T>{};
+    } else if (x.d == kNine) {
+      add_strip<kEdge, kNine>(x, i, first, last, column_sums + (first - j0), row_sums + r);
+    } else {
+      add_strip<kEdge, 0>(x, i, first, last, column_sums + (first - j0), row_sums + r);
+    }
+  }
+  for (int64_t r = 0; r < height; r += kLanes<T>) {
+    alignas(64) T sums[kLanes<T>];
+    store(sums, sums_of_lanes<T>(row_sums + r, 1));
+    add_fixed(sums, kLanes<T>, scale, degrees + i0 + r);
+  }
+  add_fixed(column_sums, last - j0, scale, degrees + j0);
+}
+
+// The sums of a finished tile of cosines (row stride kTileMax). On a diagonal tile only the entries
+// above the diagonal count.
+template <Edge kEdge, class T>
+static void add_tile(const T* tile, int64_t i0, int64_t j0, double scale, int64_t* degrees) {
+  alignas(64) T column_sums[kTileMax] = {};
+  const bool diagonal = i0 == j0;
+  for (int64_t r0 = 0; r0 < kTileMax; r0 += kLanes<T>) {
+    Vector<T> row_sums[kLanes<T>] = {};
+    for (int64_t r = 0; r < kLanes<T>; ++r) {
+      for (int64_t j = 0; j < kTileMax; j += kLanes<T>) {
+        Vector<T> w = edge_weights<kEdge, T>(load(tile + (r0 + r) * kTileMax + j));
+        if (diagonal) w = column_numbers<T>(j) > column_numbers<T>(r0 + r)[0] ? w : Vector<T>{};
+        row_sums[r] += w;
+        store(column_sums + j, load(column_sums + j) + w);
+      }
+    }
+    alignas(64) T sums[kLanes<T>];
+    store(sums, sums_of_lanes<T>(row_sums, 1));
+    add_fixed(sums, kLanes<T>, scale, degrees + i0 + r0);
+  }
+  add_fixed(column_sums, kTileMax, scale, degrees + j0);
+}
+
+}  // namespace hubprune::cpu::HUBPRUNE_LEVEL
