@@ -1,28 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""Nearest other filter at CNN14's width."""
+"""Nearest other filter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import pytest
+from hubprune.bench import Case, nearest_case
 
-import hubprune as hp
-from layers import rows
-from peers import nearest_chunked
+CASES = [
+    nearest_case("nearest / CNN14 conv12 rank-1, 2048 x 9", 2048, 9),
+    nearest_case("nearest / DCASE conv3 rank-1, 32 x 49", 32, 49),
+    nearest_case("nearest / CREPE full conv1, 1024 x 512", 1024, 512),
+    nearest_case("nearest / VGGish conv6 flattened, 512 x 4608", 512, 4608),
+    nearest_case(
+        "nearest / 16384 x 9",
+        16384,
+        9,
+        left_out={"torch naive": "slower than in chunks at 2048 already, and 1 GB"},
+    ),
+]
 
-X = rows(2048, 9)
-EXACT, _ = nearest_chunked(X.double())  # the oracle is not our code
-ROUTES = {"hubprune": hp.nearest, "torch chunked": nearest_chunked}
 
-
-@pytest.mark.benchmark(group="nearest / CNN14 block 6")
-@pytest.mark.parametrize("route", ROUTES)
-def test_cnn14_block6(route: str, measure: Callable[..., Any]) -> None:
-    measure(
-        route,
-        lambda: ROUTES[route](X),
-        lambda result: (result[0] - EXACT).abs(),
-        1e-6,
-    )
+def test_nearest(case: Case, route: str, replay: Callable[[Case, str], None]) -> None:
+    replay(case, route)

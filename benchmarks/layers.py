@@ -1,33 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""The layers the benchmarks are named by, with Gaussian weights."""
+"""The layers the benchmarks are named by: weight shapes (filters, channels, *kernel)."""
 
 from __future__ import annotations
 
-import torch
+from hubprune.bench import CNN14
 
-# PANNs Cnn14: (filters, channels) of its twelve 3x3 convolutions.
-CNN14 = [
-    (64, 1),
-    (64, 64),
-    (128, 64),
-    (128, 128),
-    (256, 128),
-    (256, 256),
-    (512, 256),
-    (512, 512),
-    (1024, 512),
-    (1024, 1024),
-    (2048, 1024),
-    (2048, 2048),
+__all__ = ["CNN14", "CNN14_SHAPES", "CREPE_FULL_CONV2", "DCASE21_SHAPES", "VGGISH_SHAPES"]
+
+# PANNs Cnn14 (Kong et al., 2020): twelve 3x3 convolutions.
+CNN14_SHAPES = [(n, c, 3, 3) for n, c in CNN14]
+# VGGish (Hershey et al., 2017): six.
+VGGISH_SHAPES = [
+    (n, c, 3, 3) for n, c in ((64, 1), (128, 64), (256, 128), (256, 256), (512, 256), (512, 512))
 ]
-
-
-def cnn14_weights() -> list[torch.Tensor]:
-    """Return the twelve weights, 302 MB of float32."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(n, c, 3, 3, generator=generator) for n, c in CNN14]
-
-
-def rows(n: int, d: int) -> torch.Tensor:
-    """Return Gaussian rows (n, d)."""
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(n * 31 + d))
+# The DCASE 2021 task 1 baseline: three 7x7 convolutions.
+DCASE21_SHAPES = [(16, 1, 7, 7), (16, 16, 7, 7), (32, 16, 7, 7)]
+# CREPE, full capacity (Kim et al., 2018). Its first layer has one channel: 1024 filters of 512 x 1.
+CREPE_FULL_CONV2 = (128, 1024, 64, 1)

@@ -1,55 +1,54 @@
 # SPDX-License-Identifier: MIT
-"""What a competent user would write today without hubprune: the fair peers of the benchmarks."""
+"""The peers that only the full suite runs; the others are `hubprune.bench`'s own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 import torch
+from torch import nn
+
+from hubprune.bench import rank1_gram
+
+__all__ = ["fpgm_torch", "published", "rank1_gram", "torch_pruning_fpgm"]
 
 
-def rank1_gram(weight: torch.Tensor) -> torch.Tensor:
-    """Rank-1 vectors by batched Gram matrices and eigh: the fastest route in plain torch."""
-    rows = weight.flatten(2)
-    vectors = torch.linalg.eigh(rows.mT @ rows).eigenvectors[..., -1]
-    sign = torch.sign((vectors * rows[:, 0]).sum(1, keepdim=True))
-    oriented: torch.Tensor = vectors * torch.where(sign == 0, 1.0, sign)
-    return oriented
+def published(shapes: Sequence[Sequence[int]]) -> Callable[[Any], list[np.ndarray]]:
+    """The published method in NumPy and NetworkX: loops over pairs, a full SVD per filter.
+
+    For small layers: it takes minutes on wide ones.
+    """
+    # Not at the top: gpu_table.py imports this file where neither tests/ nor NetworkX may be.
+    from published import published_degree, published_filter_vectors
+
+    def run(pair: Any) -> list[np.ndarray]:
+        return [published_degree(published_filter_vectors(w.numpy())) for w in pair[1]]
+
+    assert max(shape[0] for shape in shapes) <= 128
+    return run
 
 
-def rank1_svd(weight: torch.Tensor) -> torch.Tensor:
-    """Rank-1 vectors by a batched economy SVD."""
-    rows = weight.flatten(2).mT
-    vectors = torch.linalg.svd(rows, full_matrices=False).U[..., 0]
-    sign = torch.sign((vectors * rows[..., 0]).sum(1, keepdim=True))
-    oriented: torch.Tensor = vectors * torch.where(sign == 0, 1.0, sign)
-    return oriented
+def fpgm_torch(layers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The geometric-median criterion in torch: minus the sum of distances to all other filters."""
+    return [-torch.cdist(w.flatten(1), w.flatten(1)).sum(1) for w in layers]
 
 
-def abs_degree_naive(x: torch.Tensor) -> torch.Tensor:
-    """The whole matrix at once."""
-    x = torch.nn.functional.normalize(x, dim=1)
-    return (x @ x.T).abs().sum(1) - 1
+def torch_pruning_fpgm(modules: nn.ModuleList) -> Callable[[], list[torch.Tensor]]:
+    """Torch-Pruning's FPGMImportance of every convolution's filters.
 
+    It sums distances of squared weights: not the criterion of the paper, nor of the others here.
+    The dependency graphs are built here, outside the time.
+    """
+    import torch_pruning as tp
 
-def abs_degree_chunked(x: torch.Tensor) -> torch.Tensor:
-    """256 rows at a time: the best torch does for short rows."""
-    x = torch.nn.functional.normalize(x, dim=1)
-    return torch.cat([(block @ x.T).abs().sum(1) for block in x.split(256)]) - 1
-
-
-def signed_degree_closed(x: torch.Tensor) -> torch.Tensor:
-    """The closed form in torch."""
-    x = torch.nn.functional.normalize(x, dim=1)
-    return x @ x.sum(0) - 1
-
-
-def nearest_chunked(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nearest other row, 256 rows at a time."""
-    x = torch.nn.functional.normalize(x, dim=1)
-    best, where = [], []
-    for first in range(0, len(x), 256):
-        s = x[first : first + 256] @ x.T
-        s.diagonal(first).fill_(-2)
-        values, indices = s.max(1)
-        best.append(values)
-        where.append(indices)
-    return torch.cat(best), torch.cat(where)
+    groups = []
+    for module in modules:
+        assert isinstance(module, nn.Conv2d)
+        example = torch.zeros(1, module.in_channels, *module.kernel_size)
+        graph = tp.DependencyGraph().build_dependency(nn.Sequential(module), example)
+        every = list(range(module.out_channels))
+        groups.append(graph.get_pruning_group(module, tp.prune_conv_out_channels, idxs=every))
+    importance = tp.importance.FPGMImportance(normalizer=None)
+    return lambda: [importance(group) for group in groups]

@@ -16,6 +16,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+DISTURBED = 0.2  # processors that other programs used while a row was measured
+
 
 def milliseconds(seconds: float) -> str:
     value = seconds * 1e3
@@ -23,35 +25,117 @@ def milliseconds(seconds: float) -> str:
 
 
 def benchmark_table(report: dict[str, Any]) -> str:
-    """Return the Markdown table: one row per group and thread count, the best peer beside ours."""
-    groups: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
+    """Return the Markdown table: one row per group, the best peer of each thread count beside ours.
+
+    Every group of the report is shown, also where hubprune is slower.
+    """
+    groups: dict[str, dict[int, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
     for bench in report["benchmarks"]:
         info = bench["extra_info"]
-        groups[bench["group"], info["threads"]][info["name"]] = bench
+        groups[bench["group"]][info["threads"]][info["name"]] = bench
+    counts = sorted({threads for group in groups.values() for threads in group})
+    per = " / ".join(map(str, counts))
     lines = [
-        "| work | threads | hubprune, ms (error) | best peer, ms (error) | times faster |",
-        "|---|---|---|---|---|",
+        f"| work | hubprune, ms, {per} threads | best peer, ms | times faster | error | peer's |",
+        "|---|---|---|---|---|---|",
+        *(_row(name, group) for name, group in sorted(groups.items())),
+        "",
+        *(_in_words(groups, threads) for threads in counts),
+        "",
+        *_notes(groups),
     ]
-    for (group, threads), routes in sorted(groups.items()):
-        ours = routes.pop("hubprune")
-        name, peer = min(routes.items(), key=lambda item: item[1]["stats"]["median"])
-        mine, theirs = ours["stats"]["median"], peer["stats"]["median"]
-        lines.append(
-            f"| {group} | {threads} | {milliseconds(mine)} ({ours['extra_info']['error']:.0e}) | "
-            f"{name}: {milliseconds(theirs)} ({peer['extra_info']['error']:.0e}) | "
-            f"{theirs / mine:.1f} |"
-        )
     first = report["benchmarks"][0]["extra_info"]["configuration"]
     processor = report["machine_info"]["cpu"].get("brand_raw", "unknown processor")
     cores = report["machine_info"]["cpu"]["count"]
     lines += [
-        "",
-        f"Medians of 7 runs on {cores} cores of {processor}, level "
-        f"{first['simd']['in_use']}, torch {first['torch']}. Error: the largest against float64, "
-        "absolute for vectors and cosines, relative for degrees; 1 or 2 is a rank-1 vector of the "
-        "wrong sign.",
+        f"Medians on {cores} cores of {processor}, level {first['simd']['in_use']}, torch "
+        f"{first['torch']}; all routes of a row take turns in one process. Error: the largest "
+        "against float64, absolute for vectors and cosines, relative for degrees and norms; 1 or 2 "
+        "is a rank-1 vector of the wrong sign.",
     ]
     return "\n".join(lines)
+
+
+def _best(routes: dict[str, Any]) -> tuple[Any, Any | None]:
+    """Return our benchmark and the fastest peer's, of those that compute the same."""
+    peers = [
+        bench
+        for name, bench in routes.items()
+        if name != "hubprune" and not bench["extra_info"].get("unchecked")
+    ]
+    return routes["hubprune"], min(peers, key=_median, default=None)
+
+
+def _median(bench: dict[str, Any]) -> float:
+    return float(bench["stats"]["median"])
+
+
+def _row(name: str, group: dict[int, dict[str, Any]]) -> str:
+    pairs = [_best(routes) for _, routes in sorted(group.items())]
+    ours = " / ".join(milliseconds(_median(mine)) for mine, _ in pairs)
+    names = [None if peer is None else peer["extra_info"]["name"] for _, peer in pairs]
+    times = [None if peer is None else milliseconds(_median(peer)) for _, peer in pairs]
+    if None in names:
+        best = "none can run"
+    elif len(set(names)) == 1:
+        best = f"{names[0]}: {' / '.join(map(str, times))}"
+    else:
+        best = " / ".join(f"{name}: {time}" for name, time in zip(names, times, strict=True))
+    faster = " / ".join(
+        "-" if peer is None else f"{_median(peer) / _median(mine):.1f}" for mine, peer in pairs
+    )
+    errors = [
+        max((bench["extra_info"]["error"] for bench in benches if bench is not None), default=None)
+        for benches in zip(*pairs, strict=True)
+    ]
+    shown = ["-" if error is None else f"{error:.0e}" for error in errors]
+    return f"| {name} | {ours} | {best} | {faster} | {shown[0]} | {shown[1]} |"
+
+
+def _in_words(groups: dict[str, dict[int, dict[str, Any]]], threads: int) -> str:
+    """Say where hubprune is faster and name where it is slower than the best peer."""
+    ratios = {}
+    for name, group in groups.items():
+        mine, peer = _best(group[threads]) if threads in group else (None, None)
+        if peer is not None:
+            ratios[name] = _median(peer) / _median(mine)
+    faster = [ratio for ratio in ratios.values() if ratio > 1]
+    slower = [f"{name} ({ratio:.2f})" for name, ratio in ratios.items() if ratio <= 1]
+    span = f", {min(faster):.1f} to {max(faster):.1f} times" if faster else ""
+    return (
+        f"{threads} thread{'s' if threads > 1 else ''}: faster in {len(faster)} of {len(ratios)}"
+        f"{span}; slower: {', '.join(slower) or 'none'}.  "
+    )
+
+
+def _notes(groups: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+    """Return the memory figures, and what was timed beside but computes something else."""
+    lines = []
+    for name, group in sorted(groups.items()):
+        for threads, routes in sorted(group.items()):
+            extra = routes["hubprune"]["extra_info"].get("extra_memory")
+            if extra is not None:
+                lines.append(
+                    f"{name}, {threads} thread{'s' if threads > 1 else ''}: "
+                    f"{extra / 1e6:.1f} MB of memory above the input.  "
+                )
+        others = {
+            other: " / ".join(milliseconds(_median(group[threads][other])) for threads in group)
+            for other, bench in next(iter(group.values())).items()
+            if bench["extra_info"].get("unchecked")
+        }
+        lines += [f"Beside {name}: {other}, {times} ms.  " for other, times in others.items()]
+    disturbed = {
+        name: bench["extra_info"]["others"]
+        for name, group in sorted(groups.items())
+        for routes in group.values()
+        for bench in routes.values()
+        if (bench["extra_info"].get("others") or 0.0) > DISTURBED
+    }
+    if disturbed:
+        named = ", ".join(f"{name} ({others:.1f})" for name, others in disturbed.items())
+        lines.append(f"Disturbed by other programs, processors they kept busy: {named}.  ")
+    return [*lines, ""] if lines else []
 
 
 def demo_table(result: dict[str, Any]) -> str:
