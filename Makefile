@@ -43,11 +43,11 @@ demo: build ## Prune a real pretrained pitch network and measure it (about a min
 test: build $(VENV)/.tested-with ## Run all tests
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.tested-with ## Measure against the peers and rewrite README's table
+bench: $(VENV)/.tested-with ## Measure against the peers and rewrite the tables (about five minutes)
 	mkdir -p benchmarks/results
 	$(BIN)/python -m pytest benchmarks -p benchmark -o addopts= -o python_files='bench_*.py' \
 	  --benchmark-json=benchmarks/results/cpu.json --benchmark-columns=min,median,rounds
-	$(BIN)/python benchmarks/table.py benchmarks/results/cpu.json README.md
+	$(BIN)/python benchmarks/table.py benchmarks/results/cpu.json README.md docs/performance.md
 
 lint: $(VENV)/.tested-with ## Check style and types
 	$(BIN)/ruff check .

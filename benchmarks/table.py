@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Rewrite a table of a Markdown file from the JSON of the run that measured it.
 
-Usage: python benchmarks/table.py benchmarks/results/cpu.json README.md     (of `make bench`)
-       python benchmarks/table.py demo-output/results.json README.md        (of `make demo`)
+Usage: python benchmarks/table.py REPORT.json FILE.md [FILE.md ...]
 
-The tables stand between the lines `<!-- benchmark table -->` and `<!-- end of benchmark table -->`,
-and the same with "demo".
+benchmarks/results/cpu.json (of `make bench`) fills "benchmark table", every group, and "benchmark
+selection", the groups of SELECTION and all losses in words; benchmarks/results/instructions.json
+fills "instruction table"; demo-output/results.json (of `make demo`) fills "demo table". A table
+stands between the lines `<!-- NAME -->` and `<!-- end of NAME -->`; a file has what it has of them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,26 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+# What README shows: the operations at the published networks' sizes, one where hubprune loses.
+SELECTION = (
+    "score_model signed / CNN14, 12 layers",
+    "score_model signed / VGGish, 6 layers",
+    "score_model signed / DCASE baseline, 3 layers",
+    "filter_vectors / CNN14, 12 layers",
+    "weighted_degree abs / CNN14 conv12 rank-1, 2048 x 9",
+    "weighted_degree abs / 100000 x 9",
+    "weighted_degree abs / CNN14 conv12 flattened, 2048 x 18432",
+    "weighted_degree abs medium / CNN14 conv12 flattened, 2048 x 18432",
+    "weighted_degree signed / 1000000 x 9",
+    "nearest / CNN14 conv12 rank-1, 2048 x 9",
+    "pairwise_cosine / 2048 x 256",
+    "eigenvector_centrality abs / CNN14 conv9 rank-1, 1024 x 9",
+    "weighted_degree abs / DCASE conv2 rank-1, 16 x 49",
+)
 
 DISTURBED = 0.2  # processors that other programs used while a row was measured
 
@@ -24,10 +43,11 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
-def benchmark_table(report: dict[str, Any]) -> str:
+def benchmark_table(report: dict[str, Any], only: Collection[str] | None = None) -> str:
     """Return the Markdown table: one row per group, the best peer of each thread count beside ours.
 
-    Every group of the report is shown, also where hubprune is slower.
+    Every group of the report is shown, or those of `only`; the words count and name all groups
+    either way, also where hubprune is slower.
     """
     groups: dict[str, dict[int, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
     for bench in report["benchmarks"]:
@@ -38,11 +58,15 @@ def benchmark_table(report: dict[str, Any]) -> str:
     lines = [
         f"| work | hubprune, ms, {per} threads | best peer, ms | times faster | error | peer's |",
         "|---|---|---|---|---|---|",
-        *(_row(name, group) for name, group in sorted(groups.items())),
+        *(
+            _row(name, group)
+            for name, group in sorted(groups.items())
+            if only is None or name in only
+        ),
         "",
         *(_in_words(groups, threads) for threads in counts),
         "",
-        *_notes(groups),
+        *(_notes(groups) if only is None else ()),
     ]
     first = report["benchmarks"][0]["extra_info"]["configuration"]
     processor = report["machine_info"]["cpu"].get("brand_raw", "unknown processor")
@@ -167,19 +191,43 @@ def demo_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def instruction_table(report: dict[str, Any]) -> str:
+    """Return the Markdown table of benchmarks/instructions.py."""
+    lines = ["| operation | a | instructions | needed | times |", "|---|---|---|---|---|"]
+    for name, entry in report.items():
+        used, needed = entry["instructions"], entry["floor"]
+        lines.append(
+            f"| {name} | {entry['unit']} | {used:.2f} | {needed:.2f} | {used / needed:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def tables(report: dict[str, Any]) -> dict[str, str]:
+    """Return the tables that a report fills, by name."""
+    if "benchmarks" in report:
+        short = benchmark_table(report, SELECTION)
+        return {"benchmark table": benchmark_table(report), "benchmark selection": short}
+    if "baseline" in report:
+        return {"demo table": demo_table(report)}
+    return {"instruction table": instruction_table(report)}
+
+
 def main() -> None:
-    """Rewrite the file."""
-    if len(sys.argv) != 3:
+    """Rewrite the files."""
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
-    data = json.loads(Path(sys.argv[1]).read_text())
-    name = "benchmark" if "benchmarks" in data else "demo"
-    text = benchmark_table(data) if name == "benchmark" else demo_table(data)
-    begin, end = f"<!-- {name} table -->", f"<!-- end of {name} table -->"
-    target = Path(sys.argv[2])
-    before, rest = target.read_text().split(begin)
-    _, after = rest.split(end)
-    target.write_text(f"{before}{begin}\n{text}\n{end}{after}")
-    print(text)
+    found = tables(json.loads(Path(sys.argv[1]).read_text()))
+    for target in map(Path, sys.argv[2:]):
+        text = target.read_text()
+        names = [name for name in found if f"<!-- {name} -->" in text]
+        if not names:
+            sys.exit(f"{target} has no place for {' or '.join(found)}")
+        for name in names:
+            begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n{found[name]}\n{end}{rest.split(end)[1]}"
+        target.write_text(text)
+    print(next(iter(found.values())))
 
 
 if __name__ == "__main__":

@@ -23,18 +23,20 @@ def test_matches_the_reference(n: int, d: int, dtype: torch.dtype) -> None:
     np.testing.assert_allclose(numpy64(hp.row_norms(x)), expected, rtol=1e-7, atol=0)
 
 
+@pytest.mark.parametrize("d", [4, 9])
 @pytest.mark.parametrize("exponent", [-44, -38, -30, -20, 0, 19, 30, 37])
-def test_float32_at_any_scale(exponent: int) -> None:
-    x = torch.full((1, 4), 10.0**exponent)
-    expected = 2 * float(x[0, 0])
-    assert float(hp.row_norms(x)) == pytest.approx(expected, rel=1e-6)
+def test_float32_at_any_scale(exponent: int, d: int) -> None:
+    x = torch.full((11, d), 10.0**exponent)
+    expected = d**0.5 * float(x[0, 0])
+    assert hp.row_norms(x).tolist() == pytest.approx([expected] * 11, rel=1e-6)
 
 
+@pytest.mark.parametrize("d", [4, 9])
 @pytest.mark.parametrize("exponent", [-320, -308, -200, -150, 0, 150, 200, 307])
-def test_float64_at_any_scale(exponent: int) -> None:
+def test_float64_at_any_scale(exponent: int, d: int) -> None:
     value = float(f"1e{exponent}")
-    x = torch.full((1, 4), value, dtype=torch.float64)
-    assert float(hp.row_norms(x)) == pytest.approx(2 * value, rel=1e-14)
+    x = torch.full((11, d), value, dtype=torch.float64)
+    assert hp.row_norms(x).tolist() == pytest.approx([d**0.5 * value] * 11, rel=1e-14)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

@@ -7,6 +7,8 @@
 //   tiles     recomputed for every product: n^2 (d + 2) operations, O(n) memory
 // Numerics: similarities in T, everything else in float64. Twin:
 // hubprune.reference.eigenvector_centrality.
+#include <atomic>
+
 #include "cpu/lanczos.h"
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
@@ -207,6 +209,29 @@ Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, E
   return Status::kOk;
 }
 
+// Whether every entry is finite, and whether one is negative. Without short cuts: the loop must
+// stay one that fits vectors, for it reads the whole graph.
+template <class T>
+static bool all_finite_entries(const T* graph, int64_t n, int threads, bool* negative) {
+  using Flag = typename IndexOf<T>::scalar;
+  std::atomic<bool> bad{false};
+  std::atomic<bool> below{false};
+  threads = threads_for(static_cast<double>(n) * static_cast<double>(n), threads);
+  parallel_for(n, threads, [&](int64_t i, int) {
+    const T* row = graph + i * n;
+    Flag row_bad = 0;
+    Flag row_below = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      row_bad |= row[j] - row[j] == T(0) ? Flag(0) : Flag(1);  // infinity and NaN give NaN
+      row_below |= row[j] < T(0) ? Flag(1) : Flag(0);
+    }
+    if (row_bad) bad = true;
+    if (row_below) below = true;
+  });
+  *negative = below;
+  return !bad;
+}
+
 template <class T>
 int64_t graph_eigenvector_centrality_scratch(int64_t n, int64_t, int) {
   Scratch scratch(nullptr);
@@ -225,11 +250,7 @@ Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, 
     const auto work = LanczosWork::take(block, n);
     const T* graph = weights + b * n * n;
     bool negative = false;
-    bool finite = true;
-    for (int64_t i = 0; i < n * n; ++i) {
-      negative = negative || graph[i] < T(0);
-      finite = finite && std::isfinite(graph[i]);
-    }
+    const bool finite = all_finite_entries(graph, n, threads, &negative);
     if (!finite) {
       fill_not_finite(vector + b * n, n);
       continue;
