@@ -34,11 +34,14 @@ TARGETS: Final = [
     "-gencode=arch=compute_120,code=[sm_120,compute_120]",
 ]
 
-# Kernels per source: 5 edges x 2 dtypes + 2 finishes + 2 x 2 of the packed rows, and so on.
+# Kernels per source. The degree: 3 edges x 2 dtypes + 2 finishes + 2 x 2 of the packed rows + 2 x 2
+# of the closed forms; the others in the same way.
 KERNELS: Final = {
     "device": 0,
-    "filter_vectors": 7,
+    "filter_vectors": 8,
     "nearest": 8,
+    "pairwise_cosine": 14,
+    "row_norms": 4,
     "weighted_degree": 16,
 }
 
@@ -183,7 +186,7 @@ def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path)
     path = tmp_path / "without_cuda.o"
     compile_cpp(CUDA / "without_cuda.cpp", path)
     with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
-    assert len(with_cuda) == 4 + 3 + 3 + 2 + 2
+    assert len(with_cuda) == 4 + len(KERNELS) - 1 + 3 + 4 * 2  # scratch, filter vectors, the others
     assert defined_launchers(path) == with_cuda
 
 
@@ -236,8 +239,11 @@ def test_without_cuda_every_launch_says_so(tmp_path: Path) -> None:
     assert library.emulated_device_count() == 0
     assert library.emulated_runtime_version() == 0
     assert launch_on_nothing(library) == (NO_CUDA, "")
-    assert library.emulated_filter_vectors(0, 0, None, 0, 0, 0, None, None, 0) == NO_CUDA
+    assert library.emulated_filter_vectors(0, 0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
     assert library.emulated_nearest(0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
+    assert library.emulated_row_norms(0, None, 0, 0, None, None, 0) == NO_CUDA
+    cosine = library.emulated_pairwise_cosine
+    assert cosine(0, None, None, 0, 0, 0, 0, 0, 0, None, None, 0) == NO_CUDA
 
 
 @needs_nvcc

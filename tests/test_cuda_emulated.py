@@ -84,12 +84,27 @@ class EmulatedDevice:
             ("emulated_last_error", ctypes.c_char_p, []),
             ("emulated_triangular_index", None, [long, address, address]),
             ("emulated_filter_vectors_scratch", long, [long] * 3),
-            ("emulated_weighted_degree_scratch", long, [long] * 3 + [integer]),
+            ("emulated_row_norms_scratch", long, [long]),
+            ("emulated_pairwise_cosine_scratch", long, [long] * 4 + [integer] * 2),
+            ("emulated_weighted_degree_scratch", long, [long] * 3 + [integer] * 2),
             ("emulated_nearest_scratch", long, [long] * 3 + [integer]),
             (
                 "emulated_filter_vectors",
                 integer,
-                [integer, integer, address, long, long, long, address, address, integer],
+                [integer, integer, address, long, long, long, address, address, address, integer],
+            ),
+            (
+                "emulated_row_norms",
+                integer,
+                [integer, address, long, long, address, address, integer],
+            ),
+            (
+                "emulated_pairwise_cosine",
+                integer,
+                [
+                    *[integer, address, address, long, long, long, long],
+                    *[integer, integer, address, address, integer],
+                ],
             ),
             (
                 "emulated_weighted_degree",
@@ -108,6 +123,7 @@ class EmulatedDevice:
             function.restype = result
             function.argtypes = arguments
         self.library: Any = library
+        self.norms: Array = np.empty(0)  # of the last filter_vectors
         self.memory: list[int] = []
         self.reset()
 
@@ -148,10 +164,10 @@ class EmulatedDevice:
         is_double = int(x.dtype == np.float64)
         x_at = self.upload(x, shift)
         out = self.allocate(batch * n * x.itemsize + shift) + shift
-        scratch = self.allocate(
-            self.library.emulated_weighted_degree_scratch(batch, n, d, is_double)
-        )
         code = EDGES.index(edge)
+        scratch = self.allocate(
+            self.library.emulated_weighted_degree_scratch(batch, n, d, code, is_double)
+        )
         self.finish(
             self.library.emulated_weighted_degree(
                 is_double, x_at, batch, n, d, code, out, scratch, device
@@ -160,6 +176,45 @@ class EmulatedDevice:
         degree = self.download(out, (batch, n), x.dtype)
         self.release()
         return degree
+
+    def row_norms(self, x: Array, *, shift: int = 0) -> Array:
+        rows, d = x.shape
+        x_at = self.upload(x, shift)
+        out = self.allocate(rows * x.itemsize + shift) + shift
+        scratch = self.allocate(self.library.emulated_row_norms_scratch(rows))
+        is_double = int(x.dtype == np.float64)
+        self.finish(self.library.emulated_row_norms(is_double, x_at, rows, d, out, scratch, 0))
+        norms = self.download(out, (rows,), x.dtype)
+        self.release()
+        return norms
+
+    def pairwise_cosine(
+        self,
+        x: Array,
+        y: Array | None = None,
+        edge: str = "signed",
+        *,
+        zero_diagonal: bool = False,
+        shift: int = 0,
+    ) -> Array:
+        batch, n, d = x.shape
+        m = n if y is None else y.shape[1]
+        is_double = int(x.dtype == np.float64)
+        x_at = self.upload(x, shift)
+        y_at = None if y is None else self.upload(y, shift)
+        out = self.allocate(batch * n * m * x.itemsize + shift) + shift
+        scratch = self.allocate(
+            self.library.emulated_pairwise_cosine_scratch(batch, n, m, d, int(y is None), is_double)
+        )
+        code = EDGES.index(edge)
+        self.finish(
+            self.library.emulated_pairwise_cosine(
+                is_double, x_at, y_at, batch, n, m, d, code, int(zero_diagonal), out, scratch, 0
+            )
+        )
+        cosines = self.download(out, (batch, n, m), x.dtype)
+        self.release()
+        return cosines
 
     def nearest(self, x: Array, *, shift: int = 0) -> tuple[Array, Array]:
         batch, n, d = x.shape
@@ -183,6 +238,7 @@ class EmulatedDevice:
         out_dtype = np.dtype(weight.dtype if out_dtype is None else out_dtype)
         weight_at = self.upload(weight, shift)
         out = self.allocate(n * p * out_dtype.itemsize + shift) + shift
+        norms_at = self.allocate(n * 8)
         scratch = self.allocate(self.library.emulated_filter_vectors_scratch(n, c, p))
         self.finish(
             self.library.emulated_filter_vectors(
@@ -193,11 +249,14 @@ class EmulatedDevice:
                 c,
                 p,
                 out,
+                norms_at,
                 scratch,
                 0,
             )
         )
         vectors = self.download(out, (n, p), out_dtype)
+        if n * p:
+            self.norms = self.download(norms_at, (n,), np.float64)
         self.release()
         return vectors
 
@@ -267,6 +326,16 @@ def assert_nearest_close(similarity: Array, index: Array, x: Array) -> None:
     for at in zip(*np.nonzero(index != expected_index), strict=True):
         assert index[at] != at[-1]
         assert abs(cosine[at][index[at]] - expected_similarity[at]) <= tolerance
+
+
+def assert_cosines_close(
+    actual: Array, x: Array, y: Array | None, edge: str, zero_diagonal: bool = False
+) -> None:
+    expected = ref.pairwise_cosine(x, y, edge=edge, zero_diagonal=zero_diagonal)
+    assert actual.dtype == x.dtype
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[x.dtype])
+    if y is None:
+        np.testing.assert_array_equal(actual, np.swapaxes(actual, -1, -2))
 
 
 def assert_vectors_close(actual: Array, weight: Array) -> None:
@@ -372,6 +441,8 @@ def test_empty_rows_launch_nothing(device: EmulatedDevice, shape: tuple[int, ...
     assert device.weighted_degree(x, "abs").shape == shape[:2]
     similarity, index = device.nearest(x)
     assert similarity.shape == index.shape == shape[:2]
+    assert device.pairwise_cosine(x).shape == (*shape[:2], shape[1])
+    assert device.row_norms(x.reshape(-1, 3)).size == 0
     assert device.library.emulator_kernels() == before
 
 
@@ -431,6 +502,60 @@ def test_weighted_degree(device: EmulatedDevice, edge: str, n: int, dtype: Any) 
 def test_nearest(device: EmulatedDevice, n: int, dtype: Any) -> None:
     x = random_rows((1, n, 9), dtype, seed=n)
     assert_nearest_close(*device.nearest(x), x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", SIZES)
+def test_pairwise_cosine(device: EmulatedDevice, n: int, dtype: Any) -> None:
+    x = random_rows((1, n, 9), dtype, seed=n)
+    for edge in EDGES:
+        assert_cosines_close(device.pairwise_cosine(x, edge=edge), x, None, edge)
+    without = device.pairwise_cosine(x, edge="shifted", zero_diagonal=True)
+    assert_cosines_close(without, x, None, "shifted", zero_diagonal=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 70, 3), (65, 2, 17), (64, 129, 0), (130, 66, 33)])
+def test_pairwise_cosine_of_others(
+    device: EmulatedDevice, n: int, m: int, d: int, dtype: Any
+) -> None:
+    x, y = random_rows((2, n, d), dtype), random_rows((2, m, d), dtype, seed=1)
+    for edge in EDGES:
+        assert_cosines_close(device.pairwise_cosine(x, y, edge), x, y, edge)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [0, 1, 9, 31, 32, 33, 1000])
+def test_row_norms(device: EmulatedDevice, d: int, dtype: Any) -> None:
+    x = random_rows((70, d), dtype, seed=d)
+    expected = np.linalg.norm(x.astype(np.float64), axis=1)
+    np.testing.assert_allclose(device.row_norms(x), expected, rtol=1e-7 if d else 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_row_norms_of_special_rows(device: EmulatedDevice, dtype: Any) -> None:
+    largest = 1e30 if dtype == np.float32 else 1e300
+    x = np.ones((6, 4), dtype)
+    x[0] = 0
+    x[1] *= dtype(largest)
+    x[2] *= dtype(1 / largest)
+    x[3, 2] = np.nan
+    x[4, 1] = -np.inf
+    x[5, 0], x[5, 3] = np.inf, np.nan
+    expected = [0, 2 * largest, 2 / largest, np.nan, np.inf, np.nan]
+    np.testing.assert_allclose(device.row_norms(x), expected, rtol=1e-6)
+
+
+# The closed forms: pieces of 512 rows, blocks of 256 features, groups of 1 to 32 lanes.
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("edge", ["signed", "shifted"])
+@pytest.mark.parametrize(
+    ("n", "d"), [(513, 2), (1100, 9), (70, 1), (40, 31), (40, 33), (30, 255), (30, 257), (9, 600)]
+)
+def test_closed_forms(device: EmulatedDevice, n: int, d: int, edge: str, dtype: Any) -> None:
+    x = random_rows((2, n, d), dtype, seed=n + d)
+    x[1, n // 2] = 0
+    assert_degree_close(device.weighted_degree(x, edge), x, edge)
 
 
 # Around the stage (8 or 16 features), the chunk (32) and the partial sum (64 products).
@@ -513,6 +638,7 @@ def test_non_finite_rows(device: EmulatedDevice, bad: float, dtype: Any) -> None
         assert_degree_close(degree, x, edge)
         assert np.isnan(degree[1]).all()
         assert np.isfinite(degree[[0, 2]]).all()
+        assert_cosines_close(device.pairwise_cosine(x, edge=edge), x, None, edge)
     similarity, index = device.nearest(x)
     assert_nearest_close(similarity, index, x)
     assert np.isnan(similarity[1, 65])
@@ -579,6 +705,8 @@ def test_filter_vectors(
 ) -> None:
     weight = random_rows(shape, dtype, seed=1)
     assert_vectors_close(device.filter_vectors(weight, out_dtype), weight)
+    norms = np.linalg.norm(weight.astype(np.float64).reshape(len(weight), -1), axis=1)
+    np.testing.assert_allclose(device.norms, norms, rtol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -633,6 +761,9 @@ def test_same_bits_in_any_order_and_grid(device: EmulatedDevice, dtype: Any) -> 
             [
                 *(device.weighted_degree(x, edge) for edge in EDGES),
                 *device.nearest(x),
+                device.pairwise_cosine(x, edge="abs"),
+                device.pairwise_cosine(x, x[:, :70].copy()),
+                device.row_norms(x.reshape(-1, 20)),
                 device.filter_vectors(weight),
                 device.filter_vectors(weight, np.float64),
             ]
@@ -650,6 +781,8 @@ def test_memory_need_only_be_aligned_to_its_elements(device: EmulatedDevice, dty
     for aligned, shifted in (
         (device.weighted_degree(x, "abs"), device.weighted_degree(x, "abs", shift=shift)),
         (device.nearest(x)[0], device.nearest(x, shift=shift)[0]),
+        (device.pairwise_cosine(x), device.pairwise_cosine(x, shift=shift)),
+        (device.row_norms(x[0]), device.row_norms(x[0], shift=shift)),
         (device.filter_vectors(weight), device.filter_vectors(weight, shift=shift)),
     ):
         assert aligned.tobytes() == shifted.tobytes()

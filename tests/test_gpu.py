@@ -82,6 +82,15 @@ def assert_nearest_close(similarity: torch.Tensor, index: torch.Tensor, x: torch
         assert abs(cosine[at][found[at]] - expected_similarity[at]) <= tolerance
 
 
+def assert_cosines_close(
+    got: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None = None, edge: str = "signed"
+) -> None:
+    assert got.is_cuda
+    others = None if y is None else numpy64(y)
+    expected = ref.pairwise_cosine(numpy64(x), others, edge=edge)
+    np.testing.assert_allclose(numpy64(got), expected, rtol=0, atol=TOLERANCE[got.dtype])
+
+
 def assert_vectors_close(got: torch.Tensor, weight: torch.Tensor) -> None:
     assert got.is_cuda
     expected = ref.filter_vectors(numpy64(weight), "rank1")
@@ -105,6 +114,39 @@ def test_weighted_degree(n: int, dtype: torch.dtype) -> None:
 def test_nearest(n: int, dtype: torch.dtype) -> None:
     x = random_rows((n, 9), dtype, seed=n).cuda()
     assert_nearest_close(*hp.nearest(x), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_pairwise_cosine(n: int, dtype: torch.dtype) -> None:
+    x, y = random_rows((n, 9), dtype, seed=n).cuda(), random_rows((70, 9), dtype).cuda()
+    for edge in EDGES:
+        square = hp.pairwise_cosine(x, edge=edge)
+        assert_cosines_close(square, x, edge=edge)
+        assert torch.equal(square, square.mT)
+        assert_cosines_close(hp.pairwise_cosine(x, y, edge=edge), x, y, edge)
+    out = torch.full((n, n), 7.0, dtype=dtype, device="cuda")
+    assert hp.pairwise_cosine(x, zero_diagonal=True, out=out) is out
+    assert not bool(out.diagonal().any())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(0, 4), (70, 9), (3, 2, 1000), (5, 0)])
+def test_row_norms(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = random_rows(shape, dtype)
+    got = hp.row_norms(x.cuda())
+    assert got.is_cuda
+    expected = np.linalg.norm(numpy64(x), axis=-1)
+    np.testing.assert_allclose(numpy64(got), expected, rtol=1e-7 if x.numel() else 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), [(1100, 9), (40, 33), (30, 257), (600, 1)])
+def test_closed_forms(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows((2, n, d), dtype).cuda()
+    x[1, n // 2] = 0
+    for edge in ("signed", "shifted"):
+        assert_degree_close(hp.weighted_degree(x, edge=edge), x, edge)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -251,7 +293,7 @@ def test_vectors_of_the_widest_published_layer() -> None:
 
 def test_scores_agree_with_the_cpu() -> None:
     weight = random_rows((96, 32, 3, 3), torch.float64)
-    for scorer in ("degree", "pairs", "l1", "l2"):
+    for scorer in ("degree", hp.scorers.ClosestPairs(decimals=5), "pairs", "l1", "l2"):
         here, there = hp.score(weight, scorer), hp.score(weight.cuda(), scorer)
         np.testing.assert_allclose(
             numpy64(there.values), numpy64(here.values), rtol=1e-10, atol=1e-10
@@ -267,6 +309,9 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
     return [
         *(hp.weighted_degree(x, edge=edge) for edge in EDGES),
         *hp.nearest(x),
+        hp.pairwise_cosine(x),
+        hp.pairwise_cosine(x, x[:70], edge="abs"),
+        hp.row_norms(x),
         hp.filter_vectors(weight),
     ]
 
@@ -353,4 +398,6 @@ def test_operators_pass_opcheck() -> None:
     weight = random_rows((6, 5, 9)).cuda()
     torch.library.opcheck(torch.ops.hubprune.weighted_degree.default, ([x], "abs"))
     torch.library.opcheck(torch.ops.hubprune.nearest.default, (x,))
+    torch.library.opcheck(torch.ops.hubprune.row_norms.default, (x,))
+    torch.library.opcheck(torch.ops.hubprune.pairwise_cosine.default, (x, None, "abs", False))
     torch.library.opcheck(torch.ops.hubprune.rank1_vectors.default, ([weight],))

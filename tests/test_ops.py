@@ -111,17 +111,11 @@ def test_cuda_only_names_what_is_missing() -> None:
     from hubprune import ops
 
     x = torch.ones(2, 2)
-    for call in (
-        ops._pairwise_cosine_cuda,
-        ops._eigenvector_centrality_cuda,
-        ops._graph_eigenvector_centrality_cuda,
-    ):
+    for call in (ops._eigenvector_centrality_cuda, ops._graph_eigenvector_centrality_cuda):
         with pytest.raises(
             NotImplementedError, match=r"has no CUDA kernel in this version; pass x\.cpu"
         ):
             call(x)
-    with pytest.raises(NotImplementedError, match="pairwise_cosine has no CUDA kernel"):
-        ops._pairwise_cosine_out_cuda(x, None, "abs", False, out=x)
 
 
 def test_meta_tensors() -> None:

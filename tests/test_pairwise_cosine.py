@@ -224,3 +224,12 @@ def test_out_must_be_a_writeable_array() -> None:
     out.flags.writeable = False
     with pytest.raises(ValueError, match="out must be a writeable, C-contiguous array"):
         hp.pairwise_cosine(np.ones((3, 2), dtype=np.float32), out=out)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_others_may_be_empty(edge: str) -> None:
+    """Empty memory has no address, which must not be taken for no y."""
+    assert hp.pairwise_cosine(torch.ones(3, 2), torch.ones(0, 2), edge=edge).shape == (3, 0)
+    at_zero = 0.5 if edge == "shifted" else 0.0
+    without_features = hp.pairwise_cosine(torch.ones(3, 0), torch.ones(2, 0), edge=edge)
+    assert without_features.tolist() == [[at_zero] * 2] * 3

@@ -403,33 +403,81 @@ void bind_cuda(py::module_& m) {
   m.def(
       "filter_vectors_cuda",
       [](bool is_double, bool out_double, Address weight, int64_t n, int64_t c, int64_t p,
-         Address vectors, Address scratch, int device, Address stream) {
+         Address vectors, Address norms, Address scratch, int device, Address stream) {
         check_sizes(n, c, p);
         check_memory(weight, n * c * p);
         check_memory(vectors, n * p);
+        check_memory(norms, n);
         if (is_double && !out_double) throw std::invalid_argument("float64 weights give float64");
         py::gil_scoped_release release;
         Status status = Status::kOk;
         if (is_double) {
-          status = cuda::launch_filter_vectors(pointer<const double>(weight), n, c, p,
-                                               pointer<double>(vectors), pointer<void>(scratch),
-                                               device, pointer<void>(stream));
+          status = cuda::launch_filter_vectors(
+              pointer<const double>(weight), n, c, p, pointer<double>(vectors),
+              pointer<double>(norms), pointer<void>(scratch), device, pointer<void>(stream));
         } else if (out_double) {
-          status = cuda::launch_filter_vectors(pointer<const float>(weight), n, c, p,
-                                               pointer<double>(vectors), pointer<void>(scratch),
-                                               device, pointer<void>(stream));
+          status = cuda::launch_filter_vectors(
+              pointer<const float>(weight), n, c, p, pointer<double>(vectors),
+              pointer<double>(norms), pointer<void>(scratch), device, pointer<void>(stream));
         } else {
-          status = cuda::launch_filter_vectors(pointer<const float>(weight), n, c, p,
-                                               pointer<float>(vectors), pointer<void>(scratch),
-                                               device, pointer<void>(stream));
+          status = cuda::launch_filter_vectors(
+              pointer<const float>(weight), n, c, p, pointer<float>(vectors),
+              pointer<double>(norms), pointer<void>(scratch), device, pointer<void>(stream));
         }
         check_status(status);
       },
       py::arg("is_double"), py::arg("out_double"), py::arg("weight"), py::arg("n"), py::arg("c"),
-      py::arg("p"), py::arg("vectors"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+      py::arg("p"), py::arg("vectors"), py::arg("norms"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"));
 
-  m.def("weighted_degree_cuda_scratch", &cuda::weighted_degree_scratch_bytes, py::arg("batch"),
-        py::arg("n"), py::arg("d"), py::arg("is_double"));
+  m.def("row_norms_cuda_scratch", &cuda::row_norms_scratch_bytes, py::arg("rows"));
+  m.def(
+      "row_norms_cuda",
+      [](bool is_double, Address x, int64_t rows, int64_t d, Address norms, Address scratch,
+         int device, Address stream) {
+        check_sizes(rows, d);
+        check_memory(x, rows * d);
+        check_memory(norms, rows);
+        py::gil_scoped_release release;
+        check_status(with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          return cuda::launch_row_norms(pointer<const T>(x), rows, d, pointer<T>(norms),
+                                        pointer<void>(scratch), device, pointer<void>(stream));
+        }));
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("rows"), py::arg("d"), py::arg("norms"),
+      py::arg("scratch"), py::arg("device"), py::arg("stream"));
+
+  m.def("pairwise_cosine_cuda_scratch", &cuda::pairwise_cosine_scratch_bytes, py::arg("batch"),
+        py::arg("n"), py::arg("m"), py::arg("d"), py::arg("symmetric"), py::arg("is_double"));
+  m.def(
+      "pairwise_cosine_cuda",
+      [](bool is_double, Address x, Address y, int64_t batch, int64_t n, int64_t m_rows, int64_t d,
+         int edge, bool zero_diagonal, Address out, Address scratch, int device, Address stream) {
+        check_sizes(batch, n, m_rows, d);
+        check_memory(x, batch * n * d);
+        check_memory(out, batch * n * m_rows);
+        if (y == 0 && n != m_rows) throw std::invalid_argument("without y, m must equal n");
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          return cuda::launch_pairwise_cosine(
+              pointer<const T>(x), pointer<const T>(y), batch, n, m_rows, d, kind, zero_diagonal,
+              pointer<T>(out), pointer<void>(scratch), device, pointer<void>(stream));
+        }));
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("y"), py::arg("batch"), py::arg("n"),
+      py::arg("m"), py::arg("d"), py::arg("edge"), py::arg("zero_diagonal"), py::arg("out"),
+      py::arg("scratch"), py::arg("device"), py::arg("stream"));
+
+  m.def(
+      "weighted_degree_cuda_scratch",
+      [](int64_t batch, int64_t n, int64_t d, int edge, bool is_double) {
+        check_sizes(batch, n, d);
+        return cuda::weighted_degree_scratch_bytes(batch, n, d, checked_edge(edge), is_double);
+      },
+      py::arg("batch"), py::arg("n"), py::arg("d"), py::arg("edge"), py::arg("is_double"));
   m.def(
       "weighted_degree_cuda",
       [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, Address degree,

@@ -32,10 +32,13 @@ constexpr int kVectorThreads = 128;
 constexpr int kVectorWarps = kVectorThreads / kWarp;
 
 // One thread per filter. gram (n, q, q; destroyed), work (n, kEigenWork q) -> vectors (n, q): the
-// leading eigenvector; sigmas (n): the leading singular value, 0 or NaN where there is no vector.
+// leading eigenvector; sigmas (n): the leading singular value, 0 or NaN where there is no vector;
+// norms (n): the trace is the filter's squared norm.
+template <class T>
 __global__ void __launch_bounds__(kEigenThreads)
-    filter_eigen_kernel(double* __restrict__ gram, int64_t n, int64_t q, double* __restrict__ work,
-                        double* __restrict__ vectors, double* __restrict__ sigmas) {
+    filter_eigen_kernel(double* __restrict__ gram, const int* __restrict__ exponents, int64_t n,
+                        int64_t q, double* __restrict__ work, double* __restrict__ vectors,
+                        double* __restrict__ sigmas, double* __restrict__ norms) {
   const int64_t step = grid_blocks() * kEigenThreads;
   for (int64_t filter = block_index() * kEigenThreads + thread_index(); filter < n;
        filter += step) {
@@ -43,6 +46,7 @@ __global__ void __launch_bounds__(kEigenThreads)
     // Every weight is squared into some diagonal entry, so the trace sees each NaN and infinity.
     double trace = 0.0;
     for (int64_t i = 0; i < q; ++i) trace += matrix[i * q + i];
+    norms[filter] = ldexp(sqrt(trace), scale_exponent<T>(exponents, filter));
     double sigma = trace <= DBL_MAX ? 0.0 : NAN;
     if (trace > 0.0 && trace <= DBL_MAX) {
       sigma = sqrt(
@@ -157,17 +161,19 @@ int64_t filter_vectors_scratch_bytes(int64_t n, int64_t c, int64_t p) {
 
 template <class T, class Out>
 Status launch_filter_vectors(const T* weight, int64_t n, int64_t c, int64_t p, Out* out,
-                             void* scratch_memory, int device, void* stream) {
+                             double* norms, void* scratch_memory, int device, void* stream) {
   if (n == 0 || p == 0) return Status::kOk;
   Launches launches("filter_vectors", device, stream);
   if (c == 0) {  // filters without an entry are zero filters
     launches.zero(out, n * p * static_cast<int64_t>(sizeof(Out)));
+    launches.zero(norms, n * static_cast<int64_t>(sizeof(double)));
     return launches.status();
   }
   const VectorScratch scratch(scratch_memory, n, c, p);
   enqueue_filter_gram(launches, weight, n, c, p, scratch.exponents, scratch.gram);
-  launches.kernel(filter_eigen_kernel, ceil_divide(n, kEigenThreads), kEigenThreads, 0,
-                  scratch.gram, n, c < p ? c : p, scratch.work, scratch.vectors, scratch.sigmas);
+  launches.kernel(filter_eigen_kernel<T>, ceil_divide(n, kEigenThreads), kEigenThreads, 0,
+                  scratch.gram, scratch.exponents, n, c < p ? c : p, scratch.work, scratch.vectors,
+                  scratch.sigmas, norms);
   launches.kernel(filter_vectors_kernel<T, Out>, n, kVectorThreads, sizeof(VectorMemory), weight,
                   scratch.exponents, scratch.vectors, scratch.sigmas, n, c, p, scratch.directions,
                   out);
@@ -175,10 +181,10 @@ Status launch_filter_vectors(const T* weight, int64_t n, int64_t c, int64_t p, O
 }
 
 template Status launch_filter_vectors<float, float>(const float*, int64_t, int64_t, int64_t, float*,
-                                                    void*, int, void*);
+                                                    double*, void*, int, void*);
 template Status launch_filter_vectors<float, double>(const float*, int64_t, int64_t, int64_t,
-                                                     double*, void*, int, void*);
+                                                     double*, double*, void*, int, void*);
 template Status launch_filter_vectors<double, double>(const double*, int64_t, int64_t, int64_t,
-                                                      double*, void*, int, void*);
+                                                      double*, double*, void*, int, void*);
 
 }  // namespace hubprune::cuda

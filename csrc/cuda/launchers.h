@@ -21,15 +21,32 @@ int device_count();        // 0 without a driver or a device; never an error
 int runtime_version();     // CUDART_VERSION of the build, e.g. 13000; 0 without CUDA
 const char* last_error();  // text of this thread's last Status::kCudaError, "" if there was none
 
-// weight (n, c, p) -> out (n, p): the leading left singular vector of every filter's p x c matrix.
+// x (rows, d) -> out (rows): the l2 norm of every row. T = float, double.
+int64_t row_norms_scratch_bytes(int64_t rows);
+template <class T>
+Status launch_row_norms(const T* x, int64_t rows, int64_t d, T* out, void* scratch, int device,
+                        void* stream);
+
+// weight (n, c, p) -> out (n, p): the leading left singular vector of every filter's p x c matrix;
+// norms (n): the filters' l2 norms.
 // Instantiated for <float, float>, <float, double> and <double, double>.
 int64_t filter_vectors_scratch_bytes(int64_t n, int64_t c, int64_t p);
 template <class T, class Out>
 Status launch_filter_vectors(const T* weight, int64_t n, int64_t c, int64_t p, Out* out,
-                             void* scratch, int device, void* stream);
+                             double* norms, void* scratch, int device, void* stream);
+
+// x (batch, n, d), y (batch, m, d) or null -> out (batch, n, m), m = n without y: edge weights of
+// every pair. T = float, double.
+int64_t pairwise_cosine_scratch_bytes(int64_t batch, int64_t n, int64_t m, int64_t d,
+                                      bool symmetric, bool is_double);
+template <class T>
+Status launch_pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m,
+                              int64_t d, Edge edge, bool zero_diagonal, T* out, void* scratch,
+                              int device, void* stream);
 
 // x (batch, n, d) -> out (batch, n): the weighted degree of every row. T = float, double.
-int64_t weighted_degree_scratch_bytes(int64_t batch, int64_t n, int64_t d, bool is_double);
+int64_t weighted_degree_scratch_bytes(int64_t batch, int64_t n, int64_t d, Edge edge,
+                                      bool is_double);
 template <class T>
 Status launch_weighted_degree(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* out,
                               void* scratch, int device, void* stream);

@@ -27,12 +27,13 @@ namespace hubprune::cuda {
 constexpr int kRowThreads = 256;
 constexpr int kRowWarps = kRowThreads / kWarp;
 
-// One warp per row. x (rows, d) -> norms (rows): |x_i| 2^-exponent, NaN for a non-finite row;
-// exponents (rows): 0 in float32; nonfinite (rows / n) or null: 1 where an item has such a row.
+// One warp per row. x (rows, d) -> norms (rows): |x_i| 2^-exponent, NaN for a non-finite row (or
+// infinite, with keep_infinity, where it holds no NaN); exponents (rows): 0 in float32; nonfinite
+// (rows / n) or null: 1 where an item has such a row.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
     row_norms_kernel(const T* __restrict__ x, int64_t rows, int64_t n, int64_t d,
-                     double* __restrict__ norms, int* __restrict__ exponents,
+                     bool keep_infinity, double* __restrict__ norms, int* __restrict__ exponents,
                      unsigned long long* __restrict__ nonfinite) {
   const int lane = thread_index() % kWarp;
   const int warp = thread_index() / kWarp;
@@ -57,7 +58,7 @@ __global__ void __launch_bounds__(kRowThreads)
 
     if (lane == 0) {
       const bool finite = square <= DBL_MAX;
-      norms[row] = finite ? sqrt(square) : NAN;
+      norms[row] = finite || keep_infinity ? sqrt(square) : NAN;
       exponents[row] = exponent;
       if (!finite && nonfinite) atomicOr(nonfinite + row / n, 1ull);
     }
@@ -127,7 +128,7 @@ void enqueue_normalized_panels(Launches& launches, const T* x, int64_t batch, in
                                T* panels) {
   const int64_t rows = batch * n;
   launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, x, rows, n, d,
-                  norms, exponents, nonfinite);
+                  false, norms, exponents, nonfinite);
   const int64_t chunks = ceil_divide(panel_depth<T>(d), kChunk);
   launches.kernel(normalized_panels_kernel<T>, batch * ceil_divide(n, kPanel) * chunks, kRowThreads,
                   sizeof(PanelChunk<T>), x, batch, n, d, norms, exponents, panels);

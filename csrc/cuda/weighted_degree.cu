@@ -3,8 +3,8 @@
 //
 //   degree_i = sum_{j != i} f(clamp(<y_i, y_j>)),   y = rows of unit length, f = the edge function
 //
-// Shapes: x (batch, n, d) -> degree (batch, n). All five edges take this route; the closed forms of
-// signed, squared and shifted are not used on CUDA.
+// Shapes: x (batch, n, d) -> degree (batch, n). signed and shifted never form a pair: see
+// closed_forms.cuh. What follows is the route of the other edges.
 // Bound: n^2 d / 2 float multiply-adds (upper tiles only; every tile serves its rows and its
 // columns). Below d ~ 64 the sums over the tile weigh as much as the products.
 // Numerics: T -> T products (tile_product.cuh) -> the four weights a thread holds of one row are
@@ -17,6 +17,7 @@
 
 #include "core/fixed_point.h"
 #include "core/scratch.h"
+#include "cuda/closed_forms.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
 #include "cuda/normalized_rows.cuh"
@@ -118,23 +119,30 @@ __global__ void __launch_bounds__(kFinishThreads)
 
 template <class T>
 struct DegreeScratch {
-  unsigned long long* sums;       // (batch, n), followed by
-  unsigned long long* nonfinite;  // (batch): one piece, so that one memset clears both
+  // One piece, so that one memset clears all: fixed-point degrees (batch, n) or, for the closed
+  // forms, sums of unit rows (batch, d); then a flag per item.
+  unsigned long long* sums;
+  unsigned long long* nonfinite;  // (batch)
+  int64_t cleared;                // bytes
   double* norms;
   int* exponents;
   T* panels;
   int64_t bytes;
 
-  DegreeScratch(void* memory, int64_t batch, int64_t n, int64_t d) {
+  DegreeScratch(void* memory, int64_t batch, int64_t n, int64_t d, bool closed) {
     Scratch pieces(memory);
-    sums = pieces.take<unsigned long long>(batch * n + batch);
-    nonfinite = sums ? sums + batch * n : nullptr;
+    const int64_t count = batch * (closed ? d : n);
+    cleared = (count + batch) * static_cast<int64_t>(sizeof(unsigned long long));
+    sums = pieces.take<unsigned long long>(count + batch);
+    nonfinite = sums ? sums + count : nullptr;
     norms = pieces.take<double>(batch * n);
     exponents = pieces.take<int>(batch * n);
-    panels = pieces.take<T>(panels_count<T>(batch, n, d));
+    panels = pieces.take<T>(closed ? 0 : panels_count<T>(batch, n, d));
     bytes = pieces.bytes();
   }
 };
+
+bool has_closed_form(Edge edge) { return edge == Edge::kSigned || edge == Edge::kShifted; }
 
 template <Edge kEdge, class T>
 void enqueue_tiles(Launches& launches, const DegreeScratch<T>& scratch, int64_t batch, int64_t n,
@@ -147,9 +155,11 @@ void enqueue_tiles(Launches& launches, const DegreeScratch<T>& scratch, int64_t 
 
 }  // namespace
 
-int64_t weighted_degree_scratch_bytes(int64_t batch, int64_t n, int64_t d, bool is_double) {
-  return is_double ? DegreeScratch<double>(nullptr, batch, n, d).bytes
-                   : DegreeScratch<float>(nullptr, batch, n, d).bytes;
+int64_t weighted_degree_scratch_bytes(int64_t batch, int64_t n, int64_t d, Edge edge,
+                                      bool is_double) {
+  const bool closed = has_closed_form(edge);
+  return is_double ? DegreeScratch<double>(nullptr, batch, n, d, closed).bytes
+                   : DegreeScratch<float>(nullptr, batch, n, d, closed).bytes;
 }
 
 template <class T>
@@ -158,28 +168,23 @@ Status launch_weighted_degree(const T* x, int64_t batch, int64_t n, int64_t d, E
   const int code = static_cast<int>(edge);
   if (code < 0 || code >= kEdgeCount) return Status::kInvalidValue;
   if (batch == 0 || n == 0) return Status::kOk;
-  const DegreeScratch<T> scratch(scratch_memory, batch, n, d);
+  const DegreeScratch<T> scratch(scratch_memory, batch, n, d, has_closed_form(edge));
   const double scale = fixed_point_scale(n);
   Launches launches("weighted_degree", device, stream);
-  launches.zero(scratch.sums, (batch * n + batch) * static_cast<int64_t>(sizeof(*scratch.sums)));
+  launches.zero(scratch.sums, scratch.cleared);
+  if (has_closed_form(edge)) {
+    enqueue_closed_degree(launches, x, batch, n, d, edge == Edge::kShifted, scratch.norms,
+                          scratch.exponents, scratch.nonfinite, scratch.sums, out);
+    return launches.status();
+  }
   enqueue_normalized_panels(launches, x, batch, n, d, scratch.norms, scratch.exponents,
                             scratch.nonfinite, scratch.panels);
-  switch (edge) {
-    case Edge::kSigned:
-      enqueue_tiles<Edge::kSigned>(launches, scratch, batch, n, d, scale);
-      break;
-    case Edge::kSquared:
-      enqueue_tiles<Edge::kSquared>(launches, scratch, batch, n, d, scale);
-      break;
-    case Edge::kAbs:
-      enqueue_tiles<Edge::kAbs>(launches, scratch, batch, n, d, scale);
-      break;
-    case Edge::kPositive:
-      enqueue_tiles<Edge::kPositive>(launches, scratch, batch, n, d, scale);
-      break;
-    case Edge::kShifted:
-      enqueue_tiles<Edge::kShifted>(launches, scratch, batch, n, d, scale);
-      break;
+  if (edge == Edge::kSquared) {
+    enqueue_tiles<Edge::kSquared>(launches, scratch, batch, n, d, scale);
+  } else if (edge == Edge::kAbs) {
+    enqueue_tiles<Edge::kAbs>(launches, scratch, batch, n, d, scale);
+  } else {
+    enqueue_tiles<Edge::kPositive>(launches, scratch, batch, n, d, scale);
   }
   launches.kernel(weighted_degree_finish_kernel<T>, ceil_divide(batch * n, kFinishThreads),
                   kFinishThreads, 0, scratch.sums, scratch.nonfinite, batch, n, scale, out);

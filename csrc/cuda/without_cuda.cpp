@@ -10,11 +10,14 @@ int runtime_version() { return 0; }
 const char* last_error() { return ""; }
 
 int64_t filter_vectors_scratch_bytes(int64_t, int64_t, int64_t) { return 0; }
-int64_t weighted_degree_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
+int64_t weighted_degree_scratch_bytes(int64_t, int64_t, int64_t, Edge, bool) { return 0; }
+int64_t row_norms_scratch_bytes(int64_t) { return 0; }
+int64_t pairwise_cosine_scratch_bytes(int64_t, int64_t, int64_t, int64_t, bool, bool) { return 0; }
 int64_t nearest_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
 
 template <class T, class Out>
-Status launch_filter_vectors(const T*, int64_t, int64_t, int64_t, Out*, void*, int, void*) {
+Status launch_filter_vectors(const T*, int64_t, int64_t, int64_t, Out*, double*, void*, int,
+                             void*) {
   return Status::kNoCuda;
 }
 
@@ -28,12 +31,23 @@ Status launch_nearest(const T*, int64_t, int64_t, int64_t, T*, int64_t*, void*, 
   return Status::kNoCuda;
 }
 
+template <class T>
+Status launch_row_norms(const T*, int64_t, int64_t, T*, void*, int, void*) {
+  return Status::kNoCuda;
+}
+
+template <class T>
+Status launch_pairwise_cosine(const T*, const T*, int64_t, int64_t, int64_t, int64_t, Edge, bool,
+                              T*, void*, int, void*) {
+  return Status::kNoCuda;
+}
+
 template Status launch_filter_vectors<float, float>(const float*, int64_t, int64_t, int64_t, float*,
-                                                    void*, int, void*);
+                                                    double*, void*, int, void*);
 template Status launch_filter_vectors<float, double>(const float*, int64_t, int64_t, int64_t,
-                                                     double*, void*, int, void*);
+                                                     double*, double*, void*, int, void*);
 template Status launch_filter_vectors<double, double>(const double*, int64_t, int64_t, int64_t,
-                                                      double*, void*, int, void*);
+                                                      double*, double*, void*, int, void*);
 template Status launch_weighted_degree<float>(const float*, int64_t, int64_t, int64_t, Edge, float*,
                                               void*, int, void*);
 template Status launch_weighted_degree<double>(const double*, int64_t, int64_t, int64_t, Edge,
@@ -42,5 +56,14 @@ template Status launch_nearest<float>(const float*, int64_t, int64_t, int64_t, f
                                       void*, int, void*);
 template Status launch_nearest<double>(const double*, int64_t, int64_t, int64_t, double*, int64_t*,
                                        void*, int, void*);
+
+template Status launch_row_norms<float>(const float*, int64_t, int64_t, float*, void*, int, void*);
+template Status launch_row_norms<double>(const double*, int64_t, int64_t, double*, void*, int,
+                                         void*);
+template Status launch_pairwise_cosine<float>(const float*, const float*, int64_t, int64_t, int64_t,
+                                              int64_t, Edge, bool, float*, void*, int, void*);
+template Status launch_pairwise_cosine<double>(const double*, const double*, int64_t, int64_t,
+                                               int64_t, int64_t, Edge, bool, double*, void*, int,
+                                               void*);
 
 }  // namespace hubprune::cuda

@@ -4,7 +4,7 @@ Kernels of hubprune on raw memory. Use the functions of the hubprune package ins
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'read_memory_cpu', 'row_norms_cpu', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_scratch']
+__all__: list[str] = ['cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'read_memory_cpu', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_scratch']
 def cuda_built() -> bool:
     """
     Whether this build holds CUDA kernels.
@@ -31,7 +31,7 @@ def filter_vectors_cpu_scratch(is_double: bool, layers: collections.abc.Sequence
     """
     layers: (weight, n, c, p, vectors, norms) each.
     """
-def filter_vectors_cuda(is_double: bool, out_double: bool, weight: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, c: typing.SupportsInt | typing.SupportsIndex, p: typing.SupportsInt | typing.SupportsIndex, vectors: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+def filter_vectors_cuda(is_double: bool, out_double: bool, weight: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, c: typing.SupportsInt | typing.SupportsIndex, p: typing.SupportsInt | typing.SupportsIndex, vectors: typing.SupportsInt | typing.SupportsIndex, norms: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...
 def filter_vectors_cuda_scratch(n: typing.SupportsInt | typing.SupportsIndex, c: typing.SupportsInt | typing.SupportsIndex, p: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
@@ -57,11 +57,19 @@ def pairwise_cosine_cpu(is_double: bool, x: typing.SupportsInt | typing.Supports
     ...
 def pairwise_cosine_cpu_scratch(is_double: bool, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, symmetric: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
+def pairwise_cosine_cuda(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, y: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, zero_diagonal: bool, out: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def pairwise_cosine_cuda_scratch(batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, symmetric: bool, is_double: bool) -> int:
+    ...
 def read_memory_cpu(data: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> float:
     """
     Read float32 memory once and return its sum: to time what reading costs here.
     """
 def row_norms_cpu(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, norms: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def row_norms_cuda(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, norms: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def row_norms_cuda_scratch(rows: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
 def select_simd_level(level: str) -> bool:
     """
@@ -89,6 +97,6 @@ def weighted_degree_cpu_scratch(is_double: bool, layers: collections.abc.Sequenc
     """
 def weighted_degree_cuda(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, degree: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...
-def weighted_degree_cuda_scratch(batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, is_double: bool) -> int:
+def weighted_degree_cuda_scratch(batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, is_double: bool) -> int:
     ...
 __version__: str = '0.1.0'

@@ -73,6 +73,11 @@ def _by_dtype(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:
             yield is_double, positions
 
 
+def _given(y: torch.Tensor | None, scratch: torch.Tensor) -> int:
+    """Return y's address, 0 for None; an empty y has none, so any other says that it is there."""
+    return 0 if y is None else y.data_ptr() or scratch.data_ptr()
+
+
 def _stream(x: torch.Tensor) -> tuple[int, int]:
     """Return the device index and the caller's current stream on it."""
     index = x.device.index if x.device.index is not None else torch.cuda.current_device()
@@ -101,11 +106,19 @@ def _row_norms_cpu(x: torch.Tensor) -> torch.Tensor:
 
 
 def _row_norms_cuda(x: torch.Tensor) -> torch.Tensor:
-    # float64 holds every float32 square; a float64 row is scaled by its largest entry first.
-    largest = x.abs().amax(-1, keepdim=True).double() if x.shape[-1] else x.new_zeros(1).double()
-    scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-    norms: torch.Tensor = torch.linalg.vector_norm(x.double() / scale, dim=-1) * scale.squeeze(-1)
-    return norms.to(compute_dtype(x))
+    x = _dense(x)
+    norms = torch.empty(x.shape[:-1], dtype=x.dtype, device=x.device)
+    scratch = _scratch(_native.row_norms_cuda_scratch(norms.numel()), x)
+    _native.row_norms_cuda(
+        _is_double(x),
+        x.data_ptr(),
+        norms.numel(),
+        x.shape[-1],
+        norms.data_ptr(),
+        scratch.data_ptr(),
+        *_stream(x),
+    )
+    return norms
 
 
 def _row_norms_fake(x: torch.Tensor) -> torch.Tensor:
@@ -149,10 +162,10 @@ def _rank1_vectors_cuda(
             c,
             p,
             vectors[at].data_ptr(),
+            norms[at].data_ptr(),
             scratch.data_ptr(),
             *_stream(weight),
         )
-        norms[at] = _row_norms_cuda(weight.flatten(1).double())
     return vectors, norms
 
 
@@ -185,9 +198,7 @@ def _pairwise_cosine_cpu(
 def _pairwise_cosine_out_cpu(
     x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
 ) -> None:
-    for name, source in (("x", x), ("y", y)):
-        if source is not None and out.numel() and _same_storage(source, out):
-            raise ValueError(f"out must not share memory with {name}")
+    _check_apart(x, y, out)
     x = _dense(x)
     y = None if y is None else _dense(y)
     batch, n, d = _rows(x)
@@ -199,7 +210,7 @@ def _pairwise_cosine_out_cpu(
     _native.pairwise_cosine_cpu(
         _is_double(x),
         x.data_ptr(),
-        0 if y is None else y.data_ptr(),
+        _given(y, scratch),
         batch,
         n,
         m,
@@ -212,6 +223,12 @@ def _pairwise_cosine_out_cpu(
     )
 
 
+def _check_apart(x: torch.Tensor, y: torch.Tensor | None, out: torch.Tensor) -> None:
+    for name, source in (("x", x), ("y", y)):
+        if source is not None and out.numel() and _same_storage(source, out):
+            raise ValueError(f"out must not share memory with {name}")
+
+
 def _same_storage(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
@@ -222,13 +239,36 @@ def _pairwise_cosine_cuda(
     edge: str = "signed",
     zero_diagonal: bool = False,
 ) -> torch.Tensor:
-    _no_cuda_kernel("pairwise_cosine")
+    out = torch.empty(_cosine_shape(x, y), dtype=compute_dtype(x), device=x.device)
+    _pairwise_cosine_out_cuda(x, y, edge, zero_diagonal, out=out)
+    return out
 
 
 def _pairwise_cosine_out_cuda(
     x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
 ) -> None:
-    _no_cuda_kernel("pairwise_cosine")
+    _check_apart(x, y, out)
+    x = _dense(x)
+    y = None if y is None else _dense(y)
+    batch, n, d = _rows(x)
+    m = n if y is None else y.shape[-2]
+    scratch = _scratch(
+        _native.pairwise_cosine_cuda_scratch(batch, n, m, d, y is None, _is_double(x)), x
+    )
+    _native.pairwise_cosine_cuda(
+        _is_double(x),
+        x.data_ptr(),
+        _given(y, scratch),
+        batch,
+        n,
+        m,
+        d,
+        EDGES.index(edge),
+        zero_diagonal,
+        out.data_ptr(),
+        scratch.data_ptr(),
+        *_stream(x),
+    )
 
 
 def _pairwise_cosine_fake(
@@ -273,14 +313,15 @@ def _weighted_degree_cuda(
     for rows, degree in zip(map(_dense, x), degrees, strict=True):
         batch, n, d = _rows(rows)
         is_double = _is_double(rows)
-        scratch = _scratch(_native.weighted_degree_cuda_scratch(batch, n, d, is_double), rows)
+        code = EDGES.index(edge)
+        scratch = _scratch(_native.weighted_degree_cuda_scratch(batch, n, d, code, is_double), rows)
         _native.weighted_degree_cuda(
             is_double,
             rows.data_ptr(),
             batch,
             n,
             d,
-            EDGES.index(edge),
+            code,
             degree.data_ptr(),
             scratch.data_ptr(),
             *_stream(rows),
@@ -302,7 +343,9 @@ def _precision_code(precision: str | None) -> int:
 def weighted_degree_route(x: torch.Tensor, edge: str, precision: str | None = None) -> str:
     """Return how `weighted_degree` computes a graph (n, d), in words."""
     if x.is_cuda:
-        return "fused tiles on the GPU: this version has one CUDA route for every edge"
+        if edge in ("signed", "shifted"):
+            return f"closed form on the GPU, O(n d): edge {edge!r} is linear in the cosine"
+        return "fused tiles of the upper triangle on the GPU"
     n, d = x.shape
     codes = EDGES.index(edge), _precision_code(precision)
     route = _native.weighted_degree_cpu_route(x.dtype == torch.float64, n, d, *codes)

@@ -23,23 +23,57 @@ int64_t emulated_filter_vectors_scratch(int64_t n, int64_t c, int64_t p) {
 }
 
 int emulated_filter_vectors(int in_double, int out_double, const void* weight, int64_t n, int64_t c,
-                            int64_t p, void* out, void* scratch, int device) {
+                            int64_t p, void* out, double* norms, void* scratch, int device) {
   Status status;
   if (in_double) {
-    status = cuda::launch_filter_vectors(static_cast<const double*>(weight), n, c, p,
-                                         static_cast<double*>(out), scratch, device, nullptr);
+    status =
+        cuda::launch_filter_vectors(static_cast<const double*>(weight), n, c, p,
+                                    static_cast<double*>(out), norms, scratch, device, nullptr);
   } else if (out_double) {
-    status = cuda::launch_filter_vectors(static_cast<const float*>(weight), n, c, p,
-                                         static_cast<double*>(out), scratch, device, nullptr);
+    status =
+        cuda::launch_filter_vectors(static_cast<const float*>(weight), n, c, p,
+                                    static_cast<double*>(out), norms, scratch, device, nullptr);
   } else {
     status = cuda::launch_filter_vectors(static_cast<const float*>(weight), n, c, p,
-                                         static_cast<float*>(out), scratch, device, nullptr);
+                                         static_cast<float*>(out), norms, scratch, device, nullptr);
   }
   return static_cast<int>(status);
 }
 
-int64_t emulated_weighted_degree_scratch(int64_t batch, int64_t n, int64_t d, int is_double) {
-  return cuda::weighted_degree_scratch_bytes(batch, n, d, is_double != 0);
+int64_t emulated_row_norms_scratch(int64_t rows) { return cuda::row_norms_scratch_bytes(rows); }
+
+int emulated_row_norms(int is_double, const void* x, int64_t rows, int64_t d, void* out,
+                       void* scratch, int device) {
+  const Status status =
+      is_double ? cuda::launch_row_norms(static_cast<const double*>(x), rows, d,
+                                         static_cast<double*>(out), scratch, device, nullptr)
+                : cuda::launch_row_norms(static_cast<const float*>(x), rows, d,
+                                         static_cast<float*>(out), scratch, device, nullptr);
+  return static_cast<int>(status);
+}
+
+int64_t emulated_pairwise_cosine_scratch(int64_t batch, int64_t n, int64_t m, int64_t d,
+                                         int symmetric, int is_double) {
+  return cuda::pairwise_cosine_scratch_bytes(batch, n, m, d, symmetric != 0, is_double != 0);
+}
+
+int emulated_pairwise_cosine(int is_double, const void* x, const void* y, int64_t batch, int64_t n,
+                             int64_t m, int64_t d, int edge, int zero_diagonal, void* out,
+                             void* scratch, int device) {
+  const Edge kind = static_cast<Edge>(edge);
+  const Status status =
+      is_double ? cuda::launch_pairwise_cosine(
+                      static_cast<const double*>(x), static_cast<const double*>(y), batch, n, m, d,
+                      kind, zero_diagonal != 0, static_cast<double*>(out), scratch, device, nullptr)
+                : cuda::launch_pairwise_cosine(
+                      static_cast<const float*>(x), static_cast<const float*>(y), batch, n, m, d,
+                      kind, zero_diagonal != 0, static_cast<float*>(out), scratch, device, nullptr);
+  return static_cast<int>(status);
+}
+
+int64_t emulated_weighted_degree_scratch(int64_t batch, int64_t n, int64_t d, int edge,
+                                         int is_double) {
+  return cuda::weighted_degree_scratch_bytes(batch, n, d, static_cast<Edge>(edge), is_double != 0);
 }
 
 int emulated_weighted_degree(int is_double, const void* x, int64_t batch, int64_t n, int64_t d,
