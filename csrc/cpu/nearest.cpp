@@ -71,18 +71,9 @@ struct StripBest {
       __builtin_memcpy(&where[q], index[r + q], sizeof where[q]);
     }
     for (int64_t j = first; j < last; j += kWidth) {
-      const T* b = x.panel(j);
-      Vector<T> left[kBestRows] = {};
-      Vector<T> right[kBestRows] = {};
-      for (int64_t k = 0; k < x.d; ++k) {
-        const Vector<T> b0 = load(b + k * kWidth);
-        const Vector<T> b1 = load(b + k * kWidth + kLanes<T>);
-#pragma GCC unroll 4
-        for (int q = 0; q < kBestRows; ++q) {
-          left[q] += a[k * kWidth + q] * b0;
-          right[q] += a[k * kWidth + q] * b1;
-        }
-      }
+      Vector<T> left[kBestRows];
+      Vector<T> right[kBestRows];
+      multiply_rows<kBestRows, 0>(a, x.panel(j), x.d, left, right);
       const auto left_columns = column_numbers<T>(j);
       const auto right_columns = column_numbers<T>(j + kLanes<T>);
       if (j == i - inside || j + kWidth > x.n) {  // itself, or columns that are padding

@@ -33,25 +33,13 @@ template <Edge kEdge, int kFeatures, class T>
 static inline void add_strip(const Panels<T>& x, int64_t i, int64_t first, int64_t last,
                              T* column_sums, Vector<T>* row_sums) {
   constexpr int64_t kWidth = kPanel<T>;
-  const int64_t d = kFeatures > 0 ? kFeatures : x.d;
   const int64_t inside = i % kWidth;
   const T* rows = x.panel(i - inside) + inside;
   Vector<T> sums[kTileRows] = {};
   for (int64_t j = first; j < last; j += kWidth) {
-    const T* a = rows;
-    const T* b = x.panel(j);
-    Vector<T> left[kTileRows] = {};
-    Vector<T> right[kTileRows] = {};
-#pragma GCC unroll 9
-    for (int64_t k = 0; k < d; ++k) {
-      const Vector<T> b0 = load(b + k * kWidth);
-      const Vector<T> b1 = load(b + k * kWidth + kLanes<T>);
-#pragma GCC unroll 8
-      for (int r = 0; r < kTileRows; ++r) {
-        left[r] += a[k * kWidth + r] * b0;
-        right[r] += a[k * kWidth + r] * b1;
-      }
-    }
+    Vector<T> left[kTileRows];
+    Vector<T> right[kTileRows];
+    multiply_rows<kTileRows, kFeatures>(rows, x.panel(j), x.d, left, right);
 #pragma GCC unroll 8
     for (int r = 0; r < kTileRows; ++r) {
       left[r] = edge_weights<kEdge, T>(left[r]);

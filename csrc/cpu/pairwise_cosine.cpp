@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Pairwise cosine similarity: out_ij = f(<x_i, y_j> / (|x_i| |y_j|)), x (n, d), y (m, d).
-// Without y only the upper triangle is computed, the lower is its mirror image, and the diagonal is
-// f(1) for a row of any length, f(0) for a zero row, or 0 on request.
-// Bound by n m d FMAs (half without y) for long rows, by the n m writes for short ones.
-// Twin: hubprune.reference.pairwise_cosine.
+// Without y the matrix is exactly symmetric: of long rows only the upper triangle is computed, and
+// the lower is its mirror image. The diagonal is f(1) for a row of any length, f(0) for a zero row,
+// or 0 on request. Bound by n m d FMAs (half without y) for long rows, by the n m writes for short
+// ones. Twin: hubprune.reference.pairwise_cosine.
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
 
@@ -28,8 +28,73 @@ static void weigh_tile(T* tile, int64_t edge) {
 }
 
 template <Edge kEdge, class T>
+static T self_weight(RowKind kind, bool zero_diagonal) {
+  if (zero_diagonal) return T(0);
+  if (kind == RowKind::kNotFinite) return std::numeric_limits<T>::quiet_NaN();
+  return edge_weight<kEdge>(kind == RowKind::kUnit ? T(1) : T(0));
+}
+
+// Short rows go from the registers to the matrix, both triangles: multiplying them again costs less
+// than transposing, and gives the same bits.
+template <Edge kEdge, class T>
+static void write_short_rows(const Panels<T>& x, const Panels<T>& y, bool symmetric,
+                             bool zero_diagonal, T* out, int threads) {
+  constexpr int64_t kWidth = kPanel<T>;
+  const int64_t edge = tile_edge(x.d);
+  const int64_t step = strip_width(x.d);
+  threads = threads_for(pair_operations(x.n, y.n, x.d), threads);
+  parallel_for(tiles_of(x.n, edge), threads, [&](int64_t strip, int) {
+    const int64_t i0 = strip * edge;
+    const int64_t end = x.n - i0 < edge ? x.n : i0 + edge;
+    for (int64_t first = 0; first < y.n; first += step) {
+      const int64_t last = first + step < y.n ? first + step : y.n;
+      for (int64_t i = i0; i < end; i += kTileRows) {
+        const int64_t rows = end - i < kTileRows ? end - i : kTileRows;
+        const T* a = x.panel(i - i % kWidth) + i % kWidth;
+        for (int64_t j = first; j < last; j += kWidth) {
+          Vector<T> left[kTileRows];
+          Vector<T> right[kTileRows];
+          multiply_rows<kTileRows, 0>(a, y.panel(j), x.d, left, right);
+#pragma GCC unroll 8
+          for (int r = 0; r < kTileRows; ++r) {
+            left[r] = edge_weights<kEdge, T>(clamp_cosines<T>(left[r]));
+            right[r] = edge_weights<kEdge, T>(clamp_cosines<T>(right[r]));
+          }
+          T* target = out + i * y.n + j;
+          if (rows == kTileRows && last - j >= kWidth) {
+#pragma GCC unroll 8
+            for (int r = 0; r < kTileRows; ++r) {
+              store(target + r * y.n, left[r]);
+              store(target + r * y.n + kLanes<T>, right[r]);
+            }
+            continue;
+          }
+          alignas(64) T block[kTileRows][kWidth];
+#pragma GCC unroll 8
+          for (int r = 0; r < kTileRows; ++r) {
+            store(block[r], left[r]);
+            store(block[r] + kLanes<T>, right[r]);
+          }
+          const auto bytes = static_cast<size_t>(last - j < kWidth ? last - j : kWidth) * sizeof(T);
+          for (int64_t r = 0; r < rows; ++r) __builtin_memcpy(target + r * y.n, block[r], bytes);
+        }
+      }
+    }
+    if (symmetric) {
+      for (int64_t i = i0; i < end; ++i) {
+        out[i * y.n + i] = self_weight<kEdge, T>(x.kinds[i], zero_diagonal);
+      }
+    }
+  });
+}
+
+template <Edge kEdge, class T>
 static void write_matrix(const Panels<T>& x, const Panels<T>& y, bool symmetric, bool zero_diagonal,
                          T* out, int threads) {
+  if (x.d <= kShortRows) {
+    write_short_rows<kEdge>(x, y, symmetric, zero_diagonal, out, threads);
+    return;
+  }
   const int64_t edge = tile_edge(x.d);
   const int64_t columns = tiles_of(y.n, edge);
   threads = threads_for(pair_operations(x.n, y.n, x.d), threads);
@@ -44,9 +109,7 @@ static void write_matrix(const Panels<T>& x, const Panels<T>& y, bool symmetric,
     const int64_t width = y.n - j0 < edge ? y.n - j0 : edge;
     if (symmetric && i0 == j0) {
       for (int64_t r = 0; r < height; ++r) {
-        if (x.kinds[i0 + r] == RowKind::kNotFinite && !zero_diagonal) continue;
-        const T self = x.kinds[i0 + r] == RowKind::kUnit ? T(1) : T(0);
-        tile[r * kTileMax + r] = zero_diagonal ? T(0) : edge_weight<kEdge>(self);
+        tile[r * kTileMax + r] = self_weight<kEdge, T>(x.kinds[i0 + r], zero_diagonal);
       }
     }
     for (int64_t r = 0; r < height; ++r) {

@@ -170,6 +170,31 @@ static inline void register_block(const T* a, const T* b, int64_t depth, bool fi
   }
 }
 
+// kRows rows of `a` times kPanel rows of `b` over all d features, left in registers: for short
+// rows, whose products are used at once. kFeatures: d where it is known when compiling, else 0.
+template <int kRows, int kFeatures, class T>
+static inline __attribute__((always_inline)) void multiply_rows(const T* a, const T* b, int64_t d,
+                                                                Vector<T> (&left)[kRows],
+                                                                Vector<T> (&right)[kRows]) {
+  constexpr int64_t kWidth = kPanel<T>;
+  const int64_t depth = kFeatures > 0 ? kFeatures : d;
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    left[r] = Vector<T>{};
+    right[r] = Vector<T>{};
+  }
+#pragma GCC unroll 9
+  for (int64_t k = 0; k < depth; ++k) {
+    const Vector<T> b0 = load(b + k * kWidth);
+    const Vector<T> b1 = load(b + k * kWidth + kLanes<T>);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      left[r] += a[k * kWidth + r] * b0;
+      right[r] += a[k * kWidth + r] * b1;
+    }
+  }
+}
+
 // Cosines of rows [i0, i0 + edge) of `x` with rows [j0, j0 + edge) of `y`, row stride kTileMax,
 // not yet clamped. Padding rows and columns hold zeros.
 template <class T>
