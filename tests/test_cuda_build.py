@@ -38,6 +38,7 @@ TARGETS: Final = [
 # of the closed forms; the others in the same way.
 KERNELS: Final = {
     "device": 0,
+    "eigenvector_centrality": 8,
     "filter_vectors": 8,
     "nearest": 8,
     "pairwise_cosine": 14,
@@ -186,7 +187,7 @@ def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path)
     path = tmp_path / "without_cuda.o"
     compile_cpp(CUDA / "without_cuda.cpp", path)
     with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
-    assert len(with_cuda) == 4 + len(KERNELS) - 1 + 3 + 4 * 2  # scratch, filter vectors, the others
+    assert len(with_cuda) == 4 + len(KERNELS) - 1 + 3 + 5 * 2  # scratch, filter vectors, the others
     assert defined_launchers(path) == with_cuda
 
 
@@ -242,6 +243,7 @@ def test_without_cuda_every_launch_says_so(tmp_path: Path) -> None:
     assert library.emulated_filter_vectors(0, 0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
     assert library.emulated_nearest(0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
     assert library.emulated_row_norms(0, None, 0, 0, None, None, 0) == NO_CUDA
+    assert library.emulated_graph_eigenvector_centrality_scratch(0, 0) == 0
     cosine = library.emulated_pairwise_cosine
     assert cosine(0, None, None, 0, 0, 0, 0, 0, 0, None, None, 0) == NO_CUDA
 

@@ -106,6 +106,15 @@ class EmulatedDevice:
                     *[integer, integer, address, address, integer],
                 ],
             ),
+            ("emulated_graph_eigenvector_centrality_scratch", long, [long] * 2),
+            (
+                "emulated_graph_eigenvector_centrality",
+                integer,
+                [
+                    *[integer, address, long, long, ctypes.c_double, ctypes.c_double, long],
+                    *[address, address, address, address, integer],
+                ],
+            ),
             (
                 "emulated_weighted_degree",
                 integer,
@@ -215,6 +224,30 @@ class EmulatedDevice:
         cosines = self.download(out, (batch, n, m), x.dtype)
         self.release()
         return cosines
+
+    def eigenvector(
+        self, weights: Array, *, tol: float = 1e-10, noise: float = 0.0, max_iter: int = 100
+    ) -> tuple[Array, Array, Array]:
+        """Return (vector, converged, residual) of graphs (batch, n, n)."""
+        batch, n, _ = weights.shape
+        weights_at = self.upload(weights)
+        vector_at = self.allocate(batch * n * weights.itemsize)
+        converged_at, residual_at = self.allocate(batch * 8), self.allocate(batch * 8)
+        scratch = self.allocate(
+            self.library.emulated_graph_eigenvector_centrality_scratch(batch, n)
+        )
+        is_double = int(weights.dtype == np.float64)
+        self.finish(
+            self.library.emulated_graph_eigenvector_centrality(
+                *[is_double, weights_at, batch, n, tol, noise, max_iter],
+                *[vector_at, converged_at, residual_at, scratch, 0],
+            )
+        )
+        vector = self.download(vector_at, (batch, n), weights.dtype)
+        converged = self.download(converged_at, (batch,), np.int64)
+        residual = self.download(residual_at, (batch,), np.float64)
+        self.release()
+        return vector, converged, residual
 
     def nearest(self, x: Array, *, shift: int = 0) -> tuple[Array, Array]:
         batch, n, d = x.shape
@@ -681,6 +714,74 @@ def test_within_one_row_scales_may_differ(device: EmulatedDevice) -> None:
 
 
 # -------------------------------------------------------------------------------------------------
+# Eigenvector centrality
+
+
+def random_graphs(shape: tuple[int, ...], dtype: Any = np.float64, seed: int = 0) -> Array:
+    """Symmetric graphs of non-negative weights."""
+    half = np.random.default_rng(seed).random(shape)
+    return (half + np.swapaxes(half, -1, -2)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 31, 33, 65, 260])
+def test_eigenvector_centrality(device: EmulatedDevice, n: int, dtype: Any) -> None:
+    weights = random_graphs((2, n, n), dtype, seed=n)
+    vector, converged, residual = device.eigenvector(weights)
+    expected = ref.graph_eigenvector_centrality(weights)
+    assert vector.dtype == dtype
+    assert converged.all()
+    assert (residual <= 1e-10).all()
+    tolerance = 1e-6 if dtype == np.float32 else 1e-9
+    np.testing.assert_allclose(vector, expected, rtol=0, atol=tolerance)
+
+
+def test_eigenvector_of_a_signed_graph(device: EmulatedDevice) -> None:
+    weights = ref.adjacency(random_rows((1, 70, 9), np.float64), "signed")
+    vector, converged, _ = device.eigenvector(weights)
+    assert converged.all()
+    expected = ref.graph_eigenvector_centrality(weights)
+    np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-8)
+
+
+def test_eigenvector_after_restarts(device: EmulatedDevice) -> None:
+    """A path's eigenvalues lie close together: more products than the basis holds vectors."""
+    weights = np.zeros((1, 120, 120))
+    rows = np.arange(119)
+    weights[0, rows, rows + 1] = weights[0, rows + 1, rows] = 1
+    vector, converged, residual = device.eigenvector(weights, tol=1e-9, max_iter=1000)
+    assert converged.all()
+    assert residual[0] <= 1e-9
+    expected = np.sin(np.pi * np.arange(1, 121) / 121)
+    np.testing.assert_allclose(vector[0], expected / np.linalg.norm(expected), atol=1e-5)
+    vector, converged, residual = device.eigenvector(weights, tol=1e-9, max_iter=5)
+    assert not converged.any()
+    assert residual[0] > 1e-9
+    assert np.isnan(vector).all()
+
+
+def test_eigenvector_items_stop_by_themselves(device: EmulatedDevice) -> None:
+    """Without edges, all equal, not finite, ordinary: one batch, each as it is alone."""
+    weights = random_graphs((4, 33, 33))
+    weights[0] = 0
+    weights[1] = 1
+    weights[2, 5, 6] = weights[2, 6, 5] = np.inf
+    vector, converged, _ = device.eigenvector(weights)
+    assert converged.all()
+    np.testing.assert_allclose(vector[:2], np.full((2, 33), 33**-0.5), atol=1e-14)
+    assert np.isnan(vector[2]).all()
+    for item in (0, 1, 3):
+        alone, _, _ = device.eigenvector(weights[item : item + 1])
+        assert alone.tobytes() == vector[item].tobytes()
+
+
+def test_eigenvector_noise_is_convergence(device: EmulatedDevice) -> None:
+    weights = 1e-8 * random_graphs((1, 40, 40))
+    assert device.eigenvector(weights, tol=1e-300, noise=1e-3, max_iter=2)[1].all()
+    assert not device.eigenvector(weights, tol=1e-300, max_iter=2)[1].any()
+
+
+# -------------------------------------------------------------------------------------------------
 # Filter vectors
 
 FILTER_SHAPES: Final = [
@@ -764,6 +865,7 @@ def test_same_bits_in_any_order_and_grid(device: EmulatedDevice, dtype: Any) -> 
                 device.pairwise_cosine(x, edge="abs"),
                 device.pairwise_cosine(x, x[:, :70].copy()),
                 device.row_norms(x.reshape(-1, 20)),
+                *device.eigenvector(random_graphs((2, 66, 66), dtype)),
                 device.filter_vectors(weight),
                 device.filter_vectors(weight, np.float64),
             ]

@@ -141,6 +141,30 @@ def test_row_norms(shape: tuple[int, ...], dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 65, 5), (300, 40), (0, 4)])
+def test_eigenvector_centrality(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = random_rows(shape, dtype)
+    for edge in ("abs", "squared", "positive", "shifted"):
+        got = hp.eigenvector_centrality(x.cuda(), edge=edge, tol=1e-8)
+        assert got.is_cuda
+        expected = hp.eigenvector_centrality(x, edge=edge, tol=1e-8)
+        torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-5)
+    graph = hp.pairwise_cosine(x, edge="abs")
+    torch.testing.assert_close(
+        hp.graph.eigenvector_centrality(graph.cuda()).cpu(),
+        hp.graph.eigenvector_centrality(graph),
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+def test_eigenvector_centrality_says_when_it_did_not_converge() -> None:
+    path = torch.diag(torch.ones(199), 1)
+    with pytest.raises(RuntimeError, match="did not converge in 3 products with the graph"):
+        hp.graph.eigenvector_centrality((path + path.T).cuda(), max_iter=3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "d"), [(1100, 9), (40, 33), (30, 257), (600, 1)])
 def test_closed_forms(n: int, d: int, dtype: torch.dtype) -> None:
     x = random_rows((2, n, d), dtype).cuda()
@@ -293,7 +317,14 @@ def test_vectors_of_the_widest_published_layer() -> None:
 
 def test_scores_agree_with_the_cpu() -> None:
     weight = random_rows((96, 32, 3, 3), torch.float64)
-    for scorer in ("degree", hp.scorers.ClosestPairs(decimals=5), "pairs", "l1", "l2"):
+    for scorer in (
+        "degree",
+        "eigenvector",
+        hp.scorers.ClosestPairs(decimals=5),
+        "pairs",
+        "l1",
+        "l2",
+    ):
         here, there = hp.score(weight, scorer), hp.score(weight.cuda(), scorer)
         np.testing.assert_allclose(
             numpy64(there.values), numpy64(here.values), rtol=1e-10, atol=1e-10
@@ -312,6 +343,7 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
         hp.pairwise_cosine(x),
         hp.pairwise_cosine(x, x[:70], edge="abs"),
         hp.row_norms(x),
+        hp.eigenvector_centrality(x),
         hp.filter_vectors(weight),
     ]
 

@@ -106,18 +106,6 @@ def test_compiles_without_a_graph_break(name: str) -> None:
     assert torch.equal(compiled(x), COMPILED[name](x))
 
 
-def test_cuda_only_names_what_is_missing() -> None:
-    """The CUDA implementation of an operation without a kernel is an error, never a detour."""
-    from hubprune import ops
-
-    x = torch.ones(2, 2)
-    for call in (ops._eigenvector_centrality_cuda, ops._graph_eigenvector_centrality_cuda):
-        with pytest.raises(
-            NotImplementedError, match=r"has no CUDA kernel in this version; pass x\.cpu"
-        ):
-            call(x)
-
-
 def test_meta_tensors() -> None:
     x = torch.empty(3, 1000, 9, device="meta")
     assert hp.weighted_degree(x).shape == (3, 1000)

@@ -518,6 +518,31 @@ void bind_cuda(py::module_& m) {
       py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
       py::arg("similarity"), py::arg("index"), py::arg("scratch"), py::arg("device"),
       py::arg("stream"));
+
+  m.def("graph_eigenvector_centrality_cuda_scratch",
+        &cuda::graph_eigenvector_centrality_scratch_bytes, py::arg("batch"), py::arg("n"));
+  m.def(
+      "graph_eigenvector_centrality_cuda",
+      [](bool is_double, Address weights, int64_t batch, int64_t n, double tol, double noise,
+         int64_t max_iter, Address vector, Address converged, Address residual, Address scratch,
+         int device, Address stream) {
+        check_sizes(batch, n, max_iter);
+        check_memory(weights, batch * n * n);
+        check_memory(vector, batch * n);
+        check_memory(converged, batch);
+        check_memory(residual, batch);
+        py::gil_scoped_release release;
+        check_status(with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          return cuda::launch_graph_eigenvector_centrality(
+              pointer<const T>(weights), batch, n, tol, noise, max_iter, pointer<T>(vector),
+              pointer<int64_t>(converged), pointer<double>(residual), pointer<void>(scratch),
+              device, pointer<void>(stream));
+        }));
+      },
+      py::arg("is_double"), py::arg("weights"), py::arg("batch"), py::arg("n"), py::arg("tol"),
+      py::arg("noise"), py::arg("max_iter"), py::arg("vector"), py::arg("converged"),
+      py::arg("residual"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
 }
 
 }  // namespace

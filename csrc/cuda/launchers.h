@@ -57,4 +57,14 @@ template <class T>
 Status launch_nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity,
                       int64_t* index, void* scratch, int device, void* stream);
 
+// weights (batch, n, n), symmetric -> vector (batch, n); converged (batch): 0 or 1; residual
+// (batch): the relative residual. At most max_iter products with the graph; a residual <= noise /
+// |lambda| is convergence too. T = float, double.
+int64_t graph_eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n);
+template <class T>
+Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, double tol,
+                                           double noise, int64_t max_iter, T* vector,
+                                           int64_t* converged, double* residual, void* scratch,
+                                           int device, void* stream);
+
 }  // namespace hubprune::cuda

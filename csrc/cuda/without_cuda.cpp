@@ -12,6 +12,7 @@ const char* last_error() { return ""; }
 int64_t filter_vectors_scratch_bytes(int64_t, int64_t, int64_t) { return 0; }
 int64_t weighted_degree_scratch_bytes(int64_t, int64_t, int64_t, Edge, bool) { return 0; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
+int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }
 int64_t pairwise_cosine_scratch_bytes(int64_t, int64_t, int64_t, int64_t, bool, bool) { return 0; }
 int64_t nearest_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
 
@@ -28,6 +29,12 @@ Status launch_weighted_degree(const T*, int64_t, int64_t, int64_t, Edge, T*, voi
 
 template <class T>
 Status launch_nearest(const T*, int64_t, int64_t, int64_t, T*, int64_t*, void*, int, void*) {
+  return Status::kNoCuda;
+}
+
+template <class T>
+Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, double, double, int64_t, T*,
+                                           int64_t*, double*, void*, int, void*) {
   return Status::kNoCuda;
 }
 
@@ -65,5 +72,12 @@ template Status launch_pairwise_cosine<float>(const float*, const float*, int64_
 template Status launch_pairwise_cosine<double>(const double*, const double*, int64_t, int64_t,
                                                int64_t, int64_t, Edge, bool, double*, void*, int,
                                                void*);
+
+template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t, double,
+                                                           double, int64_t, float*, int64_t*,
+                                                           double*, void*, int, void*);
+template Status launch_graph_eigenvector_centrality<double>(const double*, int64_t, int64_t, double,
+                                                            double, int64_t, double*, int64_t*,
+                                                            double*, void*, int, void*);
 
 }  // namespace hubprune::cuda

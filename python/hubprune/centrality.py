@@ -104,13 +104,12 @@ def eigenvector_centrality(
         max_iter < 1.
     RuntimeError
         If the residual is above tol after max_iter products; the message says how large it is.
-    NotImplementedError
-        For CUDA tensors: this version has no CUDA kernel for it.
-
     Notes
     -----
     Lanczos with full reorthogonalisation in float64. signed and shifted never form the graph
-    (O(n d) a product); the others store it up to 1 GiB and recompute tiles beyond. Where the
+    (O(n d) a product); the others store it up to 1 GiB and recompute tiles beyond. On CUDA every
+    edge stores the graph, and checking for convergence waits for the device; while a CUDA graph is
+    captured there is no check, and what did not converge is NaN. Where the
     largest eigenvalue is multiple, the projection of the all-ones vector on its eigenspace.
     Bitwise the same for any number of threads. A row with NaN or infinity makes every entry NaN.
     Source: Bonacich, 1972; Golub & Van Loan, Matrix Computations, 10.3.

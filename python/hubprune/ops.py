@@ -84,12 +84,6 @@ def _stream(x: torch.Tensor) -> tuple[int, int]:
     return index, torch.cuda.current_stream(index).cuda_stream
 
 
-def _no_cuda_kernel(operation: str) -> NoReturn:
-    raise NotImplementedError(
-        f"hubprune.{operation} has no CUDA kernel in this version; pass x.cpu() instead"
-    )
-
-
 # --- row norms ------------------------------------------------------------------------------------
 def _row_norms_cpu(x: torch.Tensor) -> torch.Tensor:
     x = _dense(x)
@@ -446,7 +440,10 @@ def _eigenvector_centrality_cpu(
 def _eigenvector_centrality_cuda(
     x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
 ) -> torch.Tensor:
-    _no_cuda_kernel("eigenvector_centrality")
+    # As on the CPU: rounding leaves this much of a graph without edges.
+    noise = 8.0 * torch.finfo(compute_dtype(x)).eps
+    graph = _pairwise_cosine_cuda(x, None, edge, zero_diagonal=True)
+    return _leading_eigenvector_cuda(graph, tol, noise, max_iter)
 
 
 def _eigenvector_centrality_fake(
@@ -485,7 +482,35 @@ def _graph_eigenvector_centrality_cpu(
 def _graph_eigenvector_centrality_cuda(
     weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
 ) -> torch.Tensor:
-    _no_cuda_kernel("graph.eigenvector_centrality")
+    return _leading_eigenvector_cuda(_dense(weights), tol, 0.0, max_iter)
+
+
+def _leading_eigenvector_cuda(
+    weights: torch.Tensor, tol: float, noise: float, max_iter: int
+) -> torch.Tensor:
+    batch, n, _ = _rows(weights)
+    vector = torch.empty(weights.shape[:-1], dtype=weights.dtype, device=weights.device)
+    converged = torch.ones(batch, dtype=torch.int64, device=weights.device)
+    residual = torch.zeros(batch, dtype=torch.float64, device=weights.device)
+    scratch = _scratch(_native.graph_eigenvector_centrality_cuda_scratch(batch, n), weights)
+    _native.graph_eigenvector_centrality_cuda(
+        _is_double(weights),
+        weights.data_ptr(),
+        batch,
+        n,
+        tol,
+        noise,
+        max_iter,
+        vector.data_ptr(),
+        converged.data_ptr(),
+        residual.data_ptr(),
+        scratch.data_ptr(),
+        *_stream(weights),
+    )
+    # The kernels never wait; this check does. A capture cannot: there, what failed is NaN.
+    if not torch.cuda.is_current_stream_capturing() and not bool(converged.all()):
+        _raise_unconverged(float(residual.max()), tol, max_iter)
+    return vector
 
 
 def _graph_eigenvector_centrality_fake(

@@ -94,8 +94,6 @@ def pairwise_cosine(
         For another type or dtype, or x and y of different ones.
     ValueError
         For shapes, devices or an edge that do not fit, or an `out` that shares memory with x or y.
-    NotImplementedError
-        For CUDA tensors: this version computes the whole matrix on the CPU only.
 
     Notes
     -----
