@@ -278,6 +278,35 @@ void bind_cpu(py::module_& m) {
       "How one graph would be computed: closed, gram, short, long or medium.");
 
   m.def(
+      "distance_sum_cpu_scratch",
+      [](bool is_double, int64_t n, int64_t d, int threads) {
+        check_sizes(n, d);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().distance_sum_scratch(n, d, threads);
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("threads"));
+  m.def(
+      "distance_sum_cpu",
+      [](bool is_double, Address x, int64_t n, int64_t d, Address sums, Address scratch,
+         int threads) {
+        check_sizes(n, d);
+        check_memory(x, n * d);
+        check_memory(sums, n);
+        check_memory(scratch, n);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          cpu::kernel_table().of<T>().distance_sum(pointer<T>(x), n, d, pointer<double>(sums),
+                                                   pointer<void>(scratch), threads);
+        });
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("n"), py::arg("d"), py::arg("sums"),
+      py::arg("scratch"), py::arg("threads"));
+
+  m.def(
       "nearest_cpu_scratch",
       [](bool is_double, int64_t n, int64_t d, int threads) {
         check_sizes(n, d);

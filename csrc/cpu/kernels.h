@@ -32,6 +32,10 @@ struct Kernels {
   void (*weighted_degree)(const GraphLayer* layers, int64_t count, Edge edge, Precision precision,
                           void* scratch, int threads);
 
+  // x (n, d) -> sums (n) of Euclidean distances to all rows
+  int64_t (*distance_sum_scratch)(int64_t n, int64_t d, int threads);
+  void (*distance_sum)(const T* x, int64_t n, int64_t d, double* sums, void* scratch, int threads);
+
   // x (batch, n, d) -> similarity (batch, n), index (batch, n)
   int64_t (*nearest_scratch)(int64_t n, int64_t d, int threads);
   void (*nearest)(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,

@@ -37,6 +37,11 @@ const char* weighted_degree_route(int64_t n, int64_t d, Edge edge, Precision pre
                                   bool is_double);
 
 template <class T>
+int64_t distance_sum_scratch(int64_t n, int64_t d, int threads);
+template <class T>
+void distance_sum(const T* x, int64_t n, int64_t d, double* sums, void* scratch, int threads);
+
+template <class T>
 int64_t nearest_scratch(int64_t n, int64_t d, int threads);
 template <class T>
 void nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,

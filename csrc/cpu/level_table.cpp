@@ -19,6 +19,8 @@ static constexpr Kernels<T> kernels() {
   k.pairwise_cosine = pairwise_cosine<T>;
   k.weighted_degree_scratch = weighted_degree_scratch<T>;
   k.weighted_degree = weighted_degree<T>;
+  k.distance_sum_scratch = distance_sum_scratch<T>;
+  k.distance_sum = distance_sum<T>;
   k.nearest_scratch = nearest_scratch<T>;
   k.nearest = nearest<T>;
   k.eigenvector_centrality_scratch = eigenvector_centrality_scratch<T>;

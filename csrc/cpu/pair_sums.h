@@ -100,17 +100,19 @@ static void add_short_tile(const Panels<T>& x, int64_t i0, int64_t j0, double sc
   add_fixed(column_sums, last - j0, scale, degrees + j0);
 }
 
-// The sums of a finished tile of cosines (row stride kTileMax). On a diagonal tile only the entries
-// above the diagonal count.
-template <Edge kEdge, class T>
-static void add_tile(const T* tile, int64_t i0, int64_t j0, double scale, int64_t* degrees) {
+// The sums of a finished tile of cosines (row stride kTileMax), weighed by weigh(row, column,
+// cosines) with row and column counted within the tile. On a diagonal tile only the entries above
+// the diagonal count.
+template <class T, class Weigh>
+static void add_tile(const T* tile, int64_t i0, int64_t j0, double scale, int64_t* degrees,
+                     const Weigh& weigh) {
   alignas(64) T column_sums[kTileMax] = {};
   const bool diagonal = i0 == j0;
   for (int64_t r0 = 0; r0 < kTileMax; r0 += kLanes<T>) {
     Vector<T> row_sums[kLanes<T>] = {};
     for (int64_t r = 0; r < kLanes<T>; ++r) {
       for (int64_t j = 0; j < kTileMax; j += kLanes<T>) {
-        Vector<T> w = edge_weights<kEdge, T>(load(tile + (r0 + r) * kTileMax + j));
+        Vector<T> w = weigh(r0 + r, j, load(tile + (r0 + r) * kTileMax + j));
         if (diagonal) w = column_numbers<T>(j) > column_numbers<T>(r0 + r)[0] ? w : Vector<T>{};
         row_sums[r] += w;
         store(column_sums + j, load(column_sums + j) + w);
@@ -121,6 +123,39 @@ static void add_tile(const T* tile, int64_t i0, int64_t j0, double scale, int64_
     add_fixed(sums, kLanes<T>, scale, degrees + i0 + r0);
   }
   add_fixed(column_sums, kTileMax, scale, degrees + j0);
+}
+
+template <Edge kEdge, class T>
+static void add_tile(const T* tile, int64_t i0, int64_t j0, double scale, int64_t* degrees) {
+  add_tile(tile, i0, j0, scale, degrees,
+           [](int64_t, int64_t, Vector<T> s) { return edge_weights<kEdge, T>(s); });
+}
+
+// Calls body(row, column) for the corners of every tile that touches the upper triangle.
+template <class Body>
+static void share_triangle(const Team& team, int64_t n, int64_t height, int64_t width,
+                           const Body& body) {
+  const int64_t columns = tiles_of(n, width);
+  team.share(tiles_of(n, height) * columns, [&](int64_t task) {
+    const int64_t i0 = task / columns * height;
+    const int64_t j0 = task % columns * width;
+    if (j0 + width > i0) body(i0, j0);
+  });
+}
+
+// Calls body(i, sum) for every row with the sum of its fixed-point sums over the team's threads,
+// `partial` (threads, padded rows).
+template <class Body>
+static void share_totals(const Team& team, const int64_t* partial, int64_t n, const Body& body) {
+  constexpr int64_t kRows = 4096;
+  const int64_t padded = padded_rows(n);
+  team.share((n + kRows - 1) / kRows, [&](int64_t task) {
+    for (int64_t i = task * kRows; i < n && i < (task + 1) * kRows; ++i) {
+      int64_t sum = 0;
+      for (int t = 0; t < team.threads; ++t) sum += partial[t * padded + i];
+      body(i, sum);
+    }
+  });
 }
 
 }  // namespace hubprune::cpu::HUBPRUNE_LEVEL

@@ -68,18 +68,6 @@ struct DegreeWork {
   }
 };
 
-// Calls body(row, column) for the corners of every tile that touches the upper triangle.
-template <class Body>
-static void share_triangle(const Team& team, int64_t n, int64_t height, int64_t width,
-                           const Body& body) {
-  const int64_t columns = tiles_of(n, width);
-  team.share(tiles_of(n, height) * columns, [&](int64_t task) {
-    const int64_t i0 = task / columns * height;
-    const int64_t j0 = task % columns * width;
-    if (j0 + width > i0) body(i0, j0);
-  });
-}
-
 template <Edge kEdge, class T>
 static void tiled_degree(const Team& team, const DegreeWork<T>& work, const T* x, int64_t n,
                          int64_t d, Precision precision, T* degree) {
@@ -113,14 +101,9 @@ static void tiled_degree(const Team& team, const DegreeWork<T>& work, const T* x
                      add_tile<kEdge>(tile, i0, j0, scale, own);
                    });
   }
-  constexpr int64_t kRows = 4096;
-  team.share((n + kRows - 1) / kRows, [&](int64_t task) {
-    for (int64_t i = task * kRows; i < n && i < (task + 1) * kRows; ++i) {
-      int64_t sum = 0;
-      for (int t = 0; t < team.threads; ++t) sum += work.partial[t * padded + i];
-      degree[i] = finite ? static_cast<T>(from_fixed_point(sum, scale))
-                         : std::numeric_limits<T>::quiet_NaN();
-    }
+  share_totals(team, work.partial, n, [&](int64_t i, int64_t sum) {
+    degree[i] =
+        finite ? static_cast<T>(from_fixed_point(sum, scale)) : std::numeric_limits<T>::quiet_NaN();
   });
 }
 

@@ -37,6 +37,7 @@ library.define(
     " -> ()"
 )
 library.define("weighted_degree(Tensor[] x, str edge='signed', str? precision=None) -> Tensor[]")
+library.define("distance_sum(Tensor x) -> Tensor")
 library.define("nearest(Tensor x) -> (Tensor, Tensor)")
 library.define(
     "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100) -> Tensor"
@@ -353,6 +354,32 @@ def weighted_degree_route(x: torch.Tensor, edge: str, precision: str | None = No
     }[route]
 
 
+# --- sum of distances -----------------------------------------------------------------------------
+def _distance_sum_cpu(x: torch.Tensor) -> torch.Tensor:
+    x = _dense(x)
+    n, d = x.shape
+    threads = torch.get_num_threads()
+    sums = torch.empty(n, dtype=torch.float64)
+    scratch = _scratch(_native.distance_sum_cpu_scratch(_is_double(x), n, d, threads), x)
+    _native.distance_sum_cpu(
+        _is_double(x), x.data_ptr(), n, d, sums.data_ptr(), scratch.data_ptr(), threads
+    )
+    return sums
+
+
+def _distance_sum_cuda(x: torch.Tensor) -> torch.Tensor:
+    rows = x.double()
+    sums = [
+        torch.cdist(block, rows, compute_mode="use_mm_for_euclid_dist").sum(1)
+        for block in rows.split(512)
+    ]
+    return torch.cat(sums)
+
+
+def _distance_sum_fake(x: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(x.shape[:1], dtype=torch.float64)
+
+
 # --- nearest --------------------------------------------------------------------------------------
 def _nearest_cpu(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     x = _dense(x)
@@ -530,6 +557,7 @@ for _name, _cpu, _cuda, _fake in (
         _pairwise_cosine_out_fake,
     ),
     ("weighted_degree", _weighted_degree_cpu, _weighted_degree_cuda, _weighted_degree_fake),
+    ("distance_sum", _distance_sum_cpu, _distance_sum_cuda, _distance_sum_fake),
     ("nearest", _nearest_cpu, _nearest_cuda, _nearest_fake),
     (
         "eigenvector_centrality",
