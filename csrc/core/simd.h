@@ -55,6 +55,18 @@ static inline void store(T* p, Vector<T> v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
+// Loads `v` into a register now, where there are 32 of them. GCC would otherwise read it from
+// memory again in every instruction that uses it, and a loop that multiplies is bound by its loads
+// as much as by its multipliers.
+template <class V>
+static inline void keep_in_register(V& v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#else
+  (void)v;
+#endif
+}
+
 // Lane sums in a fixed order (a binary tree), so that a result does not depend on the compiler.
 template <class T>
 static inline T horizontal_sum(Vector<T> v) {
