@@ -14,6 +14,7 @@
 
 #include "core/edge.h"
 #include "core/layers.h"
+#include "core/scratch.h"
 #include "core/status.h"
 #include "cpu/kernels.h"
 #include "cuda/launchers.h"
@@ -130,6 +131,15 @@ void bind_cpu(py::module_& m) {
       [](const std::string& level) { return cpu::select_level(level.c_str()); }, py::arg("level"),
       "Use another level; False if it is not in this build or not supported here.");
 
+  m.def(
+      "request_large_pages",
+      [](Address memory, int64_t bytes) {
+        check_sizes(bytes);
+        check_memory(memory, bytes);
+        request_large_pages(memory, bytes);
+      },
+      py::arg("memory"), py::arg("bytes"),
+      "Ask the system for large pages behind this memory, before it is touched.");
   m.def(
       "read_memory_cpu",
       [](Address data, int64_t count, int threads) {

@@ -3,9 +3,28 @@
 // The same walk over a null block measures how large it must be, so size and use cannot differ.
 #pragma once
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstdint>
 
 namespace hubprune {
+
+// Asks the system to back [memory, memory + bytes) with large pages, where it leaves the choice to
+// programs. A large block is new at every call, and touching it first 4 KiB at a time costs as much
+// as packing into it: 58 ms of 435 for the degree of 2048 rows of 18 432. Only a request: no error.
+inline void request_large_pages(std::uintptr_t memory, int64_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t kPage = 4096;
+  const std::uintptr_t first = (memory + kPage - 1) / kPage * kPage;
+  const std::uintptr_t last = (memory + static_cast<std::uintptr_t>(bytes)) / kPage * kPage;
+  if (last > first) (void)madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+  (void)memory;
+  (void)bytes;
+#endif
+}
 
 class Scratch {
  public:

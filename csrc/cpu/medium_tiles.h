@@ -22,6 +22,7 @@ static inline bool bfloat16_supported() {
 // kTileRows rows of `a` times kPanel<float> rows of `b` over `depth` pairs of features.
 __attribute__((target("avx512bf16"))) static void medium_block(const uint32_t* a, const uint32_t* b,
                                                                int64_t depth, bool first,
+                                                               const uint32_t* request,
                                                                float* tile) {
   __m512 left[kTileRows];
   __m512 right[kTileRows];
@@ -31,17 +32,22 @@ __attribute__((target("avx512bf16"))) static void medium_block(const uint32_t* a
     left[r] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(row);
     right[r] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(row + 16);
   }
-  for (int64_t k = 0; k < depth; ++k) {
-    const auto b0 = (__m512bh)_mm512_loadu_si512(b);
-    const auto b1 = (__m512bh)_mm512_loadu_si512(b + 16);
+  for (int64_t k = 0; k < depth;) {
+    __builtin_prefetch(request, 0, 2);
+    request += kLineBytes / static_cast<int64_t>(sizeof(uint32_t));
+    const int64_t end = k + kRequestEvery<float> < depth ? k + kRequestEvery<float> : depth;
+    for (; k < end; ++k) {
+      const auto b0 = (__m512bh)_mm512_loadu_si512(b);
+      const auto b1 = (__m512bh)_mm512_loadu_si512(b + 16);
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
-      const auto pair = (__m512bh)_mm512_set1_epi32(static_cast<int>(a[r]));
-      left[r] = _mm512_dpbf16_ps(left[r], pair, b0);
-      right[r] = _mm512_dpbf16_ps(right[r], pair, b1);
+      for (int r = 0; r < kTileRows; ++r) {
+        const auto pair = (__m512bh)_mm512_set1_epi32(static_cast<int>(a[r]));
+        left[r] = _mm512_dpbf16_ps(left[r], pair, b0);
+        right[r] = _mm512_dpbf16_ps(right[r], pair, b1);
+      }
+      a += kPanel<float>;
+      b += kPanel<float>;
     }
-    a += kPanel<float>;
-    b += kPanel<float>;
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kTileRows; ++r) {
@@ -52,7 +58,8 @@ __attribute__((target("avx512bf16"))) static void medium_block(const uint32_t* a
 }
 #else
 static inline bool bfloat16_supported() { return false; }
-static inline void medium_block(const uint32_t*, const uint32_t*, int64_t, bool, float*) {}
+static inline void medium_block(const uint32_t*, const uint32_t*, int64_t, bool, const uint32_t*,
+                                float*) {}
 #endif
 
 // Round to nearest, ties to even; unit rows hold no infinity.
@@ -112,12 +119,16 @@ struct MediumPanels {
     constexpr int64_t kWidth = kPanel<float>;
     for (int64_t k = 0; k < pairs(); k += kDepth) {
       const int64_t depth = pairs() - k < kDepth ? pairs() - k : kDepth;
+      const int64_t next = k + kDepth < pairs() ? k + kDepth : k;
+      int64_t block = 0;
       for (int64_t j = 0; j < kTileMax; j += kWidth) {
         const uint32_t* b = data + (j0 + j) * pairs() + k * kWidth;
-        for (int64_t i = 0; i < kTileMax; i += kTileRows) {
+        for (int64_t i = 0; i < kTileMax; i += kTileRows, ++block) {
           const int64_t inside = i % kWidth;
           const uint32_t* a = data + (i0 + i - inside) * pairs() + k * kWidth + inside;
-          medium_block(a, b, depth, k == 0, tile + i * kTileMax + j);
+          const uint32_t* request =
+              request_start<float>(data + i0 * pairs(), data + j0 * pairs(), pairs(), next, block);
+          medium_block(a, b, depth, k == 0, request, tile + i * kTileMax + j);
         }
       }
     }

@@ -25,6 +25,16 @@ constexpr int kPanel = 2 * kLanes<T>;
 constexpr int64_t kDepth = 256;
 constexpr int64_t kTileMax = 128;
 
+// Long panels stream through the caches. While a register block multiplies, it requests its share
+// of the next kDepth features of both tiles, a cache line every so many features: at d = 18 432
+// that is 113 G multiply-adds/s instead of 75. As a burst, requests fill the queue of misses, the
+// block's own loads wait behind them, and nothing is gained.
+constexpr int64_t kLineBytes = 64;
+constexpr int64_t kBlocksPerPanel = kTileMax / kTileRows / 2;  // they share its requests
+template <class T>
+constexpr int64_t kRequestEvery =
+    kLineBytes * kBlocksPerPanel / (kPanel<T> * static_cast<int64_t>(sizeof(T)));
+
 // Short rows are bound by the epilogue: tiles that stay in the nearest cache. Long rows are bound
 // by the product: a larger tile reads the panels half as often.
 constexpr int64_t kShortRows = 64;
@@ -146,21 +156,41 @@ struct Panels {
   }
 };
 
-// One register block: kTileRows rows of `a` times kPanel rows of `b` over `depth` features.
+// Where register block `block` of a tile requests the features from k on: `a` and `b` are the first
+// panels of the two tiles, d their features (or pairs of features, in a word of T's size).
+template <class T, class Word>
+static inline const Word* request_start(const Word* a, const Word* b, int64_t d, int64_t k,
+                                        int64_t block) {
+  constexpr int64_t kWidth = kPanel<T>;
+  constexpr int64_t kPanels = kTileMax / kWidth;
+  const int64_t panel = block / kBlocksPerPanel;
+  const int64_t share = block % kBlocksPerPanel * (kDepth * kWidth / kBlocksPerPanel);
+  const Word* start = panel < kPanels ? a + panel * kWidth * d : b + (panel - kPanels) * kWidth * d;
+  return start + k * kWidth + share;
+}
+
+// One register block: kTileRows rows of `a` times kPanel rows of `b` over `depth` features, while
+// the lines from `request` on are on their way.
 template <class T>
-static inline void register_block(const T* a, const T* b, int64_t depth, bool first, T* tile) {
+static inline void register_block(const T* a, const T* b, int64_t depth, bool first,
+                                  const T* request, T* tile) {
   Vector<T> left[kTileRows] = {};
   Vector<T> right[kTileRows] = {};
-  for (int64_t k = 0; k < depth; ++k) {
-    const Vector<T> b0 = load(b);
-    const Vector<T> b1 = load(b + kLanes<T>);
+  for (int64_t k = 0; k < depth;) {
+    __builtin_prefetch(request, 0, 2);
+    request += kLineBytes / static_cast<int64_t>(sizeof(T));
+    const int64_t end = k + kRequestEvery<T> < depth ? k + kRequestEvery<T> : depth;
+    for (; k < end; ++k) {
+      const Vector<T> b0 = load(b);
+      const Vector<T> b1 = load(b + kLanes<T>);
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
-      left[r] += a[r] * b0;
-      right[r] += a[r] * b1;
+      for (int r = 0; r < kTileRows; ++r) {
+        left[r] += a[r] * b0;
+        right[r] += a[r] * b1;
+      }
+      a += kPanel<T>;
+      b += kPanel<T>;
     }
-    a += kPanel<T>;
-    b += kPanel<T>;
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kTileRows; ++r) {
@@ -203,12 +233,15 @@ static inline void similarity_tile(const Panels<T>& x, int64_t i0, const Panels<
   constexpr int64_t kWidth = kPanel<T>;
   for (int64_t k = 0; k < x.d; k += kDepth) {
     const int64_t depth = x.d - k < kDepth ? x.d - k : kDepth;
+    const int64_t next = k + kDepth < x.d ? k + kDepth : k;
+    int64_t block = 0;
     for (int64_t j = 0; j < edge; j += kWidth) {
       const T* b = y.panel(j0 + j) + k * kWidth;
-      for (int64_t i = 0; i < edge; i += kTileRows) {
+      for (int64_t i = 0; i < edge; i += kTileRows, ++block) {
         const int64_t inside = i % kWidth;
         const T* a = x.panel(i0 + i - inside) + k * kWidth + inside;
-        register_block(a, b, depth, k == 0, tile + i * kTileMax + j);
+        const T* request = request_start<T>(x.panel(i0), y.panel(j0), x.d, next, block);
+        register_block(a, b, depth, k == 0, request, tile + i * kTileMax + j);
       }
     }
   }

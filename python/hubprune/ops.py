@@ -56,8 +56,15 @@ def _is_double(x: torch.Tensor) -> bool:
     return x.dtype == torch.float64
 
 
+#: Scratch above this many bytes comes fresh from the system at every call: ask for large pages.
+_LARGE_SCRATCH = 8 << 20
+
+
 def _scratch(size: int, like: torch.Tensor) -> torch.Tensor:
-    return torch.empty(size, dtype=torch.uint8, device=like.device)
+    scratch = torch.empty(size, dtype=torch.uint8, device=like.device)
+    if size >= _LARGE_SCRATCH and like.device.type == "cpu":
+        _native.request_large_pages(scratch.data_ptr(), size)
+    return scratch
 
 
 def _rows(x: torch.Tensor) -> tuple[int, int, int]:
