@@ -348,6 +348,82 @@ void bind_cpu(py::module_& m) {
       py::arg("similarity"), py::arg("index"), py::arg("scratch"), py::arg("threads"));
 }
 
+void bind_cpu_nystrom(py::module_& m) {
+  m.def(
+      "nystrom_columns_cpu_scratch",
+      [](bool is_double, int64_t columns, int64_t d, int threads) {
+        check_sizes(columns, d);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().nystrom_columns_scratch(columns, d,
+                                                                                  threads);
+        });
+      },
+      py::arg("is_double"), py::arg("m"), py::arg("d"), py::arg("threads"));
+  m.def(
+      "nystrom_columns_cpu",
+      [](bool is_double, Address x, Address landmarks, int64_t batch, int64_t n, int64_t columns,
+         int64_t d, int edge, Address out, Address scratch, int threads) {
+        check_sizes(batch, n, columns, d);
+        check_memory(x, batch * n * d);
+        check_memory(landmarks, batch * columns);
+        check_memory(out, batch * n * columns);
+        check_memory(scratch, batch * n * columns);
+        for (int64_t j = 0; j < batch * columns; ++j) {
+          const int64_t row = pointer<int64_t>(landmarks)[j];
+          if (row < 0 || row >= n) throw std::invalid_argument("landmark out of range");
+        }
+        const Edge weight = checked_edge(edge);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          cpu::kernel_table().of<T>().nystrom_columns(pointer<T>(x), pointer<int64_t>(landmarks),
+                                                      batch, n, columns, d, weight, pointer<T>(out),
+                                                      pointer<void>(scratch), threads);
+        });
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("landmarks"), py::arg("batch"), py::arg("n"),
+      py::arg("m"), py::arg("d"), py::arg("edge"), py::arg("out"), py::arg("scratch"),
+      py::arg("threads"));
+  m.def(
+      "pivoted_cholesky_cpu_scratch",
+      [](int64_t n) {
+        check_sizes(n);
+        return cpu::kernel_table().pivoted_cholesky_scratch(n);
+      },
+      py::arg("n"));
+  m.def(
+      "pivoted_cholesky_cpu",
+      [](Address a, int64_t n, double tolerance, Address order, Address residual, Address scratch,
+         int threads) {
+        check_sizes(n);
+        check_memory(a, n * n);
+        check_memory(order, n);
+        check_memory(residual, n);
+        check_memory(scratch, n);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        return cpu::kernel_table().pivoted_cholesky(
+            pointer<double>(a), n, tolerance, pointer<int64_t>(order), pointer<double>(residual),
+            pointer<void>(scratch), threads);
+      },
+      py::arg("a"), py::arg("n"), py::arg("tolerance"), py::arg("order"), py::arg("residual"),
+      py::arg("scratch"), py::arg("threads"));
+  m.def(
+      "rejection_cholesky_cpu",
+      [](Address h, Address draws, int64_t count, double tolerance, Address accepted) {
+        check_sizes(count);
+        check_memory(h, count * count);
+        check_memory(draws, count);
+        check_memory(accepted, count);
+        py::gil_scoped_release release;
+        return cpu::kernel_table().rejection_cholesky(pointer<double>(h), pointer<double>(draws),
+                                                      count, tolerance, pointer<int64_t>(accepted));
+      },
+      py::arg("h"), py::arg("draws"), py::arg("count"), py::arg("tolerance"), py::arg("accepted"));
+}
+
 void bind_cpu_centrality(py::module_& m) {
   m.def(
       "eigenvector_centrality_cpu_scratch",
@@ -591,6 +667,7 @@ PYBIND11_MODULE(_native, m) {
   m.doc() = "Kernels of hubprune on raw memory. Use the functions of the hubprune package instead.";
   m.attr("__version__") = HUBPRUNE_VERSION;
   hubprune::bind_cpu(m);
+  hubprune::bind_cpu_nystrom(m);
   hubprune::bind_cpu_centrality(m);
   hubprune::bind_cuda(m);
 }

@@ -36,6 +36,11 @@ struct Kernels {
   int64_t (*distance_sum_scratch)(int64_t n, int64_t d, int threads);
   void (*distance_sum)(const T* x, int64_t n, int64_t d, double* sums, void* scratch, int threads);
 
+  // x (batch, n, d), landmarks (batch, m) row numbers below n -> out (batch, n, m)
+  int64_t (*nystrom_columns_scratch)(int64_t m, int64_t d, int threads);
+  void (*nystrom_columns)(const T* x, const int64_t* landmarks, int64_t batch, int64_t n, int64_t m,
+                          int64_t d, Edge edge, T* out, void* scratch, int threads);
+
   // x (batch, n, d) -> similarity (batch, n), index (batch, n)
   int64_t (*nearest_scratch)(int64_t n, int64_t d, int threads);
   void (*nearest)(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,
@@ -63,6 +68,12 @@ struct KernelTable {
   // The machine's ceilings: one read of `data`; scalar multiply-adds of one thread
   void (*read_memory)(const float* data, int64_t count, double* sum, int threads);
   int64_t (*multiply_add)(int64_t rounds, double* sum, int threads);
+  // Which rows of a (n, n) represent the others; a is destroyed. Returns the number of pivots.
+  int64_t (*pivoted_cholesky_scratch)(int64_t n);
+  int64_t (*pivoted_cholesky)(double* a, int64_t n, double tolerance, int64_t* order,
+                              double* residual, void* scratch, int threads);
+  int64_t (*rejection_cholesky)(double* h, const double* draws, int64_t count, double tolerance,
+                                int64_t* accepted);
   Kernels<float> f32;
   Kernels<double> f64;
 

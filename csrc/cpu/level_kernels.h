@@ -14,6 +14,12 @@ namespace hubprune::cpu::HUBPRUNE_LEVEL {
 void read_memory(const float* data, int64_t count, double* sum, int threads);
 int64_t multiply_add(int64_t rounds, double* sum, int threads);
 
+int64_t pivoted_cholesky_scratch(int64_t n);
+int64_t pivoted_cholesky(double* a, int64_t n, double tolerance, int64_t* order, double* residual,
+                         void* scratch, int threads);
+int64_t rejection_cholesky(double* h, const double* draws, int64_t count, double tolerance,
+                           int64_t* accepted);
+
 template <class T>
 void row_norms(const T* x, int64_t rows, int64_t d, T* norms, int threads);
 
@@ -40,6 +46,12 @@ template <class T>
 int64_t distance_sum_scratch(int64_t n, int64_t d, int threads);
 template <class T>
 void distance_sum(const T* x, int64_t n, int64_t d, double* sums, void* scratch, int threads);
+
+template <class T>
+int64_t nystrom_columns_scratch(int64_t m, int64_t d, int threads);
+template <class T>
+void nystrom_columns(const T* x, const int64_t* landmarks, int64_t batch, int64_t n, int64_t m,
+                     int64_t d, Edge edge, T* out, void* scratch, int threads);
 
 template <class T>
 int64_t nearest_scratch(int64_t n, int64_t d, int threads);

@@ -21,6 +21,8 @@ static constexpr Kernels<T> kernels() {
   k.weighted_degree = weighted_degree<T>;
   k.distance_sum_scratch = distance_sum_scratch<T>;
   k.distance_sum = distance_sum<T>;
+  k.nystrom_columns_scratch = nystrom_columns_scratch<T>;
+  k.nystrom_columns = nystrom_columns<T>;
   k.nearest_scratch = nearest_scratch<T>;
   k.nearest = nearest<T>;
   k.eigenvector_centrality_scratch = eigenvector_centrality_scratch<T>;
@@ -36,6 +38,9 @@ constexpr KernelTable table = {HUBPRUNE_STRING(HUBPRUNE_LEVEL),
                                weighted_degree_route,
                                read_memory,
                                multiply_add,
+                               pivoted_cholesky_scratch,
+                               pivoted_cholesky,
+                               rejection_cholesky,
                                kernels<float>(),
                                kernels<double>()};
 

@@ -106,19 +106,25 @@ struct Panels {
     parallel_region(threads, [&](const Team& team) { pack(team, x); });
   }
 
-  void pack(const Team& team, const T* x) const {
+  // The rows of x, or rows chosen[0], chosen[1], ... of it.
+  void pack(const Team& team, const T* x, const int64_t* chosen = nullptr) const {
     constexpr int64_t kWidth = kPanel<T>;
     team.share(padded_rows(n) / kWidth, [&](int64_t q) {
       if (d == kNine) {
-        pack_nine(x, q * kWidth);
+        pack_nine(x, chosen, q * kWidth);
       } else {
-        pack_rows(x, q * kWidth);
+        pack_rows(x, chosen, q * kWidth);
       }
     });
   }
 
  private:
-  void pack_nine(const T* x, int64_t i0) const {
+  const T* source(const T* x, const int64_t* chosen, int64_t i) const {
+    if (i >= n) return x;
+    return x + (chosen == nullptr ? i : chosen[i]) * d;
+  }
+
+  void pack_nine(const T* x, const int64_t* chosen, int64_t i0) const {
     constexpr int64_t kStep = kLanes<double>;
     T* panel = data + i0 * kNine;
     for (int64_t r = 0; r < kPanel<T>; r += kStep) {
@@ -126,31 +132,56 @@ struct Panels {
       const int64_t count = left < 0 ? 0 : (left < kStep ? left : kStep);
       Vector<double> unit[kNine] = {};
       if (count > 0) {
-        const Vector<double> inverse = unit_nine(x + (i0 + r) * kNine, count, unit);
+        T gathered[kStep * kNine];
+        const T* rows = x + (i0 + r) * kNine;
+        if (chosen != nullptr) {
+          for (int64_t lane = 0; lane < count; ++lane) {
+            __builtin_memcpy(gathered + lane * kNine, source(x, chosen, i0 + r + lane),
+                             kNine * sizeof(T));
+          }
+          rows = gathered;
+        }
+        const Vector<double> inverse = unit_nine(rows, count, unit);
         for (int64_t lane = 0; lane < count; ++lane) kinds[i0 + r + lane] = row_kind(inverse[lane]);
       }
       for (int f = 0; f < kNine; ++f) store_doubles(panel + f * kPanel<T> + r, unit[f]);
     }
   }
 
-  void pack_rows(const T* x, int64_t i0) const {
+  void pack_rows(const T* x, const int64_t* chosen, int64_t i0) const {
     constexpr int64_t kWidth = kPanel<T>;
     T* panel = data + i0 * d;
     UnitScale units[kWidth] = {};
     for (int64_t r = 0; r < kWidth && i0 + r < n; ++r) {
-      units[r] = unit_scale(x + (i0 + r) * d, d);
+      units[r] = unit_scale(source(x, chosen, i0 + r), d);
       kinds[i0 + r] = row_kind(units[r].inverse);
     }
     // Sixteen features at a time: whole cache lines of x are read, the panel stays in cache.
-    for (int64_t first = 0; first < d; first += 16) {
-      const int64_t last = first + 16 < d ? first + 16 : d;
+    constexpr int64_t kPiece = 16;
+    alignas(64) T piece[kWidth][kPiece];
+    for (int64_t first = 0; first < d; first += kPiece) {
+      const int64_t count = d - first < kPiece ? d - first : kPiece;
       for (int64_t r = 0; r < kWidth; ++r) {
-        const int64_t i = i0 + r;
-        const T* row = x + (i < n ? i : 0) * d;
-        for (int64_t k = first; k < last; ++k) {
-          const double value = static_cast<double>(row[k]) * units[r].scale * units[r].inverse;
-          panel[k * kWidth + r] = i < n ? static_cast<T>(value) : T(0);
+        const T* row = source(x, chosen, i0 + r) + first;
+        const double scale = units[r].scale;
+        const double inverse = units[r].inverse;
+        if (count == kPiece) {
+          for (int64_t k = 0; k < kPiece; k += kLanes<double>) {
+            store_doubles(piece[r] + k, load_as_double(row + k) * scale * inverse);
+          }
+        } else {
+          for (int64_t k = 0; k < count; ++k) {
+            piece[r][k] = static_cast<T>(static_cast<double>(row[k]) * scale * inverse);
+          }
         }
+        if (i0 + r >= n) {
+          for (int64_t k = 0; k < count; ++k) piece[r][k] = T(0);  // the padding
+        }
+      }
+      T* columns = panel + first * kWidth;
+      for (int64_t k = 0; k < count; ++k) {
+#pragma GCC unroll 32
+        for (int64_t r = 0; r < kWidth; ++r) columns[k * kWidth + r] = piece[r][k];
       }
     }
   }
@@ -225,17 +256,18 @@ static inline __attribute__((always_inline)) void multiply_rows(const T* a, cons
   }
 }
 
-// Cosines of rows [i0, i0 + edge) of `x` with rows [j0, j0 + edge) of `y`, row stride kTileMax,
-// not yet clamped. Padding rows and columns hold zeros.
+// Cosines of rows [i0, i0 + edge) of `x` with rows [j0, j0 + width) of `y`, row stride kTileMax,
+// not yet clamped; whole panels, so up to kPanel - 1 columns more. Padding rows and columns hold
+// zeros.
 template <class T>
 static inline void similarity_tile(const Panels<T>& x, int64_t i0, const Panels<T>& y, int64_t j0,
-                                   int64_t edge, T* tile) {
+                                   int64_t edge, int64_t width, T* tile) {
   constexpr int64_t kWidth = kPanel<T>;
   for (int64_t k = 0; k < x.d; k += kDepth) {
     const int64_t depth = x.d - k < kDepth ? x.d - k : kDepth;
     const int64_t next = k + kDepth < x.d ? k + kDepth : k;
     int64_t block = 0;
-    for (int64_t j = 0; j < edge; j += kWidth) {
+    for (int64_t j = 0; j < width; j += kWidth) {
       const T* b = y.panel(j0 + j) + k * kWidth;
       for (int64_t i = 0; i < edge; i += kTileRows, ++block) {
         const int64_t inside = i % kWidth;
@@ -248,6 +280,12 @@ static inline void similarity_tile(const Panels<T>& x, int64_t i0, const Panels<
   if (x.d == 0) {
     for (int64_t i = 0; i < edge * kTileMax; ++i) tile[i] = T(0);
   }
+}
+
+template <class T>
+static inline void similarity_tile(const Panels<T>& x, int64_t i0, const Panels<T>& y, int64_t j0,
+                                   int64_t edge, T* tile) {
+  similarity_tile(x, i0, y, j0, edge, edge, tile);
 }
 
 template <class T>

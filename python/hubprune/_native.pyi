@@ -4,7 +4,7 @@ Kernels of hubprune on raw memory. Use the functions of the hubprune package ins
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'read_memory_cpu', 'request_large_pages', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_scratch']
+__all__: list[str] = ['cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'nystrom_columns_cpu', 'nystrom_columns_cpu_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'pivoted_cholesky_cpu', 'pivoted_cholesky_cpu_scratch', 'read_memory_cpu', 'rejection_cholesky_cpu', 'request_large_pages', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_scratch']
 def cuda_built() -> bool:
     """
     Whether this build holds CUDA kernels.
@@ -61,6 +61,10 @@ def nearest_cuda(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, 
     ...
 def nearest_cuda_scratch(batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, is_double: bool) -> int:
     ...
+def nystrom_columns_cpu(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, landmarks: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def nystrom_columns_cpu_scratch(is_double: bool, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
 def pairwise_cosine_cpu(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, y: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, zero_diagonal: bool, out: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...
 def pairwise_cosine_cpu_scratch(is_double: bool, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, symmetric: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
@@ -69,10 +73,16 @@ def pairwise_cosine_cuda(is_double: bool, x: typing.SupportsInt | typing.Support
     ...
 def pairwise_cosine_cuda_scratch(batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, symmetric: bool, is_double: bool) -> int:
     ...
+def pivoted_cholesky_cpu(a: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, tolerance: typing.SupportsFloat | typing.SupportsIndex, order: typing.SupportsInt | typing.SupportsIndex, residual: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def pivoted_cholesky_cpu_scratch(n: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
 def read_memory_cpu(data: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> float:
     """
     Read float32 memory once and return its sum: to time what reading costs here.
     """
+def rejection_cholesky_cpu(h: typing.SupportsInt | typing.SupportsIndex, draws: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, tolerance: typing.SupportsFloat | typing.SupportsIndex, accepted: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
 def request_large_pages(memory: typing.SupportsInt | typing.SupportsIndex, bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Ask the system for large pages behind this memory, before it is touched.

@@ -38,6 +38,10 @@ library.define(
 )
 library.define("weighted_degree(Tensor[] x, str edge='signed', str? precision=None) -> Tensor[]")
 library.define("distance_sum(Tensor x) -> Tensor")
+library.define("nystrom_columns(Tensor x, Tensor landmarks, str edge='signed') -> Tensor")
+library.define(
+    "pivoted_cholesky(Tensor a, float tolerance) -> (Tensor order, Tensor residual, Tensor rank)"
+)
 library.define("nearest(Tensor x) -> (Tensor, Tensor)")
 library.define(
     "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100) -> Tensor"
@@ -434,6 +438,105 @@ def _nearest_fake(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return similarity, x.new_empty(x.shape[:-1], dtype=torch.int64)
 
 
+# --- Nystroem: columns of the graph, and which rows represent the others --------------------------
+def _nystrom_columns_cpu(
+    x: torch.Tensor, landmarks: torch.Tensor, edge: str = "signed"
+) -> torch.Tensor:
+    x, landmarks = _dense(x), landmarks.contiguous()
+    batch, n, d = _rows(x)
+    m = landmarks.shape[-1]
+    threads = torch.get_num_threads()
+    columns = _nystrom_columns_fake(x, landmarks)
+    scratch = _scratch(_native.nystrom_columns_cpu_scratch(_is_double(x), m, d, threads), x)
+    _native.nystrom_columns_cpu(
+        _is_double(x),
+        x.data_ptr(),
+        landmarks.data_ptr(),
+        batch,
+        n,
+        m,
+        d,
+        EDGES.index(edge),
+        columns.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+    return columns
+
+
+def _nystrom_columns_cuda(
+    x: torch.Tensor, landmarks: torch.Tensor, edge: str = "signed"
+) -> torch.Tensor:
+    index = landmarks[..., None].expand(*landmarks.shape, x.shape[-1])
+    chosen = x.gather(-2, index)
+    columns = _pairwise_cosine_cuda(x, chosen, edge)
+    # A landmark's own entry is exactly f(1), or f(0), as in the graph itself.
+    norms = _row_norms_cuda(chosen)
+    one = {"shifted": (0.5, 1.0)}.get(edge, (0.0, 1.0))
+    own = torch.where(norms > 0, one[1], one[0]).to(columns.dtype)
+    own = torch.where(norms.isfinite(), own, torch.nan)
+    return columns.scatter(-2, landmarks[..., None, :], own[..., None, :])
+
+
+def _nystrom_columns_fake(
+    x: torch.Tensor, landmarks: torch.Tensor, edge: str = "signed"
+) -> torch.Tensor:
+    return x.new_empty((*x.shape[:-1], landmarks.shape[-1]), dtype=compute_dtype(x))
+
+
+def _pivoted_cholesky_cpu(
+    a: torch.Tensor, tolerance: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    work = a.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
+    order, residual, rank = _pivoted_cholesky_fake(work, tolerance)
+    n = len(work)
+    scratch = _scratch(_native.pivoted_cholesky_cpu_scratch(n), work)
+    pivots = _native.pivoted_cholesky_cpu(
+        work.data_ptr(),
+        n,
+        tolerance,
+        order.data_ptr(),
+        residual.data_ptr(),
+        scratch.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return order, residual, rank.fill_(pivots)
+
+
+def _pivoted_cholesky_cuda(
+    a: torch.Tensor, tolerance: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    # One pivot waits for the one before: the host is the right place for it.
+    order, residual, rank = _pivoted_cholesky_cpu(a.cpu(), tolerance)
+    return order.to(a.device), residual.to(a.device), rank.to(a.device)
+
+
+def _pivoted_cholesky_fake(
+    a: torch.Tensor, tolerance: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    n = a.shape[0]
+    return (
+        a.new_empty(n, dtype=torch.int64),
+        a.new_empty(n, dtype=torch.float64),
+        a.new_empty((), dtype=torch.int64),
+    )
+
+
+def rejection_cholesky(h: torch.Tensor, draws: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """Return which candidates a block of randomly pivoted Cholesky accepts: positions, ascending.
+
+    h : float64 (count, count), what is left of the candidates' rows and columns; draws : float64
+    (count,), uniform in [0, 1). Both on the host. A candidate of which at most `tolerance` is left
+    is rejected. Source: Epperly, Tropp & Webber, 2024 (arXiv 2410.03969).
+    """
+    work = h.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
+    accepted = torch.empty(len(work), dtype=torch.int64)
+    taken = _native.rejection_cholesky_cpu(
+        work.data_ptr(), draws.data_ptr(), len(work), tolerance, accepted.data_ptr()
+    )
+    return accepted[:taken]
+
+
 # --- eigenvector centrality -----------------------------------------------------------------------
 def _raise_unconverged(residual: float, tol: float, max_iter: int) -> NoReturn:
     raise RuntimeError(
@@ -565,6 +668,8 @@ for _name, _cpu, _cuda, _fake in (
     ),
     ("weighted_degree", _weighted_degree_cpu, _weighted_degree_cuda, _weighted_degree_fake),
     ("distance_sum", _distance_sum_cpu, _distance_sum_cuda, _distance_sum_fake),
+    ("nystrom_columns", _nystrom_columns_cpu, _nystrom_columns_cuda, _nystrom_columns_fake),
+    ("pivoted_cholesky", _pivoted_cholesky_cpu, _pivoted_cholesky_cuda, _pivoted_cholesky_fake),
     ("nearest", _nearest_cpu, _nearest_cuda, _nearest_fake),
     (
         "eigenvector_centrality",
