@@ -94,3 +94,18 @@ def published_closest_pairs(
     if decimals is not None:
         distances = np.round(distances, decimals)
     return published_greedy_rule(distances.tolist())
+
+
+def published_nystrom(vectors: np.ndarray, m: int, rank: int) -> np.ndarray:
+    """Return the approximated similarity matrix of the first m columns, (n, n).
+
+    The rule of Singh & Plumbley (arXiv 2210.17416): C holds the first m columns, W its first m
+    rows, cut to its `rank` largest singular values, inverted as a pseudo-inverse.
+    """
+    similarity = published_cosine_matrix(vectors)
+    c = similarity[:, :m]
+    u, s, vt = np.linalg.svd(c[:m])
+    inverse = np.zeros((m, m))
+    for i in range(rank):
+        inverse += np.outer(vt[i], u[:, i]) / s[i]
+    return c @ inverse @ c.T

@@ -26,8 +26,11 @@ _config.apply_environment()
 from . import graph, models, reference, scorers  # noqa: E402
 from .centrality import eigenvector_centrality, weighted_degree  # noqa: E402
 from .config import show_config  # noqa: E402
+from .nystrom import Nystrom, NystromError, NystromFactor, nystrom  # noqa: E402
 from .planning import PruningPlan, plan  # noqa: E402
 from .report import Report, report  # noqa: E402
+from .routes import Route, route  # noqa: E402
+from .sampling import Sampled, SampledDegree, sampled_degree  # noqa: E402
 from .scorers import Scores, score, score_model  # noqa: E402
 from .similarity import nearest, pairwise_cosine, row_norms  # noqa: E402
 from .surgery import load_pruned, prune, save_pruned  # noqa: E402
@@ -36,8 +39,14 @@ from .vectors import filter_vectors  # noqa: E402
 __version__ = _native.__version__
 
 __all__ = [
+    "Nystrom",
+    "NystromError",
+    "NystromFactor",
     "PruningPlan",
     "Report",
+    "Route",
+    "Sampled",
+    "SampledDegree",
     "Scores",
     "eigenvector_centrality",
     "filter_vectors",
@@ -45,12 +54,15 @@ __all__ = [
     "load_pruned",
     "models",
     "nearest",
+    "nystrom",
     "pairwise_cosine",
     "plan",
     "prune",
     "reference",
     "report",
+    "route",
     "row_norms",
+    "sampled_degree",
     "save_pruned",
     "score",
     "score_model",

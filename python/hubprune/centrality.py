@@ -8,13 +8,29 @@ import warnings
 import torch
 
 from . import ops as _ops  # noqa: F401  (registers the operators)
-from .arguments import EDGES, PRECISIONS, Array, as_tensor, check_choice, check_rows, like_input
+from .arguments import (
+    EDGES,
+    PRECISIONS,
+    Array,
+    as_tensor,
+    check_choice,
+    check_rows,
+    compute_dtype,
+    like_input,
+)
+from .nystrom import Nystrom
+from .routes import Approximation, route
+from .sampling import Sampled, sampled_degree
 
 __all__ = ["eigenvector_centrality", "weighted_degree"]
 
 
 def weighted_degree(
-    x: Array, *, edge: str = "signed", precision: str | None = None
+    x: Array,
+    *,
+    edge: str = "signed",
+    approximate: Approximation | None = None,
+    precision: str | None = None,
 ) -> torch.Tensor:
     r"""Return the weighted degree (strength) of every row in the graph of cosine similarities.
 
@@ -27,6 +43,11 @@ def weighted_degree(
         float16, bfloat16, float32 or float64.
     edge : {"signed", "squared", "abs", "positive", "shifted"}
         f(s) = s, s^2, abs(s), max(s, 0), (1 + s) / 2.
+    approximate : Nystrom or Sampled, optional
+        Allow an approximation: a low-rank graph from m columns, or an unbiased estimate from as
+        many columns as settling the removed set takes (one matrix only). It is used where it is
+        predicted to be cheaper than the exact result: ``hp.route`` says which, and why. For the
+        error, use `nystrom` or `sampled_degree` themselves.
     precision : {"highest", "high", "medium"}, optional
         The least accuracy wanted of the cosines: "highest" is float32-accurate (1e-6); "medium"
         lets long rows (d > 64) be multiplied in bfloat16 where the processor can (errors of a
@@ -68,12 +89,24 @@ def weighted_degree(
     check_choice(edge, EDGES, "edge")
     if precision is not None:
         check_choice(precision, PRECISIONS, "precision")
+    if approximate is not None:
+        chosen = route(tensor, "weighted_degree", edge=edge, approximate=approximate)
+        if isinstance(approximate, Nystrom) and not chosen.exact:
+            return like_input(approximate.factor(tensor, edge).degree(), x)
+        if isinstance(approximate, Sampled) and not chosen.exact:
+            values = sampled_degree(tensor, edge=edge, approximate=approximate).values
+            return like_input(values.to(compute_dtype(tensor)), x)
     degree: torch.Tensor = torch.ops.hubprune.weighted_degree([tensor], edge, precision)[0]
     return like_input(degree, x)
 
 
 def eigenvector_centrality(
-    x: Array, *, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+    x: Array,
+    *,
+    edge: str = "abs",
+    approximate: Nystrom | None = None,
+    tol: float = 1e-6,
+    max_iter: int = 100,
 ) -> torch.Tensor:
     r"""Return the eigenvector centrality of every row in the graph of cosine similarities.
 
@@ -87,6 +120,8 @@ def eigenvector_centrality(
     edge : {"signed", "squared", "abs", "positive", "shifted"}
         As in `weighted_degree`. "signed" warns: its graph has negative weights, so
         Perron-Frobenius does not hold and the ranking may mean nothing.
+    approximate : Nystrom, optional
+        Allow a low-rank graph where it is predicted to be cheaper; as in `weighted_degree`.
     tol : float
         Wanted residual :math:`|W v - \lambda v| / |\lambda|`.
     max_iter : int
@@ -136,6 +171,11 @@ def eigenvector_centrality(
             UserWarning,
             stacklevel=2,
         )
+    if approximate is not None:
+        chosen = route(tensor, "eigenvector_centrality", edge=edge, approximate=approximate)
+        if not chosen.exact:
+            factor = approximate.factor(tensor, edge)
+            return like_input(factor.eigenvector(tol=tol, max_iter=max_iter), x)
     vector: torch.Tensor = torch.ops.hubprune.eigenvector_centrality(tensor, edge, tol, max_iter)
     return like_input(vector, x)
 

@@ -61,8 +61,8 @@ __all__ = [
     "undisturbed_rng",
 ]
 
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 """The layers whose output filters are pruned by default."""
 
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -315,7 +315,7 @@ def _cut_convolution(
     for part, row, column in zip(weight.chunk(groups), row_parts, column_parts, strict=True):
         # Transposed weights are (in, out / groups, *kernel), others (out, in / groups, *kernel).
         out_axis, in_axis = (0, 1)
-        if isinstance(conv, _TRANSPOSED):
+        if isinstance(conv, TRANSPOSED):
             part = weight[len(pieces) * part.shape[0] :][: part.shape[0]]
             out_axis, in_axis = (1, 0)
         row_index = torch.tensor(row, dtype=torch.long, device=weight.device)
@@ -412,7 +412,7 @@ def _ignore_removed_inputs(model: nn.Module, cuts: Iterable[Cut]) -> None:
                     weight[:, removed] = 0
             elif isinstance(module, nn.Linear):
                 module.weight[:, removed] = 0
-            elif isinstance(module, _TRANSPOSED):
+            elif isinstance(module, TRANSPOSED):
                 module.weight[removed] = 0
             else:
                 width = module.in_channels // module.groups

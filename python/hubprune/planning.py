@@ -24,6 +24,7 @@ from torch import nn
 from . import _native
 from .channel_groups import (
     CONVOLUTIONS,
+    TRANSPOSED,
     Block,
     ChannelGroups,
     Cut,
@@ -743,9 +744,14 @@ def plan(
     check_model(model)
     check_example_inputs(model, example_inputs)
     request = _Request(model, scorer, ratio, keep, round_to, global_)
-    bench = _ScoreBench(request, progress)
-    _check_finite(model)
-    groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
+    if request.scorer.uses_contributions:
+        _check_finite(model)
+        groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
+        bench = _ScoreBench(request, progress, _scales(groups, request.modules))
+    else:
+        bench = _ScoreBench(request, progress, {})
+        _check_finite(model)
+        groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
     choices = [_Choice(block, bench) for block in groups.blocks]
     request.set_counts(choices, bench)
     kept = dict(groups.kept)
@@ -753,6 +759,53 @@ def plan(
     result = _assemble(request, bench, groups, choices, kept)
     _warn_of_whole_layers(result, request)
     return result
+
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def _scales(groups: ChannelGroups, modules: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
+    """Return, for every layer, how much of each filter the network hears: (n,), float64.
+
+    |gamma| of the first batch norm that its channel passes, times the norm of the weights with
+    which the next layers read it; a factor is 1 where there is none.
+    """
+    gamma: dict[int, float] = {}
+    heard: dict[int, float] = {}
+    for (target, side, dim), units in groups.sides.items():
+        module = modules.get(target)
+        if side == "channels" and isinstance(module, _BATCH_NORMS) and module.weight is not None:
+            for unit, value in zip(units, module.weight.detach().abs().tolist(), strict=False):
+                gamma.setdefault(unit, value)
+        if side == "in" and dim == 0 and module is not None:
+            squares = _input_squares(module, len(units))
+            if squares is None:
+                continue
+            for unit, square in zip(units, squares.tolist(), strict=True):
+                heard[unit] = heard.get(unit, 0.0) + square
+    return {
+        target: torch.tensor(
+            [
+                gamma.get(u, 1.0) * math.sqrt(heard[u]) if u in heard else gamma.get(u, 1.0)
+                for u in units
+            ],
+            dtype=torch.float64,
+        )
+        for (target, side, _), units in groups.sides.items()
+        if side == "out" and target in modules
+    }
+
+
+def _input_squares(module: nn.Module, count: int) -> torch.Tensor | None:
+    """Return the squared norm of the weights that read each input channel, (count,)."""
+    if isinstance(module, nn.Linear):
+        weight = module.weight.detach().double()
+        return weight.square().sum(0)
+    if isinstance(module, CONVOLUTIONS) and module.groups == 1:
+        weight = module.weight.detach().double()
+        inputs = 0 if isinstance(module, TRANSPOSED) else 1
+        return weight.square().transpose(0, inputs).flatten(1).sum(1)
+    return None
 
 
 def _unknown(owner: str, name: str, known: Collection[str]) -> str:
@@ -941,8 +994,11 @@ class _Request:
 class _ScoreBench:
     """Scores of the layers: all that were asked for at once, others when they are needed."""
 
-    def __init__(self, request: _Request, progress: Progress | None) -> None:
+    def __init__(
+        self, request: _Request, progress: Progress | None, scales: Mapping[str, torch.Tensor]
+    ) -> None:
         self._request = request
+        self._scales = scales
         self._scores: dict[str, Scores] = {}
         asked = [name for name in request.ratios if name not in request.veto]
         for number, name in enumerate(asked, start=1):
@@ -953,7 +1009,8 @@ class _ScoreBench:
     def __getitem__(self, name: str) -> Scores:
         if name not in self._scores:
             module = self._request.layers[name]
-            self._scores[name] = score(module, self._request.scorer, name=name)
+            scale = self._scales.get(name)
+            self._scores[name] = score(module, self._request.scorer, name=name, scale=scale)
         return self._scores[name]
 
 

@@ -14,24 +14,29 @@ import warnings
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from .arguments import EDGES, KINDS, Array, as_tensor, check_choice, check_weight, compute_dtype
+from .nystrom import Nystrom, NystromFactor
 from .ops import weighted_degree_route
+from .routes import Approximation, Route, route
+from .sampling import Sampled, sampled_degree
 from .vectors import rank1_vectors, resolve_kind
 
 __all__ = [
     "DEAD_RATIO",
     "SCORER_NAMES",
     "ClosestPairs",
+    "Contribution",
     "Eigenvector",
     "GeometricMedian",
     "L1Norm",
     "L2Norm",
+    "Landmarks",
     "Random",
     "Scorer",
     "Scores",
@@ -120,6 +125,29 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Contribution:
+    """What makes a filter heard beyond its weight, for the scorer `Landmarks`.
+
+    Attributes
+    ----------
+    bias : tensor, shape (n,), or None
+        The layer's own.
+    scale : tensor, shape (n,), or None
+        |batch-norm gamma| times the norm of the next layers' slice for the channel. None: 1.
+    """
+
+    bias: torch.Tensor | None = None
+    scale: torch.Tensor | None = None
+
+    def take(self, indices: torch.Tensor) -> Contribution:
+        """Return that of some filters."""
+        return Contribution(
+            None if self.bias is None else self.bias.index_select(0, indices),
+            None if self.scale is None else self.scale.index_select(0, indices),
+        )
+
+
+@dataclass(frozen=True)
 class _Redundancy:
     """What a scorer says of the filters it is given: values (n,), its own count, its route."""
 
@@ -135,11 +163,13 @@ class _Filters:
     name: str
     weight: torch.Tensor
     vectors: torch.Tensor | None
+    contribution: Contribution
 
     def take(self, indices: torch.Tensor) -> _Filters:
         """Return some of them."""
         vectors = None if self.vectors is None else self.vectors.index_select(0, indices)
-        return _Filters(self.name, self.weight.index_select(0, indices), vectors)
+        weight = self.weight.index_select(0, indices)
+        return _Filters(self.name, weight, vectors, self.contribution.take(indices))
 
     def graph(self) -> torch.Tensor:
         """Return the vectors of a scorer that compares filters."""
@@ -158,12 +188,24 @@ class Scorer(ABC):
     def __post_init__(self) -> None:
         check_choice(self.dead, ("first", "rank"), "dead")
 
-    def score(self, weight: torch.Tensor, *, name: str | None = None) -> Scores:
+    #: Whether `plan` should find out what the filters contribute (`Contribution`).
+    uses_contributions: ClassVar[bool] = False
+
+    def score(
+        self,
+        weight: torch.Tensor,
+        *,
+        name: str | None = None,
+        contribution: Contribution | None = None,
+    ) -> Scores:
         """Return the `Scores` of a weight (n, c, *kernel); `name` is the layer's, for messages."""
-        return self.score_layers([weight], [name])[0]
+        return self.score_layers([weight], [name], [contribution or Contribution()])[0]
 
     def score_layers(
-        self, weights: Sequence[torch.Tensor], names: Sequence[str | None]
+        self,
+        weights: Sequence[torch.Tensor],
+        names: Sequence[str | None],
+        contributions: Sequence[Contribution] | None = None,
     ) -> list[Scores]:
         """Return the `Scores` of several layers' weights (n, c, *kernel), computed together."""
         if not weights:
@@ -179,7 +221,8 @@ class Scorer(ABC):
         dead = [torch.nonzero(each < DEAD_RATIO * each.max()).flatten() for each in norms]
         ranked, alive = [], []
         for at, weight in enumerate(weights):
-            filters = _Filters(names[at] or "", weight, vectors[at])
+            contribution = contributions[at] if contributions is not None else Contribution()
+            filters = _Filters(names[at] or "", weight, vectors[at], contribution)
             living: torch.Tensor | None = None
             if self.dead == "first" and len(dead[at]):
                 living = torch.nonzero(norms[at] >= DEAD_RATIO * norms[at].max()).flatten()
@@ -261,18 +304,22 @@ class _GraphScorer(Scorer):
 class WeightedDegree(_GraphScorer):
     """Weighted degree centrality: the sum of a filter's edge weights.
 
-    `edge` as in `hubprune.weighted_degree`.
+    `edge` and `approximate` as in `hubprune.weighted_degree`.
     Source: King, Singh & Plumbley, 2023 (arXiv 2305.03391).
     """
 
     name: ClassVar[str] = "degree"
     edge: str = "signed"
+    approximate: Approximation | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self.edge, EDGES, "edge")
+        _check_approximate(self.approximate, (Nystrom, Sampled))
 
     def _redundancies(self, layers: Sequence[_Filters]) -> list[_Redundancy]:
+        if self.approximate is not None:
+            return [self._approximated(filters.graph()) for filters in layers]
         vectors = [filters.graph() for filters in layers]
         degrees = torch.ops.hubprune.weighted_degree(vectors, self.edge)
         return [
@@ -288,6 +335,17 @@ class WeightedDegree(_GraphScorer):
     def _redundancy(self, filters: _Filters) -> _Redundancy:
         return self._redundancies([filters])[0]
 
+    def _approximated(self, vectors: torch.Tensor) -> _Redundancy:
+        chosen = route(vectors, "weighted_degree", edge=self.edge, approximate=self.approximate)
+        if isinstance(self.approximate, Nystrom) and not chosen.exact:
+            factor = self.approximate.factor(vectors, self.edge)
+            return _Redundancy(factor.degree().double(), None, _route_text(chosen, factor))
+        if isinstance(self.approximate, Sampled) and not chosen.exact:
+            sampled = sampled_degree(vectors, edge=self.edge, approximate=self.approximate)
+            return _Redundancy(sampled.values, None, f"{_route_text(chosen)}\n{sampled.explain()}")
+        degree = torch.ops.hubprune.weighted_degree([vectors], self.edge)[0]
+        return _Redundancy(degree.double(), None, _route_text(chosen))
+
     def _describe(self, d: int) -> str:
         return f"{self.vectors} vectors, d = {d}, edge {self.edge!r}"
 
@@ -298,12 +356,14 @@ class Eigenvector(_GraphScorer):
 
     name: ClassVar[str] = "eigenvector"
     edge: str = "abs"
+    approximate: Nystrom | None = None
     tol: float = 1e-10
     max_iter: int = 1000
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self.edge, EDGES, "edge")
+        _check_approximate(self.approximate, (Nystrom,))
 
     def _redundancy(self, filters: _Filters) -> _Redundancy:
         vectors = filters.graph()
@@ -314,6 +374,14 @@ class Eigenvector(_GraphScorer):
                 UserWarning,
                 stacklevel=3,
             )
+        if self.approximate is not None:
+            chosen = route(
+                vectors, "eigenvector_centrality", edge=self.edge, approximate=self.approximate
+            )
+            if not chosen.exact:
+                factor = self.approximate.factor(vectors, self.edge)
+                values = factor.eigenvector(tol=self.tol, max_iter=self.max_iter)
+                return _Redundancy(values.double(), None, _route_text(chosen, factor))
         values = torch.ops.hubprune.eigenvector_centrality(
             vectors, self.edge, self.tol, self.max_iter
         )
@@ -323,8 +391,8 @@ class Eigenvector(_GraphScorer):
             if implicit
             else "products with the graph"
         )
-        route = f"Lanczos on edge {self.edge!r}, d = {vectors.shape[1]}: {how}"
-        return _Redundancy(values.double(), None, route)
+        text = f"Lanczos on edge {self.edge!r}, d = {vectors.shape[1]}: {how}"
+        return _Redundancy(values.double(), None, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,28 +404,46 @@ class ClosestPairs(_GraphScorer):
     What is kept stays kept even if it is marked later. The rule decides the count itself.
     Values: 2 + the similarity of the pair that marked the filter, or the similarity to its nearest
     for the others. `decimals` rounds the distances first (one published script uses 5).
-    Source: Singh & Plumbley, Interspeech 2022 (arXiv 2203.15751).
+    `approximate` takes the nearest from a Nystroem factor, as the published faster variant does.
+    Source: Singh & Plumbley, Interspeech 2022 (arXiv 2203.15751); ICASSP 2023 (arXiv 2210.17416).
     """
 
     name: ClassVar[str] = "pairs"
     decimals: int | None = None
+    approximate: Nystrom | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_approximate(self.approximate, (Nystrom,))
+        if self.approximate is not None and self.decimals is not None:
+            raise ValueError("decimals needs the exact distances: leave approximate=None")
 
     def _redundancy(self, filters: _Filters) -> _Redundancy:
         vectors = filters.graph().double()
-        if self.decimals is None:
+        chosen = None
+        if self.approximate is not None:
+            chosen = route(vectors, "nearest", approximate=self.approximate)
+        if self.approximate is not None and chosen is not None and not chosen.exact:
+            factor = self.approximate.factor(vectors, "signed")
+            similarity, index = factor.nearest()
+            distance = 1.0 - similarity
+            route_text = _route_text(chosen, factor)
+        elif self.decimals is None:
             similarity, index = torch.ops.hubprune.nearest(vectors)
             distance = 1.0 - similarity
-            route = "fused nearest neighbours, no n x n matrix"
+            route_text = "fused nearest neighbours, no n x n matrix"
+            if chosen is not None:
+                route_text = f"{route_text}; {chosen.reason}"
         else:
             distance, index = _nearest_rounded(vectors, self.decimals)
-            route = f"the whole matrix: distances rounded to {self.decimals} decimals can tie"
+            route_text = f"the whole matrix: distances rounded to {self.decimals} decimals can tie"
         removed = _closest_pairs_walk(distance, index)
         values = 1.0 - distance
         if len(vectors) == 1:
             values = torch.full_like(values, -1.0)  # no other filter: the least redundant
         for filter_index, marking_distance in removed.items():
             values[filter_index] = 3.0 - marking_distance
-        return _Redundancy(values, len(removed), f"closest pairs by cosine; {route}")
+        return _Redundancy(values, len(removed), f"closest pairs by cosine; {route_text}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,8 +478,46 @@ class GeometricMedian(Scorer):
     def _redundancy(self, filters: _Filters) -> _Redundancy:
         # In float64: sums of distances differ less between filters than cosines do.
         rows = filters.weight.flatten(1).double()
-        route = "minus the sum of distances to all other filters"
-        return _Redundancy(-torch.ops.hubprune.distance_sum(rows), None, route)
+        text = "minus the sum of distances to all other filters"
+        return _Redundancy(-torch.ops.hubprune.distance_sum(rows), None, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landmarks(Scorer):
+    """What is best represented by the rest goes first: greedy pivoted Cholesky.
+
+    The Gram matrix of the flattened filters with their bias appended, unit length, each scaled by
+    what it contributes: |batch-norm gamma| times the norm of the next layers' slice for its channel
+    (`plan` finds both; 1 where there is none). Values: minus what is left of a filter when the
+    Cholesky picks it, which falls from pick to pick; filters that the others represent to rounding
+    are above 0, the less they contribute the more.
+    Source: a rule of this library, on Nystroem's landmarks (Chen, Epperly, Tropp & Webber, 2022).
+    """
+
+    name: ClassVar[str] = "landmarks"
+    uses_contributions: ClassVar[bool] = True
+
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        contribution = filters.contribution
+        rows = filters.weight.flatten(1).to(compute_dtype(filters.weight))
+        if contribution.bias is not None:
+            rows = torch.cat((rows, contribution.bias.to(rows.dtype)[:, None]), 1)
+        scale = torch.ones(len(rows), dtype=torch.float64, device=rows.device)
+        if contribution.scale is not None:
+            scale = contribution.scale.to(torch.float64)
+            largest = scale.max()
+            scale = scale / largest if bool(largest > 0.0) else torch.ones_like(scale)
+        gram = torch.ops.hubprune.pairwise_cosine(rows).double() * scale[:, None] * scale
+        tolerance = 8.0 * torch.finfo(rows.dtype).eps
+        order, left, rank = torch.ops.hubprune.pivoted_cholesky(gram, tolerance)
+        picked = order[: int(rank)]
+        values = 1.0 - 0.5 * scale  # of what is never picked: above every pick
+        values[picked] = -left[: int(rank)]
+        said = [] if contribution.bias is None else ["bias"]
+        said += [] if contribution.scale is None else ["batch norm and next layers"]
+        weighed = f"weighted by {' and '.join(said)}" if said else "unweighted"
+        text = f"pivoted Cholesky of {len(rows)} filters, {weighed}; {int(rank)} represent the rest"
+        return _Redundancy(values, None, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,6 +544,7 @@ _SCORERS: dict[str, Callable[[], Scorer]] = {
         L1Norm,
         L2Norm,
         GeometricMedian,
+        Landmarks,
         Random,
     )
 }
@@ -476,6 +601,7 @@ def score(
     scorer: str | Scorer = "degree",
     *,
     name: str | None = None,
+    scale: torch.Tensor | None = None,
 ) -> Scores:
     r"""Score the filters of one layer.
 
@@ -485,9 +611,12 @@ def score(
         A weight of shape (n, c, \*kernel), or a convolution (transposed ones score dim 1) or linear
         layer.
     scorer : str or Scorer
-        "degree", "eigenvector", "pairs", "l1", "l2", "gm", "random", or a configured instance.
+        "degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks", "random", or a configured
+        instance.
     name : str, optional
         The layer's name, for messages.
+    scale : tensor, shape (n,), optional
+        What each filter contributes beyond its weight, for "landmarks"; `plan` finds it out.
 
     Returns
     -------
@@ -519,7 +648,15 @@ def score(
         as_tensor(weight, "weight")
     else:
         weight = as_tensor(weight_or_module, "weight")
-    return make_scorer(scorer).score(weight, name=name)
+    contribution = _own_contribution(weight_or_module)
+    if scale is not None:
+        if scale.shape != weight.shape[:1]:
+            raise ValueError(
+                f"scale must have shape ({weight.shape[0]},), one entry a filter; got shape "
+                f"{tuple(scale.shape)}"
+            )
+        contribution = replace(contribution, scale=scale.to(weight.device))
+    return make_scorer(scorer).score(weight, name=name, contribution=contribution)
 
 
 def score_model(
@@ -570,7 +707,23 @@ def score_model(
     weights = [filter_weight(modules[key]) for key in names]
     for key, weight in zip(names, weights, strict=True):
         as_tensor(weight, f"layer {key!r}: weight")
-    return dict(zip(names, rule.score_layers(weights, names), strict=True))
+    contributions = [_own_contribution(modules[key]) for key in names]
+    return dict(zip(names, rule.score_layers(weights, names, contributions), strict=True))
+
+
+def _own_contribution(layer: Array | nn.Module) -> Contribution:
+    bias = layer.bias if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)) else None
+    return Contribution(bias=None if bias is None else bias.detach())
+
+
+def _check_approximate(value: object, kinds: tuple[type, ...]) -> None:
+    if value is not None and not isinstance(value, kinds):
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"approximate must be {names} or None; got {type(value).__name__}")
+
+
+def _route_text(chosen: Route, factor: NystromFactor | None = None) -> str:
+    return chosen.explain() if factor is None else f"{chosen.explain()}\n{factor.explain()}"
 
 
 def _check_finite(norms: torch.Tensor, label: str) -> None:
