@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,6 +171,8 @@ def test_duplicates_tie_by_index() -> None:
             # 0 is kept and marks 1; 2 to 5 are kept, each with a nearest that is already kept.
             expected = published_closest_pairs(published_filter_vectors(weight.double().numpy()))[1]
             assert scores.order[: scores.count].tolist() == sorted(expected)
+        elif name == "landmarks":  # the first stands for all
+            assert scores.order.tolist() == [1, 2, 3, 4, 5, 0]
         else:
             assert scores.order.tolist() == list(range(6))
 
@@ -323,3 +326,62 @@ def test_weights_that_are_not_finite_name_the_layer_and_filter(bad: float) -> No
     message = "layer '1': weight must be finite; filter 5 holds NaN or infinity (2 of 9 filters do)"
     with pytest.raises(ValueError, match=re.escape(message)):
         hp.score_model(model)
+
+
+def landmark_model(bias: bool = True) -> nn.Sequential:
+    torch.manual_seed(5)
+    model = nn.Sequential(
+        nn.Conv2d(2, 12, 3, bias=bias),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Conv2d(12, 6, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 4 * 4, 3),
+    ).eval()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.rand(12) + 0.1)
+        model[1].running_var.fill_(2.0)
+    return model
+
+
+def landmark_order(weight: torch.Tensor, bias: torch.Tensor | None, scale: Any) -> list[int]:
+    values = reference.landmarks(
+        weight.double().numpy(), None if bias is None else bias.double().numpy(), scale
+    )
+    return np.argsort(-values, kind="stable").tolist()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_landmarks_follow_the_formula(bias: bool) -> None:
+    model = landmark_model(bias)
+    conv, norm, reader = model[0], model[1], model[3]
+    alone = hp.score(conv, "landmarks")
+    own = conv.bias.detach() if bias else None
+    assert alone.order.tolist() == landmark_order(conv.weight.detach(), own, np.ones(12))
+    assert ("weighted by bias" in alone.explain()) == bias
+    heard = reader.weight.detach().double().square().sum((0, 2, 3)).sqrt()
+    scale = norm.weight.detach().double().abs() * heard
+    scored = hp.score(conv, "landmarks", scale=scale)
+    expected = landmark_order(conv.weight.detach(), own, scale.numpy())
+    assert scored.order.tolist() == expected
+    decision = hp.plan(model, torch.zeros(1, 2, 8, 8), scorer="landmarks", ratio=0.5)
+    assert set(decision.layers["0"]) == set(range(12)) - set(expected[:6])
+    # Flattened channels: the linear layer reads each through sixteen columns.
+    columns = model[6].weight.detach().double().square().sum(0).reshape(6, 16).sum(1).sqrt()
+    order = landmark_order(reader.weight.detach(), reader.bias.detach(), columns.numpy())
+    assert set(decision.layers["3"]) == set(range(6)) - set(order[:3])
+
+
+def test_landmarks_keep_one_of_each_duplicate() -> None:
+    weight = torch.randn(8, 3, 3, 3).repeat(3, 1, 1, 1)
+    scores = hp.score(weight, "landmarks")
+    assert "8 represent the rest" in scores.explain()
+    kept = scores.order[-8:]
+    assert sorted((kept % 8).tolist()) == list(range(8))
+    dead = torch.cat([weight, 1e-9 * weight[:2]])
+    assert hp.score(dead, "landmarks").order[:2].tolist() == [24, 25]
+    with pytest.raises(ValueError, match=re.escape("scale must have shape (24,), one entry a")):
+        hp.score(weight, "landmarks", scale=torch.ones(3))
+    nothing = hp.score(weight, "landmarks", scale=torch.zeros(24))
+    assert nothing.order.tolist() == scores.order.tolist()

@@ -500,7 +500,7 @@ def _factor_one(
     columns = torch.ops.hubprune.nystrom_columns(x, chosen.indices, edge)
     if not bool(columns.sum().isfinite()):
         _check_finite(x)
-    directions, signs = _small_factor(columns.index_select(0, chosen.indices), rank, edge)
+    directions, signs = small_factor(columns.index_select(0, chosen.indices), rank, edge)
     factor = torch.cat(
         [(block.double() @ directions).to(x.dtype) for block in columns.split(_CHUNK_ROWS)]
     )
@@ -513,7 +513,7 @@ def _check_finite(x: torch.Tensor) -> None:
         raise ValueError(f"x must be finite; row {int(bad[0])} holds NaN or infinity")
 
 
-def _small_factor(
+def small_factor(
     inner: torch.Tensor, rank: int | None, edge: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (U |lambda|^-1/2, sign(lambda)) of W's directions above rounding error, in float64."""

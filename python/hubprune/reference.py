@@ -32,6 +32,7 @@ __all__ = [
     "DEGENERACY_TOLERANCE",
     "EDGES",
     "KINDS",
+    "LANDMARK_TOLERANCE",
     "SCORERS",
     "SIGN_TOLERANCE",
     "SYMMETRY_TOLERANCE",
@@ -48,6 +49,7 @@ __all__ = [
     "kept_count",
     "l1_norm",
     "l2_norm",
+    "landmarks",
     "nearest",
     "normalized_rows",
     "nystrom",
@@ -77,10 +79,13 @@ SYMMETRY_TOLERANCE: Final = 1e-9
 DEAD_RATIO: Final = 1e-3
 """A filter whose 2-norm is below this multiple of the layer's largest is dead."""
 
+LANDMARK_TOLERANCE: Final = 1e-12
+"""Less than this part of the largest filter is rounding: nothing is left to pick."""
+
 KINDS: Final = ("auto", "rank1", "flatten")
 """The filter vectors `filter_vectors` knows."""
 
-SCORERS: Final = ("degree", "eigenvector", "pairs", "l1", "l2", "gm")
+SCORERS: Final = ("degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks")
 """The scorers `redundancy` knows."""
 
 DEAD_RULES: Final = ("first", "rank")
@@ -789,6 +794,13 @@ def nystrom_columns(x: ArrayLike, landmarks: ArrayLike, edge: str = "signed") ->
     ------
     TypeError, ValueError
         As `pairwise_cosine`.
+
+    Examples
+    --------
+    >>> nystrom_columns([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]], [2])
+    array([[-1.],
+           [ 0.],
+           [ 1.]])
     """
     return pairwise_cosine(x, edge=edge)[:, np.asarray(landmarks, dtype=np.int64)]
 
@@ -822,6 +834,13 @@ def nystrom(
     Notes
     -----
     Source: Williams & Seeger, NIPS 2000; Singh & Plumbley, ICASSP 2023 (arXiv 2210.17416).
+
+    Examples
+    --------
+    >>> nystrom([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]], [0])
+    array([[ 1.,  0., -1.],
+           [ 0.,  0.,  0.],
+           [-1.,  0.,  1.]])
     """
     chosen = np.asarray(landmarks, dtype=np.int64)
     columns = nystrom_columns(x, chosen, edge)
@@ -860,6 +879,11 @@ def ridge_leverage(x: ArrayLike, ridge: float, edge: str = "signed") -> FloatArr
     Notes
     -----
     Source: Alaoui & Mahoney, NIPS 2015; Musco & Musco, NIPS 2017 (arXiv 1605.07583).
+
+    Examples
+    --------
+    >>> ridge_leverage([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 1.0).round(3).tolist()
+    [0.333, 0.333, 0.5]
     """
     kernel = pairwise_cosine(x, edge=edge)
     scores = np.linalg.solve(kernel + ridge * np.eye(len(kernel)), kernel)
@@ -882,6 +906,12 @@ def pivoted_cholesky(a: ArrayLike, tolerance: float) -> tuple[IndexArray, FloatA
         Always the row with the largest diagonal entry of what is left (ties: lowest index).
     residual : ndarray, shape (k,), float64
         That entry.
+
+    Examples
+    --------
+    >>> pivots, residual = pivoted_cholesky([[1.0, 0.0], [0.0, 4.0]], 0.0)
+    >>> pivots.tolist(), residual.tolist()
+    ([1, 0], [4.0, 1.0])
     """
     left = np.array(a, dtype=np.float64)
     pivots: list[int] = []
@@ -921,6 +951,11 @@ def rejection_cholesky(h: ArrayLike, draws: ArrayLike, tolerance: float) -> Inde
     Notes
     -----
     Source: Epperly, Tropp & Webber, 2024 (arXiv 2410.03969).
+
+    Examples
+    --------
+    >>> rejection_cholesky([[1.0, 1.0], [1.0, 1.0]], [0.5, 0.0], 1e-9).tolist()
+    [0]
     """
     left = np.array(h, dtype=np.float64)
     whole = np.diag(left).copy()
@@ -1032,6 +1067,50 @@ def geometric_median(weight: ArrayLike) -> FloatArray:
 # Ranking
 
 
+def landmarks(
+    weight: ArrayLike, bias: ArrayLike | None = None, scale: ArrayLike | None = None
+) -> FloatArray:
+    """Return how well each filter is represented by the rest.
+
+    Parameters
+    ----------
+    weight : array_like, shape (n, c, *kernel)
+        Real numbers, finite, output filters first.
+    bias : array_like, shape (n,), optional
+        Appended to each flattened filter.
+    scale : array_like, shape (n,), optional
+        What each filter contributes; 1 without it.
+
+    Returns
+    -------
+    ndarray, shape (n,), float64
+        Minus what `pivoted_cholesky` finds of the filter when it picks it, from the Gram matrix of
+        the unit rows times their scale (over the largest one). Where nothing is left to pick:
+        1 - scale / 2, above every pick.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `l2_norm`.
+
+    Examples
+    --------
+    >>> landmarks([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+    array([-1. ,  0.5, -1. ])
+    """
+    rows = _flat_filters(weight)
+    if bias is not None:
+        rows = np.concatenate([rows, np.asarray(bias, dtype=np.float64)[:, None]], axis=1)
+    size = np.ones(len(rows)) if scale is None else np.asarray(scale, dtype=np.float64)
+    largest = size.max(initial=0.0)
+    size = size / largest if largest > 0.0 else np.ones(len(rows))
+    gram = pairwise_cosine(rows) * size[:, None] * size
+    pivots, found = pivoted_cholesky(gram, LANDMARK_TOLERANCE)
+    values: FloatArray = 1.0 - 0.5 * size
+    values[pivots] = -found
+    return values
+
+
 def dead_filters(weight: ArrayLike) -> IndexArray:
     """Return the filters whose 2-norm is below `DEAD_RATIO` times the layer's largest.
 
@@ -1088,9 +1167,9 @@ def redundancy(
     ----------
     weight : array_like, shape (n, c, *kernel)
         Real numbers, finite, output filters first.
-    scorer : {"degree", "eigenvector", "pairs", "l1", "l2", "gm"}
+    scorer : {"degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks"}
         `weighted_degree`, `eigenvector_centrality` or `closest_pairs` of the filter vectors, or one
-        of the baselines `l1_norm`, `l2_norm`, `geometric_median` of the weight.
+        of the baselines `l1_norm`, `l2_norm`, `geometric_median` of the weight, or its `landmarks`.
     edge : {"signed", "squared", "abs", "positive", "shifted"}
         Edge function of `degree` and `eigenvector`.
     vectors : {"auto", "rank1", "flatten"}
@@ -1143,6 +1222,8 @@ def redundancy(
         values[living] = l1_norm(filters[living])
     elif scorer == "l2":
         values[living] = l2_norm(filters[living])
+    elif scorer == "landmarks":
+        values[living] = landmarks(filters[living])
     else:
         values[living] = geometric_median(filters[living])
     return Ranking(values, _descending(values), indices)

@@ -23,6 +23,7 @@ from torch import nn
 from .arguments import EDGES, KINDS, Array, as_tensor, check_choice, check_weight, compute_dtype
 from .nystrom import Nystrom, NystromFactor
 from .ops import weighted_degree_route
+from .reference import LANDMARK_TOLERANCE
 from .routes import Approximation, Route, route
 from .sampling import Sampled, sampled_degree
 from .vectors import rank1_vectors, resolve_kind
@@ -499,7 +500,8 @@ class Landmarks(Scorer):
 
     def _redundancy(self, filters: _Filters) -> _Redundancy:
         contribution = filters.contribution
-        rows = filters.weight.flatten(1).to(compute_dtype(filters.weight))
+        # In float64: which filter is left largest is decided by small differences.
+        rows = filters.weight.flatten(1).double()
         if contribution.bias is not None:
             rows = torch.cat((rows, contribution.bias.to(rows.dtype)[:, None]), 1)
         scale = torch.ones(len(rows), dtype=torch.float64, device=rows.device)
@@ -507,9 +509,8 @@ class Landmarks(Scorer):
             scale = contribution.scale.to(torch.float64)
             largest = scale.max()
             scale = scale / largest if bool(largest > 0.0) else torch.ones_like(scale)
-        gram = torch.ops.hubprune.pairwise_cosine(rows).double() * scale[:, None] * scale
-        tolerance = 8.0 * torch.finfo(rows.dtype).eps
-        order, left, rank = torch.ops.hubprune.pivoted_cholesky(gram, tolerance)
+        gram = torch.ops.hubprune.pairwise_cosine(rows) * scale[:, None] * scale
+        order, left, rank = torch.ops.hubprune.pivoted_cholesky(gram, LANDMARK_TOLERANCE)
         picked = order[: int(rank)]
         values = 1.0 - 0.5 * scale  # of what is never picked: above every pick
         values[picked] = -left[: int(rank)]
