@@ -147,8 +147,9 @@ class Nystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             )
         for name in ("gamma", "coef0", "degree", "kernel_params"):
             if getattr(self, name) is not None:
+                given = getattr(self, name)
                 raise ValueError(
-                    f"{name} must be None: the cosine has no parameters; got {getattr(self, name)!r}"
+                    f"{name} must be None: the cosine has no parameters; got {given!r}"
                 )
         if self.edge not in DEFINITE_EDGES:
             reason = "is not positive semi-definite" if self.edge in EDGES else "is unknown"
