@@ -12,7 +12,7 @@ PIP     := $(BIN)/pip --disable-pip-version-check
 SOURCES := $(shell find csrc python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench lint format stubs wheel test-wheel clean
+.PHONY: help build demo test bench paper lint format stubs wheel test-wheel clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,11 @@ bench: $(VENV)/.tested-with ## Measure against the peers and rewrite the tables 
 	$(BIN)/python -m pytest benchmarks -p benchmark -o addopts= -o python_files='bench_*.py' \
 	  --benchmark-json=benchmarks/results/cpu.json --benchmark-columns=min,median,rounds
 	$(BIN)/python benchmarks/table.py benchmarks/results/cpu.json README.md docs/performance.md
+
+paper: $(VENV)/.tested-with ## The Nystroem paper's experiments, with plots (about five minutes)
+	$(BIN)/python benchmarks/paper_nystrom.py benchmarks/results
+	mv benchmarks/results/nystrom-*.png docs/
+	$(BIN)/python benchmarks/table.py benchmarks/results/nystrom.json docs/nystrom.md
 
 lint: $(VENV)/.tested-with ## Check style and types
 	$(BIN)/ruff check .

@@ -5,7 +5,8 @@ Usage: python benchmarks/table.py REPORT.json FILE.md [FILE.md ...]
 
 benchmarks/results/cpu.json (of `make bench`) fills "benchmark table", every group, and "benchmark
 selection", the groups of SELECTION and all losses in words; benchmarks/results/instructions.json
-fills "instruction table"; demo-output/results.json (of `make demo`) fills "demo table". A table
+fills "instruction table"; benchmarks/results/nystrom.json (of `make paper`) fills "nystrom table";
+demo-output/results.json (of `make demo`) fills "demo table". A table
 stands between the lines `<!-- NAME -->` and `<!-- end of NAME -->`; a file has what it has of them.
 """
 
@@ -202,8 +203,48 @@ def instruction_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def tables(report: dict[str, Any]) -> dict[str, str]:
+def nystrom_table(reports: list[dict[str, Any]]) -> str:
+    """Return the Markdown table of benchmarks/paper_nystrom.py: one row a layer and its vectors.
+
+    At eight columns of rank-1 vectors (one fewer than nine, where all are exact), at a quarter of
+    the filters otherwise.
+    """
+    rules = [row["rule"] for row in reports[0]["rows"] if row["m"] == reports[0]["rows"][0]["m"]]
+    lines = [
+        f"| layer | vectors | n x d | m | {' | '.join(rules)} | estimate | kept alike "
+        "| ms / exact |",
+        "|---|---|---|---|" + "---|" * (len(rules) + 3),
+    ]
+    for report in reports:
+        wanted = 8 if report["vectors"] == "rank1" else report["n"] / 4
+        m = min({row["m"] for row in report["rows"]}, key=lambda count: abs(count - wanted))
+        rows = {row["rule"]: row for row in report["rows"] if row["m"] == m}
+        uniform = rows["uniform"]
+        cells = [
+            report["layer"],
+            report["vectors"],
+            f"{report['n']} x {report['d']}",
+            str(m),
+            *(f"{rows[rule]['frobenius']:.3f}" for rule in rules),
+            f"{uniform['estimated']:.3f}",
+            f"{uniform['agreement']:.0%}",
+            f"{milliseconds(uniform['seconds'])} / {milliseconds(report['exact_seconds'])}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Relative Frobenius error of the similarity matrix, median of three seeds. Estimate: what "
+        "`error_estimate()` says of uniform. Kept alike: filters that the closest-pair rule keeps "
+        "with uniform and exactly, in common over either. Times: nearest neighbours from the "
+        "factor and exactly, one thread.",
+    ]
+    return "\n".join(lines)
+
+
+def tables(report: dict[str, Any] | list[dict[str, Any]]) -> dict[str, str]:
     """Return the tables that a report fills, by name."""
+    if isinstance(report, list):
+        return {"nystrom table": nystrom_table(report)}
     if "benchmarks" in report:
         short = benchmark_table(report, SELECTION)
         return {"benchmark table": benchmark_table(report), "benchmark selection": short}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,3 +79,33 @@ def test_the_table_shows_every_group_and_names_losses(suite: dict[str, ModuleTyp
     disturbed = "Disturbed by other programs, processors they kept busy: b / slow (0.8)."
     assert disturbed in lines
     assert "Beside a / fast: another, 0.100 / 0.100 ms." in lines
+
+
+def test_the_nystrom_experiments_fill_their_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    script, table = map(importlib.import_module, ("paper_nystrom", "table"))
+    try:
+        monkeypatch.setattr(script, "pretrained_layers", lambda quick: {})
+        monkeypatch.setattr(sys, "argv", ["paper_nystrom.py", str(tmp_path), "--quick"])
+        threads = script.torch.get_num_threads()
+        script.main()
+        script.torch.set_num_threads(threads)
+        assert "DCASE layer 2, rank1, 16 x 49" in capsys.readouterr().out
+        reports = json.loads((tmp_path / "nystrom.json").read_text())
+        for report in reports:
+            for row in report["rows"]:
+                assert 0 <= row["agreement"] <= 1
+                assert abs(row["frobenius"] - row["estimated"]) < 0.2
+        text = table.tables(reports)["nystrom table"]
+        assert "| DCASE layer 1 | flatten | 16 x 49 | 4 |" in text
+        assert {path.name for path in tmp_path.iterdir()} == {
+            "nystrom.json",
+            "nystrom-error.png",
+            "nystrom-agreement.png",
+        }
+    finally:
+        for name in ("paper_nystrom", "layers", "table"):
+            sys.modules.pop(name, None)
