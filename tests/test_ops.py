@@ -19,6 +19,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "pairwise_cosine": (torch.randn(2, 7, 5), torch.randn(2, 3, 5), "abs", False),
     "weighted_degree": ([torch.randn(2, 7, 5), torch.randn(9, 3)], "abs", "highest"),
     "distance_sum": (torch.randn(7, 5),),
+    "greedy_degree": (torch.randn(7, 5), "abs", 3),
     "nearest": (torch.randn(2, 7, 5),),
     "eigenvector_centrality": (torch.randn(2, 7, 5), "abs", 1e-6, 100),
     "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100),

@@ -307,6 +307,39 @@ void bind_cpu(py::module_& m) {
       py::arg("scratch"), py::arg("threads"));
 
   m.def(
+      "greedy_degree_cpu_scratch",
+      [](bool is_double, int64_t n, int64_t d, int threads) {
+        check_sizes(n, d);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().greedy_degree_scratch(n, d, threads);
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("threads"));
+  m.def(
+      "greedy_degree_cpu",
+      [](bool is_double, Address x, int64_t n, int64_t d, int edge, int64_t count, Address order,
+         Address degree, Address scratch, int threads) {
+        check_sizes(n, d, count);
+        check_memory(x, n * d);
+        check_memory(order, n);
+        check_memory(degree, n);
+        check_memory(scratch, n);
+        checked_threads(threads);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          cpu::kernel_table().of<T>().greedy_degree(
+              pointer<T>(x), n, d, kind, count, pointer<int64_t>(order), pointer<double>(degree),
+              pointer<void>(scratch), threads);
+        });
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("n"), py::arg("d"), py::arg("edge"),
+      py::arg("count"), py::arg("order"), py::arg("degree"), py::arg("scratch"),
+      py::arg("threads"));
+
+  m.def(
       "nearest_cpu_scratch",
       [](bool is_double, int64_t n, int64_t d, int threads) {
         check_sizes(n, d);

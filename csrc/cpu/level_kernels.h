@@ -42,6 +42,12 @@ template <class T>
 void distance_sum(const T* x, int64_t n, int64_t d, double* sums, void* scratch, int threads);
 
 template <class T>
+int64_t greedy_degree_scratch(int64_t n, int64_t d, int threads);
+template <class T>
+void greedy_degree(const T* x, int64_t n, int64_t d, Edge edge, int64_t count, int64_t* order,
+                   double* degree, void* scratch, int threads);
+
+template <class T>
 int64_t nearest_scratch(int64_t n, int64_t d, int threads);
 template <class T>
 void nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,

@@ -21,6 +21,8 @@ static constexpr Kernels<T> kernels() {
   k.weighted_degree = weighted_degree<T>;
   k.distance_sum_scratch = distance_sum_scratch<T>;
   k.distance_sum = distance_sum<T>;
+  k.greedy_degree_scratch = greedy_degree_scratch<T>;
+  k.greedy_degree = greedy_degree<T>;
   k.nearest_scratch = nearest_scratch<T>;
   k.nearest = nearest<T>;
   k.eigenvector_centrality_scratch = eigenvector_centrality_scratch<T>;

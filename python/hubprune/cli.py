@@ -50,6 +50,7 @@ _SCORER_HELP = {
     "l1": "smallest l1 norm first",
     "l2": "smallest l2 norm first",
     "gm": "nearest to the geometric median first (FPGM)",
+    "opnorm": "smallest projections on the channels' leading directions first (operator norm)",
     "random": "a control",
 }
 

@@ -38,6 +38,9 @@ library.define(
 )
 library.define("weighted_degree(Tensor[] x, str edge='signed', str? precision=None) -> Tensor[]")
 library.define("distance_sum(Tensor x) -> Tensor")
+library.define(
+    "greedy_degree(Tensor x, str edge='signed', int? count=None) -> (Tensor order, Tensor degree)"
+)
 library.define("nearest(Tensor x) -> (Tensor, Tensor)")
 library.define(
     "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100) -> Tensor"
@@ -380,6 +383,46 @@ def _distance_sum_fake(x: torch.Tensor) -> torch.Tensor:
     return x.new_empty(x.shape[:1], dtype=torch.float64)
 
 
+# --- greedy degree --------------------------------------------------------------------------------
+def _greedy_degree_cpu(
+    x: torch.Tensor, edge: str = "signed", count: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    x = _dense(x)
+    n, d = x.shape
+    threads = torch.get_num_threads()
+    order = torch.empty(n, dtype=torch.int64)
+    degree = torch.empty(n, dtype=torch.float64)
+    scratch = _scratch(_native.greedy_degree_cpu_scratch(_is_double(x), n, d, threads), x)
+    _native.greedy_degree_cpu(
+        _is_double(x),
+        x.data_ptr(),
+        n,
+        d,
+        EDGES.index(edge),
+        n if count is None else count,
+        order.data_ptr(),
+        degree.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+    return order, degree
+
+
+def _greedy_degree_cuda(
+    x: torch.Tensor, edge: str = "signed", count: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    # n steps that wait for each other, each too small for a device: the processor walks.
+    order, degree = _greedy_degree_cpu(x.cpu(), edge, count)
+    return order.to(x.device), degree.to(x.device)
+
+
+def _greedy_degree_fake(
+    x: torch.Tensor, edge: str = "signed", count: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    n = x.shape[:1]
+    return x.new_empty(n, dtype=torch.int64), x.new_empty(n, dtype=torch.float64)
+
+
 # --- nearest --------------------------------------------------------------------------------------
 def _nearest_cpu(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     x = _dense(x)
@@ -558,6 +601,7 @@ for _name, _cpu, _cuda, _fake in (
     ),
     ("weighted_degree", _weighted_degree_cpu, _weighted_degree_cuda, _weighted_degree_fake),
     ("distance_sum", _distance_sum_cpu, _distance_sum_cuda, _distance_sum_fake),
+    ("greedy_degree", _greedy_degree_cpu, _greedy_degree_cuda, _greedy_degree_fake),
     ("nearest", _nearest_cpu, _nearest_cuda, _nearest_fake),
     (
         "eigenvector_centrality",
