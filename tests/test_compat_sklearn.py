@@ -230,3 +230,15 @@ def test_without_scikit_learn_the_error_says_what_to_install() -> None:
     assert run.returncode != 0
     assert "hubprune.compat.sklearn needs scikit-learn" in run.stderr
     assert "pip install scikit-learn" in run.stderr
+
+
+def test_nothing_imports_compat() -> None:
+    code = (
+        "import hubprune, hubprune.cli, sys\n"
+        "print([name for name in sys.modules if name.startswith(('hubprune.compat', 'sklearn'))])\n"
+        "import hubprune.compat\n"
+        "print([name for name in sys.modules if name.startswith('hubprune.compat.')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split("\n")[:2] == ["[]", "[]"]
