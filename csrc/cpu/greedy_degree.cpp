@@ -27,8 +27,7 @@ static bool graph_is_stored(int64_t n) {
 
 template <class T>
 struct GreedyWork {
-  int64_t* degrees;  // (padded rows), fixed point
-  bool* removed;     // (n)
+  int64_t* degrees;  // (n), fixed point
   T* graph;          // (n, n), stored route
   void* cosine_scratch;
   Panels<T> panels;  // rows route
@@ -36,8 +35,7 @@ struct GreedyWork {
   static GreedyWork take(Scratch& scratch, int64_t n, int64_t d, int threads) {
     const bool stored = graph_is_stored<T>(n);
     GreedyWork work{};
-    work.degrees = scratch.take<int64_t>(padded_rows(n));
-    work.removed = scratch.take<bool>(n);
+    work.degrees = scratch.take<int64_t>(n);
     if (stored) {
       work.graph = scratch.take<T>(n * n);
       work.cosine_scratch = scratch.take<char>(pairwise_cosine_scratch<T>(n, n, d, true, threads));
@@ -55,12 +53,19 @@ int64_t greedy_degree_scratch(int64_t n, int64_t d, int threads) {
   return scratch.bytes();
 }
 
-// The row of the largest degree among those not yet removed; one is left at least.
-static inline int64_t largest_degree(const int64_t* degrees, const bool* removed, int64_t n) {
-  int64_t hub = -1;
-  for (int64_t i = 0; i < n; ++i) {
-    if (!removed[i] && (hub < 0 || degrees[i] > degrees[hub])) hub = i;
-  }
+// What stands for the degree of a removed row: below all others, and it stays there while weights
+// are subtracted from it, for their sum is at most 2^61.
+constexpr int64_t kRemoved = -(int64_t(1) << 62);
+
+// Removes the row of the largest degree (the first of several) and returns it; one is left at
+// least. Two passes without branches: the compiler makes vectors of the first.
+static inline int64_t take_hub(int64_t* degrees, int64_t n, double scale, double* degree) {
+  int64_t largest = degrees[0];
+  for (int64_t i = 1; i < n; ++i) largest = degrees[i] > largest ? degrees[i] : largest;
+  int64_t hub = 0;
+  while (degrees[hub] != largest) ++hub;
+  degree[hub] = from_fixed_point(largest, scale);
+  degrees[hub] = kRemoved;
   return hub;
 }
 
@@ -95,22 +100,20 @@ static inline void panel_weights(const Panels<T>& x, int64_t h, int64_t j, T* we
 
 template <class T>
 static void walk_stored(const GreedyWork<T>& work, int64_t n, double scale, int64_t count,
-                        int64_t* order) {
+                        int64_t* order, double* degree) {
+  int64_t* degrees = work.degrees;
   for (int64_t step = 0; step < count; ++step) {
-    const int64_t hub = largest_degree(work.degrees, work.removed, n);
-    order[step] = hub;
-    work.removed[hub] = true;
-    const T* row = work.graph + hub * n;
+    order[step] = take_hub(degrees, n, scale, degree);
+    const T* row = work.graph + order[step] * n;
     for (int64_t i = 0; i < n; ++i) {
-      const int64_t weight = to_fixed_point(static_cast<double>(row[i]), scale);
-      work.degrees[i] -= work.removed[i] ? 0 : weight;
+      degrees[i] -= to_fixed_point(static_cast<double>(row[i]), scale);
     }
   }
 }
 
 template <Edge kEdge, class T>
 static void walk_rows(const Team& team, const GreedyWork<T>& work, int64_t n, double scale,
-                      int64_t count, int64_t* order) {
+                      int64_t count, int64_t* order, double* degree) {
   constexpr int64_t kWidth = kPanel<T>;
   constexpr int64_t kChunk = 32 * kWidth;
   team.share(n, [&](int64_t i) {
@@ -125,31 +128,28 @@ static void walk_rows(const Team& team, const GreedyWork<T>& work, int64_t n, do
     work.degrees[i] = sum;
   });
   for (int64_t step = 0; step < count; ++step) {
-    team.once([&] {
-      order[step] = largest_degree(work.degrees, work.removed, n);
-      work.removed[order[step]] = true;
-    });
+    team.once([&] { order[step] = take_hub(work.degrees, n, scale, degree); });
     const int64_t hub = order[step];
     team.share((n + kChunk - 1) / kChunk, [&](int64_t chunk) {
       for (int64_t j = chunk * kChunk; j < n && j < (chunk + 1) * kChunk; j += kWidth) {
         alignas(64) T weights[kWidth];
         panel_weights<kEdge>(work.panels, hub, j, weights);
         for (int64_t r = 0; r < kWidth && j + r < n; ++r) {
-          const int64_t weight = to_fixed_point(static_cast<double>(weights[r]), scale);
-          work.degrees[j + r] -= work.removed[j + r] ? 0 : weight;
+          work.degrees[j + r] -= to_fixed_point(static_cast<double>(weights[r]), scale);
         }
       }
     });
   }
 }
 
-// What is left, by its last degree, and every degree out of fixed point.
-static void finish(const int64_t* degrees, const bool* removed, int64_t n, double scale,
-                   int64_t count, int64_t* order, double* degree) {
+// What is left, by its last degree.
+static void rank_rest(const int64_t* degrees, int64_t n, double scale, int64_t count,
+                      int64_t* order, double* degree) {
   int64_t at = count;
-  for (int64_t i = 0; i < n; ++i) {
+  for (int64_t i = 0; i < n && at < n; ++i) {
+    if (degrees[i] < kRemoved / 2) continue;
     degree[i] = from_fixed_point(degrees[i], scale);
-    if (!removed[i]) order[at++] = i;
+    order[at++] = i;
   }
   std::sort(order + count, order + n, [&](int64_t i, int64_t j) {
     return degrees[i] != degrees[j] ? degrees[i] > degrees[j] : i < j;
@@ -164,24 +164,23 @@ void greedy_degree(const T* x, int64_t n, int64_t d, Edge edge, int64_t count, i
   const double scale = fixed_point_scale(n);
   Scratch block(scratch);
   const auto work = GreedyWork<T>::take(block, n, d, threads);
-  for (int64_t i = 0; i < n; ++i) work.removed[i] = false;
   bool finite = true;
   if (graph_is_stored<T>(n)) {
     pairwise_cosine(x, static_cast<const T*>(nullptr), 1, n, n, d, edge, true, work.graph,
                     work.cosine_scratch, threads);
     finite = sum_rows(work.graph, n, scale, work.degrees, threads);
-    if (finite) walk_stored(work, n, scale, count, order);
+    if (finite) walk_stored(work, n, scale, count, order, degree);
   } else {
     work.panels.pack(x, threads);
     finite = work.panels.finite();
     with_edge(edge, [&](auto tag) {
       parallel_region(finite ? threads : 1, [&](const Team& team) {
-        if (finite) walk_rows<decltype(tag)::value>(team, work, n, scale, count, order);
+        if (finite) walk_rows<decltype(tag)::value>(team, work, n, scale, count, order, degree);
       });
     });
   }
   if (finite) {
-    finish(work.degrees, work.removed, n, scale, count, order, degree);
+    rank_rest(work.degrees, n, scale, count, order, degree);
     return;
   }
   for (int64_t i = 0; i < n; ++i) {
