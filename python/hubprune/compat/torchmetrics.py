@@ -121,11 +121,15 @@ def _similarity(x: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor:
         cosines: torch.Tensor = (left @ right.mT).clamp(-1.0, 1.0)
         return cosines.to(dtype)
     similarity = pairwise_cosine(x, y)
-    zero_rows = row_norms(x) == 0.0
-    zero_columns = zero_rows if y is None else row_norms(y) == 0.0
-    # Without features there is nothing to divide: torchmetrics' empty sums are 0.
-    if x.shape[-1] and (bool(zero_rows.any()) or bool(zero_columns.any())):
-        similarity.masked_fill_(zero_rows[..., :, None] | zero_columns[..., None, :], torch.nan)
+    if x.shape[-1] == 0:  # torchmetrics' empty sums: nothing is divided
+        return similarity.to(dtype)
+    if y is None:  # a row's similarity to itself is 1, 0 for a zero row
+        zero_rows = zero_columns = similarity.diagonal(dim1=-2, dim2=-1) == 0.0
+    else:
+        zero_rows, zero_columns = row_norms(x) == 0.0, row_norms(y) == 0.0
+    if bool(zero_rows.any()) or (y is not None and bool(zero_columns.any())):
+        zero = zero_rows[..., :, None] | zero_columns[..., None, :]
+        similarity.masked_fill_(zero, torch.nan)
     return similarity.to(dtype)
 
 
