@@ -95,5 +95,6 @@ def _filters(weight: torch.Tensor) -> torch.Tensor:
 
 def _power_of_two(filters: torch.Tensor) -> float:
     """Return what brings the largest weight to order 1."""
-    _, exponent = math.frexp(float(filters.abs().amax()))
+    smallest, largest = torch.aminmax(filters)  # abs() would write a second weight
+    _, exponent = math.frexp(max(-float(smallest), float(largest)))
     return math.ldexp(1.0, min(-exponent, 1000))  # a subnormal's own scale would overflow

@@ -3,6 +3,11 @@
 
 ``tp.pruner.BasePruner(model, inputs, importance=CosineDegree(), ...)``: any scorer, by its name or
 configured, is an importance through `ScorerImportance`; the others here are short for it.
+
+Torch-Pruning's pruners cut whatever is not ignored, without a word: pass the classifier and the
+input normalisation of an audio network as ``ignored_layers`` (of `hubprune.models.Cnn14`
+``[model.fc_audioset, model.bn0]``), or 527 classes become 263. `hubprune.plan` keeps such layers by
+itself.
 """
 
 from __future__ import annotations
