@@ -152,6 +152,35 @@ def test_through_the_plan() -> None:
     assert "largest singular value of each filter's matrix" in text
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("level")
+def test_spectral_norms_of_special_filters(dtype: torch.dtype) -> None:
+    weight = torch.randn(11, 6, 3, 3, dtype=dtype)
+    weight[2] = 0.0
+    weight[4] *= 1e-30
+    weight[6, 1, 0, 0] = float("nan")
+    weight[9, 5, 2, 2] = float("inf")
+    for filters in (weight.flatten(2), weight[:, :, 0, :1], weight[:, :2, :, 0], weight[:, :1, 0]):
+        (got,) = torch.ops.hubprune.spectral_norms([filters])
+        finite = filters.flatten(1).isfinite().all(1)
+        expected = torch.linalg.matrix_norm(filters[finite].double(), ord=2)
+        assert got.dtype == torch.float64
+        np.testing.assert_allclose(got[finite], expected, rtol=SPECTRAL)
+        assert not bool(got[~finite].isfinite().any())
+    shapes = [(0, 3, 9), (4, 0, 9), (4, 3, 0)]
+    empty = torch.ops.hubprune.spectral_norms([torch.empty(shape) for shape in shapes])
+    assert [norms.tolist() for norms in empty] == [[], [0.0] * 4, [0.0] * 4]
+
+
+def test_layers_together() -> None:
+    weights = [torch.randn(70, 30, 3, 3), torch.randn(20, 5, 7, 7).double(), torch.randn(9, 4)]
+    scorer = OperatorNorm(rule="spectral")
+    together = scorer.score_layers(weights, [None] * 3)
+    for weight, scores in zip(weights, together, strict=True):
+        assert torch.equal(scores.values, scorer.score(weight).values)
+    assert hp.row_norms(weights[2]).double() == pytest.approx(-together[2].values, rel=1e-6)
+
+
 def test_unknown_rule() -> None:
     message = "rule must be one of published, spectral; got 'l2'"
     with pytest.raises(ValueError, match=re.escape(message)):

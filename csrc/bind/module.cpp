@@ -68,7 +68,7 @@ void check_status(Status status) {
 using WeightTuples = std::vector<std::tuple<Address, int64_t, int64_t, int64_t, Address, Address>>;
 using GraphTuples = std::vector<std::tuple<Address, int64_t, int64_t, int64_t, Address>>;
 
-std::vector<WeightLayer> weight_layers(const WeightTuples& tuples) {
+std::vector<WeightLayer> weight_layers(const WeightTuples& tuples, bool spectral = false) {
   std::vector<WeightLayer> layers;
   for (const auto& [weight, n, c, p, vectors, norms] : tuples) {
     check_sizes(n, c, p);
@@ -76,7 +76,7 @@ std::vector<WeightLayer> weight_layers(const WeightTuples& tuples) {
     check_memory(vectors, n * p);
     check_memory(norms, n);
     layers.push_back(
-        {pointer<void>(weight), n, c, p, pointer<void>(vectors), pointer<double>(norms)});
+        {pointer<void>(weight), n, c, p, pointer<void>(vectors), pointer<double>(norms), spectral});
   }
   return layers;
 }
@@ -186,12 +186,12 @@ void bind_cpu(py::module_& m) {
       "layers: (weight, n, c, p, vectors, norms) each.");
   m.def(
       "filter_vectors_cpu",
-      [](bool is_double, bool out_double, const WeightTuples& layers, Address scratch,
-         int threads) {
+      [](bool is_double, bool out_double, const WeightTuples& layers, Address scratch, int threads,
+         bool spectral) {
         checked_threads(threads);
         check_memory(scratch, count_of(layers));
         if (is_double && !out_double) throw std::invalid_argument("float64 weights give float64");
-        const auto checked = weight_layers(layers);
+        const auto checked = weight_layers(layers, spectral);
         py::gil_scoped_release release;
         with_type(is_double, [&](auto zero) {
           const auto& kernels = cpu::kernel_table().of<decltype(zero)>();
@@ -200,7 +200,8 @@ void bind_cpu(py::module_& m) {
         });
       },
       py::arg("is_double"), py::arg("out_double"), py::arg("layers"), py::arg("scratch"),
-      py::arg("threads"), "layers: (weight, n, c, p, vectors, norms) each.");
+      py::arg("threads"), py::arg("spectral") = false,
+      "layers: (weight, n, c, p, vectors, norms) each; spectral: operator norms, not Euclidean.");
 
   m.def(
       "pairwise_cosine_cpu_scratch",

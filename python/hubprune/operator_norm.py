@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -14,39 +15,28 @@ __all__ = ["leading_projections", "spectral_norms"]
 _BLOCK = 1 << 20  # weights in float64 at a time: 8 MiB, a few columns of the widest layers
 
 
-def spectral_norms(weight: torch.Tensor) -> torch.Tensor:
-    r"""Return the largest singular value of every filter's matrix, float64.
-
-    :math:`\sigma_1(A_o) = |A_o^T u_1|` with the filter's rank-1 vector :math:`u_1`: a wrong
-    :math:`u_1` shows in second order only.
+def spectral_norms(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    r"""Return the largest singular value of every filter's p x c matrix, float64.
 
     Parameters
     ----------
-    weight : tensor, shape (n, c, \*kernel)
-        Finite, not empty.
+    weights : sequence of tensors, each of shape (n, c, \*kernel)
+        Finite, not empty; all layers at once.
 
     Returns
     -------
-    tensor, shape (n,), float64
+    list of tensors, shape (n,), float64
         The Euclidean norm of the filter where p = 1 or c = 1.
 
     Notes
     -----
-    Two reads of the weights. Equivalent to::
+    One read of the weights, as for rank-1 vectors: the root of the Gram matrix's largest
+    eigenvalue. Bitwise the same for any number of threads. Equivalent to::
 
         A = weight.reshape(n, c, p).double()
         norms = torch.linalg.matrix_norm(A, ord=2)
     """
-    filters = _filters(weight)
-    n, c, p = filters.shape
-    norms = torch.empty(n, dtype=torch.float64, device=weight.device)
-    step = max(1, _BLOCK // (c * p))
-    for first in range(0, n, step):
-        block = filters[first : first + step].double().contiguous()
-        directions = torch.ops.hubprune.rank1_vectors([block], torch.float64)[0][0]
-        # Unit vectors: products do not overflow, and row_norms is right at any scale.
-        products = (block * directions[:, None, :]).sum(2)
-        norms[first : first + step] = torch.ops.hubprune.row_norms(products)
+    norms: list[torch.Tensor] = torch.ops.hubprune.spectral_norms([*map(_filters, weights)])
     return norms
 
 

@@ -28,6 +28,7 @@ library.define("row_norms(Tensor x) -> Tensor")
 library.define(
     "rank1_vectors(Tensor[] weights, ScalarType? dtype=None) -> (Tensor[] vectors, Tensor[] norms)"
 )
+library.define("spectral_norms(Tensor[] weights) -> Tensor[]")
 library.define(
     "pairwise_cosine(Tensor x, Tensor? y=None, str edge='signed', bool zero_diagonal=False)"
     " -> Tensor"
@@ -129,7 +130,7 @@ def _rank1_dtype(weight: torch.Tensor, dtype: torch.dtype | None) -> torch.dtype
 
 
 def _rank1_vectors_cpu(
-    weights: list[torch.Tensor], dtype: torch.dtype | None = None
+    weights: list[torch.Tensor], dtype: torch.dtype | None = None, *, spectral: bool = False
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     threads = torch.get_num_threads()
     vectors, norms = _rank1_vectors_fake(weights, dtype)
@@ -141,7 +142,9 @@ def _rank1_vectors_cpu(
         ]
         scratch = _scratch(_native.filter_vectors_cpu_scratch(is_double, layers, threads), dense[0])
         out_double = is_double or dtype == torch.float64
-        _native.filter_vectors_cpu(is_double, out_double, layers, scratch.data_ptr(), threads)
+        _native.filter_vectors_cpu(
+            is_double, out_double, layers, scratch.data_ptr(), threads, spectral
+        )
     return vectors, norms
 
 
@@ -175,6 +178,31 @@ def _rank1_vectors_fake(
         for weight in weights
     ]
     return vectors, [weight.new_empty(weight.shape[:1], dtype=torch.float64) for weight in weights]
+
+
+# --- spectral norms -------------------------------------------------------------------------------
+# --- spectral norms -------------------------------------------------------------------------------
+_SPECTRAL_BLOCK = 1 << 24  # weights in float64 at a time, on a device
+
+
+def _spectral_norms_cpu(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    return _rank1_vectors_cpu(weights, spectral=True)[1]
+
+
+def _spectral_norms_cuda(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    norms = []
+    for weight in weights:
+        # |A'u| of the rank-1 vector u: a wrong u shows in second order only.
+        (vectors,), _ = _rank1_vectors_cuda([weight], torch.float64)
+        step = max(1, _SPECTRAL_BLOCK // max(1, weight.shape[1] * weight.shape[2]))
+        blocks = zip(weight.split(step), vectors.split(step), strict=True)
+        products = [(block.double() * unit[:, None, :]).sum(2) for block, unit in blocks]
+        norms.append(_row_norms_cuda(torch.cat(products)))
+    return norms
+
+
+def _spectral_norms_fake(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [weight.new_empty(weight.shape[:1], dtype=torch.float64) for weight in weights]
 
 
 # --- pairwise cosine ------------------------------------------------------------------------------
@@ -592,6 +620,7 @@ def _graph_eigenvector_centrality_fake(
 for _name, _cpu, _cuda, _fake in (
     ("row_norms", _row_norms_cpu, _row_norms_cuda, _row_norms_fake),
     ("rank1_vectors", _rank1_vectors_cpu, _rank1_vectors_cuda, _rank1_vectors_fake),
+    ("spectral_norms", _spectral_norms_cpu, _spectral_norms_cuda, _spectral_norms_fake),
     ("pairwise_cosine", _pairwise_cosine_cpu, _pairwise_cosine_cuda, _pairwise_cosine_fake),
     (
         "pairwise_cosine_out",

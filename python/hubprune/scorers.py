@@ -433,10 +433,17 @@ class OperatorNorm(Scorer):
         super().__post_init__()
         check_choice(self.rule, ("published", "spectral"), "rule")
 
+    def _redundancies(self, layers: Sequence[_Filters]) -> list[_Redundancy]:
+        if self.rule == "published":
+            return [self._published(filters) for filters in layers]
+        route = "minus the largest singular value of each filter's matrix"
+        norms = spectral_norms([filters.weight for filters in layers])
+        return [_Redundancy(-each, None, route) for each in norms]
+
     def _redundancy(self, filters: _Filters) -> _Redundancy:
-        if self.rule == "spectral":
-            route = "minus the largest singular value of each filter's matrix"
-            return _Redundancy(-spectral_norms(filters.weight), None, route)
+        return self._redundancies([filters])[0]
+
+    def _published(self, filters: _Filters) -> _Redundancy:
         projections = leading_projections(filters.weight).abs()
         largest = projections.amax()
         values = -(projections / torch.where(largest > 0.0, largest, 1.0)).square()
