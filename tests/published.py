@@ -4,8 +4,9 @@
 Loops over pairs, a full singular value decomposition, a NetworkX graph, list operations. Written
 from the formulas of Singh & Plumbley (arXiv 2203.15751: rank-1 filter vectors, cosine distance,
 greedy pairs) and King, Singh & Plumbley (arXiv 2305.03391: weighted degree on the complete graph of
-signed similarities). Where a step is undefined (a first column or a vector of length zero), so is
-the result here: use it on generic weights.
+signed similarities); the operator-norm importance from the script that its authors (arXiv
+2304.02319) publish beside the paper. Where a step is undefined (a first column or a vector of
+length zero), so is the result here: use it on generic weights.
 """
 
 from __future__ import annotations
@@ -109,3 +110,24 @@ def published_nystrom(vectors: np.ndarray, m: int, rank: int) -> np.ndarray:
     for i in range(rank):
         inverse += np.outer(vt[i], u[:, i]) / s[i]
     return c @ inverse @ c.T
+
+
+def published_operator_norm(weight: np.ndarray) -> np.ndarray:
+    """Return the importance of every filter, (n,), 1 for the most important.
+
+    The weight is (n, c, *kernel). Channel by channel, the centred kernels of all filters are
+    approximated by a rank-1 matrix; the direction of its first row is the channel's.
+    """
+    n, c = weight.shape[:2]
+    kernels = weight.reshape(n, c, -1)
+    projection = np.zeros(n)
+    for channel in range(c):
+        slices = kernels[:, channel, :]
+        centre = sum(slices) / n
+        u, _, vt = np.linalg.svd(slices - centre, full_matrices=True)
+        first_row = np.outer(u[:, 0], vt[0, :])[0]
+        direction = first_row / np.linalg.norm(first_row)
+        for o in range(n):
+            projection[o] += float(np.dot(slices[o] - centre, direction))
+    squared = projection**2
+    return squared / squared.max()

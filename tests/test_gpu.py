@@ -324,12 +324,37 @@ def test_scores_agree_with_the_cpu() -> None:
         "pairs",
         "l1",
         "l2",
+        "opnorm",
+        hp.scorers.OperatorNorm(rule="spectral"),
+        hp.scorers.WeightedDegree(edge="abs", sequential=True, count=50),
     ):
         here, there = hp.score(weight, scorer), hp.score(weight.cuda(), scorer)
         np.testing.assert_allclose(
             numpy64(there.values), numpy64(here.values), rtol=1e-10, atol=1e-10
         )
         assert there.order.tolist() == here.order.tolist()
+
+
+def test_greedy_degree_comes_back_to_the_device() -> None:
+    x = random_rows((70, 9), torch.float64)
+    here, there = hp.greedy_degree(x, edge="abs"), hp.greedy_degree(x.cuda(), edge="abs")
+    for on_host, on_device in zip(here, there, strict=True):
+        assert on_device.is_cuda
+        assert torch.equal(on_device.cpu(), on_host)
+
+
+def test_compat_on_the_device() -> None:
+    """Without the libraries themselves: they need not be where a GPU is."""
+    from hubprune.compat.pruning import importance_scores
+    from hubprune.compat.torchmetrics import pairwise_cosine_similarity
+
+    x = random_rows((40, 9))
+    x[3] = 0.0
+    got = pairwise_cosine_similarity(x.cuda())
+    assert got.is_cuda
+    assert torch.allclose(got.cpu(), pairwise_cosine_similarity(x), atol=1e-6, equal_nan=True)
+    weight = random_rows((20, 4, 3, 3), torch.float64)
+    assert torch.equal(importance_scores(weight.cuda()).cpu(), importance_scores(weight))
 
 
 # -------------------------------------------------------------------------------------------------

@@ -16,11 +16,13 @@ import hubprune as hp
 CALLS: dict[str, tuple[Any, ...]] = {
     "row_norms": (torch.randn(2, 7, 5),),
     "rank1_vectors": ([torch.randn(7, 4, 9), torch.randn(3, 11, 9)], torch.float64),
+    "spectral_norms": ([torch.randn(7, 4, 9), torch.randn(3, 11, 9)],),
     "pairwise_cosine": (torch.randn(2, 7, 5), torch.randn(2, 3, 5), "abs", False),
     "weighted_degree": ([torch.randn(2, 7, 5), torch.randn(9, 3)], "abs", "highest"),
     "distance_sum": (torch.randn(7, 5),),
     "nystrom_columns": (torch.randn(7, 5), torch.tensor([4, 0]), "abs"),
     "pivoted_cholesky": (torch.eye(7), 1e-9),
+    "greedy_degree": (torch.randn(7, 5), "abs", 3),
     "nearest": (torch.randn(2, 7, 5),),
     "eigenvector_centrality": (torch.randn(2, 7, 5), "abs", 1e-6, 100),
     "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100),

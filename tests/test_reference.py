@@ -794,6 +794,7 @@ def test_each_scorer_is_the_function_it_names() -> None:
         "l2": ref.l2_norm(weight),
         "gm": ref.geometric_median(weight),
         "landmarks": ref.landmarks(weight),
+        "opnorm": ref.operator_norm(weight),
     }
     assert set(expected) == set(ref.SCORERS)
     for scorer, values in expected.items():
@@ -1033,7 +1034,7 @@ def test_weights_of_wrong_shape_or_kind(function: Callable[..., object]) -> None
         (
             lambda: ref.redundancy(np.ones((2, 3)), "random"),
             "scorer must be one of 'degree', 'eigenvector', 'pairs', 'l1', 'l2', 'gm', "
-            "'landmarks'; got 'random'",
+            "'landmarks', 'opnorm'; got 'random'",
         ),
         (
             lambda: ref.redundancy(np.ones((2, 3)), "degree", vectors="svd"),

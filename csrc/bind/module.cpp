@@ -69,7 +69,7 @@ void check_status(Status status) {
 using WeightTuples = std::vector<std::tuple<Address, int64_t, int64_t, int64_t, Address, Address>>;
 using GraphTuples = std::vector<std::tuple<Address, int64_t, int64_t, int64_t, Address>>;
 
-std::vector<WeightLayer> weight_layers(const WeightTuples& tuples) {
+std::vector<WeightLayer> weight_layers(const WeightTuples& tuples, bool spectral = false) {
   std::vector<WeightLayer> layers;
   for (const auto& [weight, n, c, p, vectors, norms] : tuples) {
     check_sizes(n, c, p);
@@ -77,7 +77,7 @@ std::vector<WeightLayer> weight_layers(const WeightTuples& tuples) {
     check_memory(vectors, n * p);
     check_memory(norms, n);
     layers.push_back(
-        {pointer<void>(weight), n, c, p, pointer<void>(vectors), pointer<double>(norms)});
+        {pointer<void>(weight), n, c, p, pointer<void>(vectors), pointer<double>(norms), spectral});
   }
   return layers;
 }
@@ -196,12 +196,12 @@ void bind_cpu(py::module_& m) {
       "layers: (weight, n, c, p, vectors, norms) each.");
   m.def(
       "filter_vectors_cpu",
-      [](bool is_double, bool out_double, const WeightTuples& layers, Address scratch,
-         int threads) {
+      [](bool is_double, bool out_double, const WeightTuples& layers, Address scratch, int threads,
+         bool spectral) {
         checked_threads(threads);
         check_memory(scratch, count_of(layers));
         if (is_double && !out_double) throw std::invalid_argument("float64 weights give float64");
-        const auto checked = weight_layers(layers);
+        const auto checked = weight_layers(layers, spectral);
         py::gil_scoped_release release;
         with_type(is_double, [&](auto zero) {
           const auto& kernels = cpu::kernel_table().of<decltype(zero)>();
@@ -210,7 +210,8 @@ void bind_cpu(py::module_& m) {
         });
       },
       py::arg("is_double"), py::arg("out_double"), py::arg("layers"), py::arg("scratch"),
-      py::arg("threads"), "layers: (weight, n, c, p, vectors, norms) each.");
+      py::arg("threads"), py::arg("spectral") = false,
+      "layers: (weight, n, c, p, vectors, norms) each; spectral: operator norms, not Euclidean.");
 
   m.def(
       "pairwise_cosine_cpu_scratch",
@@ -315,6 +316,39 @@ void bind_cpu(py::module_& m) {
       },
       py::arg("is_double"), py::arg("x"), py::arg("n"), py::arg("d"), py::arg("sums"),
       py::arg("scratch"), py::arg("threads"));
+
+  m.def(
+      "greedy_degree_cpu_scratch",
+      [](bool is_double, int64_t n, int64_t d, int threads) {
+        check_sizes(n, d);
+        checked_threads(threads);
+        return with_type(is_double, [&](auto zero) {
+          return cpu::kernel_table().of<decltype(zero)>().greedy_degree_scratch(n, d, threads);
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("threads"));
+  m.def(
+      "greedy_degree_cpu",
+      [](bool is_double, Address x, int64_t n, int64_t d, int edge, int64_t count, Address order,
+         Address degree, Address scratch, int threads) {
+        check_sizes(n, d, count);
+        check_memory(x, n * d);
+        check_memory(order, n);
+        check_memory(degree, n);
+        check_memory(scratch, n);
+        checked_threads(threads);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          cpu::kernel_table().of<T>().greedy_degree(
+              pointer<T>(x), n, d, kind, count, pointer<int64_t>(order), pointer<double>(degree),
+              pointer<void>(scratch), threads);
+        });
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("n"), py::arg("d"), py::arg("edge"),
+      py::arg("count"), py::arg("order"), py::arg("degree"), py::arg("scratch"),
+      py::arg("threads"));
 
   m.def(
       "nearest_cpu_scratch",

@@ -6,7 +6,7 @@
 
 namespace hubprune {
 
-// weight (n, c, p) -> vectors (n, p), norms (n)
+// weight (n, c, p) -> vectors (n, p), norms (n): Euclidean, or if `spectral` operator norms
 struct WeightLayer {
   const void* weight;
   int64_t n;
@@ -14,6 +14,7 @@ struct WeightLayer {
   int64_t p;
   void* vectors;
   double* norms;
+  bool spectral;
 };
 
 // rows (batch, n, d) -> degree (batch, n): `batch` graphs of n filters each

@@ -2,6 +2,8 @@
 // Rank-1 filter vectors and norms: for filter o with weight W_o (c, p) the leading left singular
 // vector u1 of A_o = W_o' (p x c), unit length, sign such that <u1, W_o[0]> > 0, and |W_o|.
 // u1 is the leading eigenvector of A A' (p x p); where c < p, of A' A (c x c), brought back by A.
+// u1 is the leading eigenvector of A A' (p x p); where c < p, of A' A (c x c), brought back by A.
+// Where a layer asks for it, the norm is the operator norm: the root of the largest eigenvalue.
 // One lane group of filters is one task: Gram matrices, eigenvectors and norms in one read of the
 // weights, all layers of a model in one parallel region.
 // Bound by that read for 3 x 3 kernels, else by n c p (q + 1) / 2 FMAs + 4/3 n q^3, q = min(p, c).
@@ -158,7 +160,8 @@ static void group_vectors(const WeightLayer& layer, int64_t first, const Rank1Wo
     lane_eigenvectors(work, q, filters, count, lambda);
   }
   for (int64_t r = 0; r < count; ++r) {
-    layer.norms[first + r] = std::sqrt(filters[r].trace) / filters[r].scale;
+    const bool largest = layer.spectral && has_direction(filters[r]);
+    layer.norms[first + r] = std::sqrt(largest ? lambda[r] : filters[r].trace) / filters[r].scale;
     finish_vector(weight + r * c * p, c, p, filters[r], lambda[r],
                   work.vectors + r * work.gram.stride, work.long_vector,
                   static_cast<Out*>(layer.vectors) + (first + r) * p);

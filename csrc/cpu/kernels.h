@@ -41,6 +41,11 @@ struct Kernels {
   void (*nystrom_columns)(const T* x, const int64_t* landmarks, int64_t batch, int64_t n, int64_t m,
                           int64_t d, Edge edge, T* out, void* scratch, int threads);
 
+  // x (n, d) -> order (n) of removal, degree (n) when removed; ranked after `count` removals
+  int64_t (*greedy_degree_scratch)(int64_t n, int64_t d, int threads);
+  void (*greedy_degree)(const T* x, int64_t n, int64_t d, Edge edge, int64_t count, int64_t* order,
+                        double* degree, void* scratch, int threads);
+
   // x (batch, n, d) -> similarity (batch, n), index (batch, n)
   int64_t (*nearest_scratch)(int64_t n, int64_t d, int threads);
   void (*nearest)(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,

@@ -54,6 +54,12 @@ void nystrom_columns(const T* x, const int64_t* landmarks, int64_t batch, int64_
                      int64_t d, Edge edge, T* out, void* scratch, int threads);
 
 template <class T>
+int64_t greedy_degree_scratch(int64_t n, int64_t d, int threads);
+template <class T>
+void greedy_degree(const T* x, int64_t n, int64_t d, Edge edge, int64_t count, int64_t* order,
+                   double* degree, void* scratch, int threads);
+
+template <class T>
 int64_t nearest_scratch(int64_t n, int64_t d, int threads);
 template <class T>
 void nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,

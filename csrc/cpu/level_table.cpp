@@ -23,6 +23,8 @@ static constexpr Kernels<T> kernels() {
   k.distance_sum = distance_sum<T>;
   k.nystrom_columns_scratch = nystrom_columns_scratch<T>;
   k.nystrom_columns = nystrom_columns<T>;
+  k.greedy_degree_scratch = greedy_degree_scratch<T>;
+  k.greedy_degree = greedy_degree<T>;
   k.nearest_scratch = nearest_scratch<T>;
   k.nearest = nearest<T>;
   k.eigenvector_centrality_scratch = eigenvector_centrality_scratch<T>;

@@ -26,6 +26,7 @@ _config.apply_environment()
 from . import graph, models, reference, scorers  # noqa: E402
 from .centrality import eigenvector_centrality, weighted_degree  # noqa: E402
 from .config import show_config  # noqa: E402
+from .greedy import greedy_degree  # noqa: E402
 from .nystrom import Nystrom, NystromError, NystromFactor, nystrom  # noqa: E402
 from .planning import PruningPlan, plan  # noqa: E402
 from .report import Report, report  # noqa: E402
@@ -51,6 +52,7 @@ __all__ = [
     "eigenvector_centrality",
     "filter_vectors",
     "graph",
+    "greedy_degree",
     "load_pruned",
     "models",
     "nearest",

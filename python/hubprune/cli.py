@@ -51,6 +51,7 @@ _SCORER_HELP = {
     "l2": "smallest l2 norm first",
     "gm": "nearest to the geometric median first (FPGM)",
     "landmarks": "best represented by the rest first (pivoted Cholesky)",
+    "opnorm": "smallest projections on the channels' leading directions first (operator norm)",
     "random": "a control",
 }
 

@@ -28,6 +28,7 @@ library.define("row_norms(Tensor x) -> Tensor")
 library.define(
     "rank1_vectors(Tensor[] weights, ScalarType? dtype=None) -> (Tensor[] vectors, Tensor[] norms)"
 )
+library.define("spectral_norms(Tensor[] weights) -> Tensor[]")
 library.define(
     "pairwise_cosine(Tensor x, Tensor? y=None, str edge='signed', bool zero_diagonal=False)"
     " -> Tensor"
@@ -41,6 +42,9 @@ library.define("distance_sum(Tensor x) -> Tensor")
 library.define("nystrom_columns(Tensor x, Tensor landmarks, str edge='signed') -> Tensor")
 library.define(
     "pivoted_cholesky(Tensor a, float tolerance) -> (Tensor order, Tensor residual, Tensor rank)"
+)
+library.define(
+    "greedy_degree(Tensor x, str edge='signed', int? count=None) -> (Tensor order, Tensor degree)"
 )
 library.define("nearest(Tensor x) -> (Tensor, Tensor)")
 library.define(
@@ -137,7 +141,7 @@ def _rank1_dtype(weight: torch.Tensor, dtype: torch.dtype | None) -> torch.dtype
 
 
 def _rank1_vectors_cpu(
-    weights: list[torch.Tensor], dtype: torch.dtype | None = None
+    weights: list[torch.Tensor], dtype: torch.dtype | None = None, *, spectral: bool = False
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     threads = torch.get_num_threads()
     vectors, norms = _rank1_vectors_fake(weights, dtype)
@@ -149,7 +153,9 @@ def _rank1_vectors_cpu(
         ]
         scratch = _scratch(_native.filter_vectors_cpu_scratch(is_double, layers, threads), dense[0])
         out_double = is_double or dtype == torch.float64
-        _native.filter_vectors_cpu(is_double, out_double, layers, scratch.data_ptr(), threads)
+        _native.filter_vectors_cpu(
+            is_double, out_double, layers, scratch.data_ptr(), threads, spectral
+        )
     return vectors, norms
 
 
@@ -183,6 +189,31 @@ def _rank1_vectors_fake(
         for weight in weights
     ]
     return vectors, [weight.new_empty(weight.shape[:1], dtype=torch.float64) for weight in weights]
+
+
+# --- spectral norms -------------------------------------------------------------------------------
+# --- spectral norms -------------------------------------------------------------------------------
+_SPECTRAL_BLOCK = 1 << 24  # weights in float64 at a time, on a device
+
+
+def _spectral_norms_cpu(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    return _rank1_vectors_cpu(weights, spectral=True)[1]
+
+
+def _spectral_norms_cuda(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    norms = []
+    for weight in weights:
+        # |A'u| of the rank-1 vector u: a wrong u shows in second order only.
+        (vectors,), _ = _rank1_vectors_cuda([weight], torch.float64)
+        step = max(1, _SPECTRAL_BLOCK // max(1, weight.shape[1] * weight.shape[2]))
+        blocks = zip(weight.split(step), vectors.split(step), strict=True)
+        products = [(block.double() * unit[:, None, :]).sum(2) for block, unit in blocks]
+        norms.append(_row_norms_cuda(torch.cat(products)))
+    return norms
+
+
+def _spectral_norms_fake(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [weight.new_empty(weight.shape[:1], dtype=torch.float64) for weight in weights]
 
 
 # --- pairwise cosine ------------------------------------------------------------------------------
@@ -389,6 +420,46 @@ def _distance_sum_cuda(x: torch.Tensor) -> torch.Tensor:
 
 def _distance_sum_fake(x: torch.Tensor) -> torch.Tensor:
     return x.new_empty(x.shape[:1], dtype=torch.float64)
+
+
+# --- greedy degree --------------------------------------------------------------------------------
+def _greedy_degree_cpu(
+    x: torch.Tensor, edge: str = "signed", count: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    x = _dense(x)
+    n, d = x.shape
+    threads = torch.get_num_threads()
+    order = torch.empty(n, dtype=torch.int64)
+    degree = torch.empty(n, dtype=torch.float64)
+    scratch = _scratch(_native.greedy_degree_cpu_scratch(_is_double(x), n, d, threads), x)
+    _native.greedy_degree_cpu(
+        _is_double(x),
+        x.data_ptr(),
+        n,
+        d,
+        EDGES.index(edge),
+        n if count is None else count,
+        order.data_ptr(),
+        degree.data_ptr(),
+        scratch.data_ptr(),
+        threads,
+    )
+    return order, degree
+
+
+def _greedy_degree_cuda(
+    x: torch.Tensor, edge: str = "signed", count: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    # n steps that wait for each other, each too small for a device: the processor walks.
+    order, degree = _greedy_degree_cpu(x.cpu(), edge, count)
+    return order.to(x.device), degree.to(x.device)
+
+
+def _greedy_degree_fake(
+    x: torch.Tensor, edge: str = "signed", count: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    n = x.shape[:1]
+    return x.new_empty(n, dtype=torch.int64), x.new_empty(n, dtype=torch.float64)
 
 
 # --- nearest --------------------------------------------------------------------------------------
@@ -659,6 +730,7 @@ def _graph_eigenvector_centrality_fake(
 for _name, _cpu, _cuda, _fake in (
     ("row_norms", _row_norms_cpu, _row_norms_cuda, _row_norms_fake),
     ("rank1_vectors", _rank1_vectors_cpu, _rank1_vectors_cuda, _rank1_vectors_fake),
+    ("spectral_norms", _spectral_norms_cpu, _spectral_norms_cuda, _spectral_norms_fake),
     ("pairwise_cosine", _pairwise_cosine_cpu, _pairwise_cosine_cuda, _pairwise_cosine_fake),
     (
         "pairwise_cosine_out",
@@ -670,6 +742,7 @@ for _name, _cpu, _cuda, _fake in (
     ("distance_sum", _distance_sum_cpu, _distance_sum_cuda, _distance_sum_fake),
     ("nystrom_columns", _nystrom_columns_cpu, _nystrom_columns_cuda, _nystrom_columns_fake),
     ("pivoted_cholesky", _pivoted_cholesky_cpu, _pivoted_cholesky_cuda, _pivoted_cholesky_fake),
+    ("greedy_degree", _greedy_degree_cpu, _greedy_degree_cuda, _greedy_degree_fake),
     ("nearest", _nearest_cpu, _nearest_cuda, _nearest_fake),
     (
         "eigenvector_centrality",

@@ -33,10 +33,12 @@ __all__ = [
     "EDGES",
     "KINDS",
     "LANDMARK_TOLERANCE",
+    "OPERATOR_NORM_RULES",
     "SCORERS",
     "SIGN_TOLERANCE",
     "SYMMETRY_TOLERANCE",
     "ClosestPairs",
+    "GreedyDegree",
     "Ranking",
     "adjacency",
     "closest_pairs",
@@ -46,6 +48,7 @@ __all__ = [
     "filter_vectors",
     "geometric_median",
     "graph_eigenvector_centrality",
+    "greedy_degree",
     "kept_count",
     "l1_norm",
     "l2_norm",
@@ -54,6 +57,7 @@ __all__ = [
     "normalized_rows",
     "nystrom",
     "nystrom_columns",
+    "operator_norm",
     "pairwise_cosine",
     "pivoted_cholesky",
     "redundancy",
@@ -85,7 +89,7 @@ LANDMARK_TOLERANCE: Final = 1e-12
 KINDS: Final = ("auto", "rank1", "flatten")
 """The filter vectors `filter_vectors` knows."""
 
-SCORERS: Final = ("degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks")
+SCORERS: Final = ("degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks", "opnorm")
 """The scorers `redundancy` knows."""
 
 DEAD_RULES: Final = ("first", "rank")
@@ -115,6 +119,15 @@ class ClosestPairs(NamedTuple):
     """Indices the rule keeps, ascending."""
     values: FloatArray
     """(n,) redundancy: 2 + similarity of the marking pair if removed, else that to the nearest."""
+
+
+class GreedyDegree(NamedTuple):
+    """The greedy order of the weighted degree; see `greedy_degree`."""
+
+    order: IndexArray
+    """(n,) removal order, first removed first."""
+    degree: FloatArray
+    """(n,) a row's degree when it was removed, or in the end if it was not."""
 
 
 class Ranking(NamedTuple):
@@ -570,6 +583,74 @@ def weighted_degree(x: ArrayLike, edge: str = "signed") -> FloatArray:
     """
     degree: FloatArray = adjacency(x, edge).sum(axis=-1)
     return degree
+
+
+def greedy_degree(x: ArrayLike, edge: str = "signed", count: int | None = None) -> GreedyDegree:
+    """Remove the row of the largest degree among those left, and repeat.
+
+    degree_i = sum of f(s_ij) over the other rows j that are left; ties: the lowest index. After
+    `count` removals the rest is ranked by its last degree.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, d)
+        Real numbers, finite.
+    edge : {"signed", "squared", "abs", "positive", "shifted"}
+        The edge function f.
+    count : int, optional
+        How many to remove, at least 1; all by default.
+
+    Returns
+    -------
+    GreedyDegree
+        `order` and `degree`.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not two-dimensional or not finite (the message names the first bad row), if `edge`
+        is unknown, or if `count` is below 1.
+    TypeError
+        If `x` does not hold real numbers or `count` is not an integer.
+
+    Notes
+    -----
+    Degrees are correctly rounded sums: equal rows have equal degrees, whatever the order of the
+    terms.
+
+    Examples
+    --------
+    >>> rows = [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.1, 1.0]]
+    >>> greedy_degree(rows).order.tolist()
+    [0, 4, 1, 2, 3]
+    """
+    rows = _real_array(x, "x")
+    if rows.ndim != 2:
+        raise ValueError(f"x must have shape (n, d); got shape {rows.shape}")
+    _require_finite(rows, "x", "row")
+    if count is not None:
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+            raise TypeError(f"count must be an integer or None; got {type(count).__name__}")
+        if count < 1:
+            raise ValueError(f"count must be at least 1; got {count}")
+    weights = adjacency(rows, edge)
+    n = len(weights)
+    left = list(range(n))
+    order: list[int] = []
+    degree = np.zeros(n)
+
+    def update() -> None:
+        for i in left:
+            degree[i] = math.fsum(weights[i, left])
+
+    update()
+    for _ in range(n if count is None else min(int(count), n)):
+        hub = min(left, key=lambda i: (-degree[i], i))
+        order.append(hub)
+        left.remove(hub)
+        update()
+    order += sorted(left, key=lambda i: (-degree[i], i))
+    return GreedyDegree(np.array(order, dtype=np.int64), degree)
 
 
 def graph_eigenvector_centrality(weights: ArrayLike) -> FloatArray:
@@ -1063,6 +1144,70 @@ def geometric_median(weight: ArrayLike) -> FloatArray:
     return 0.0 - distances
 
 
+OPERATOR_NORM_RULES: Final = ("published", "spectral")
+"""The rules `operator_norm` knows."""
+
+
+def operator_norm(weight: ArrayLike, rule: str = "published") -> FloatArray:
+    """Return the redundancy of the operator-norm baseline: minus an importance of every filter.
+
+    `published`: for channel j the n x p matrix B_j of its kernels in all filters, minus their mean
+    over the filters, attains its operator norm at the unit vector v_j, |B_j v_j| = |B_j|_2, signed
+    so that the first filter's entry of B_j v_j is positive. The importance of filter o is
+    (sum_j <B_j[o], v_j>)^2 over the largest of the layer. `spectral`: the operator norm (largest
+    singular value) of the filter's own matrix A_o.
+
+    Parameters
+    ----------
+    weight : array_like, shape (n, c, *kernel)
+        Real numbers, finite, output filters first.
+    rule : {"published", "spectral"}
+        Which importance.
+
+    Returns
+    -------
+    ndarray, shape (n,), float64
+        Minus the importance; one value for all where every filter is the same.
+
+    Raises
+    ------
+    ValueError
+        If `weight` has fewer than two dimensions or is not finite, or if `rule` is unknown.
+    TypeError
+        If `weight` does not hold real numbers.
+
+    Notes
+    -----
+    Singh & Plumbley, TASLP 2025, arXiv 2304.02319; the authors' script is followed. Where the first
+    filter's entry is zero to rounding, that script divides by zero; here the sign rule of
+    `filter_vectors` decides. The signs make the importance depend on which filter is first.
+
+    Examples
+    --------
+    >>> w = [[[3.0, 0.0], [0.0, 4.0]], [[0.0, 1.0], [1.0, 0.0]]]  # n = 2, c = 2, p = 2
+    >>> operator_norm(w, "spectral").tolist()
+    [-4.0, -1.0]
+    >>> operator_norm(w).round(12).tolist()  # of two centred filters, one is minus the other
+    [-1.0, -1.0]
+    """
+    _require_choice(rule, OPERATOR_NORM_RULES, "rule")
+    w = _filters(weight)
+    _require_finite(w, "weight", "filter")
+    n = w.shape[0]
+    if w.size == 0:
+        return np.zeros(n)
+    if rule == "spectral":
+        return 0.0 - np.array([np.linalg.svd(a, compute_uv=False)[0] for a in w])
+    _, exponent = np.frexp(np.abs(w).max())
+    w = np.ldexp(w, -exponent)
+    projection = np.zeros(n)
+    for j in range(w.shape[1]):
+        centred = w[:, j] - w[:, j].mean(axis=0)
+        projection += centred @ _leading_left_direction(centred.T)
+    importance = projection**2
+    return 0.0 - importance / (importance.max() or 1.0)
+
+
 # -------------------------------------------------------------------------------------------------
 # Ranking
 
@@ -1160,6 +1305,9 @@ def redundancy(
     dead: str = "first",
     *,
     decimals: int | None = None,
+    sequential: bool = False,
+    count: int | None = None,
+    rule: str = "published",
 ) -> Ranking:
     """Rank a layer's filters by how redundant they are.
 
@@ -1167,9 +1315,10 @@ def redundancy(
     ----------
     weight : array_like, shape (n, c, *kernel)
         Real numbers, finite, output filters first.
-    scorer : {"degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks"}
+    scorer : {"degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks", "opnorm"}
         `weighted_degree`, `eigenvector_centrality` or `closest_pairs` of the filter vectors, or one
-        of the baselines `l1_norm`, `l2_norm`, `geometric_median` of the weight, or its `landmarks`.
+        of the baselines `l1_norm`, `l2_norm`, `geometric_median`, `operator_norm` of the weight, or
+        its `landmarks`.
     edge : {"signed", "squared", "abs", "positive", "shifted"}
         Edge function of `degree` and `eigenvector`.
     vectors : {"auto", "rank1", "flatten"}
@@ -1179,6 +1328,13 @@ def redundancy(
         of filters, for the baselines); `rank` treats them like any other.
     decimals : int, optional
         Rounding of the distances of `pairs`.
+    sequential : bool
+        `degree` in the order of `greedy_degree`: its values are places, from 1 (removed first) down
+        to 1 / n.
+    count : int, optional
+        Removals of `sequential`.
+    rule : {"published", "spectral"}
+        Rule of `opnorm`.
 
     Returns
     -------
@@ -1212,7 +1368,14 @@ def redundancy(
         living[indices] = False
 
     values = np.full(filters.shape[0], np.inf)
-    if scorer == "degree":
+    if scorer == "degree" and sequential:
+        order = greedy_degree(filter_vectors(weight, vectors)[living], edge, count).order
+        places = np.empty(len(order))
+        places[order] = np.arange(len(order), 0, -1) / max(1, len(order))
+        values[living] = places
+    elif scorer == "opnorm":
+        values[living] = operator_norm(_filters(weight)[living], rule)
+    elif scorer == "degree":
         values[living] = weighted_degree(filter_vectors(weight, vectors)[living], edge)
     elif scorer == "eigenvector":
         values[living] = eigenvector_centrality(filter_vectors(weight, vectors)[living], edge)

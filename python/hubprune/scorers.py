@@ -21,7 +21,9 @@ import torch
 from torch import nn
 
 from .arguments import EDGES, KINDS, Array, as_tensor, check_choice, check_weight, compute_dtype
+from .greedy import check_count
 from .nystrom import Nystrom, NystromFactor
+from .operator_norm import leading_projections, spectral_norms
 from .ops import weighted_degree_route
 from .reference import LANDMARK_TOLERANCE
 from .routes import Approximation, Route, route
@@ -38,6 +40,7 @@ __all__ = [
     "L1Norm",
     "L2Norm",
     "Landmarks",
+    "OperatorNorm",
     "Random",
     "Scorer",
     "Scores",
@@ -305,23 +308,35 @@ class _GraphScorer(Scorer):
 class WeightedDegree(_GraphScorer):
     """Weighted degree centrality: the sum of a filter's edge weights.
 
-    `edge` and `approximate` as in `hubprune.weighted_degree`.
+    `edge` and `approximate` as in `hubprune.weighted_degree`. ``sequential=True`` removes the hub,
+    updates every degree and repeats: the exact greedy order of `hubprune.greedy_degree` instead of
+    the one-shot ranking; `count` stops it after so many removals. Its values are places in that
+    order, from 1 (removed first) down to 1 / n: degrees at different times do not compare.
     Source: King, Singh & Plumbley, 2023 (arXiv 2305.03391).
     """
 
     name: ClassVar[str] = "degree"
     edge: str = "signed"
     approximate: Approximation | None = None
+    sequential: bool = False
+    count: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self.edge, EDGES, "edge")
         _check_approximate(self.approximate, (Nystrom, Sampled))
+        check_count(self.count)
+        if self.count is not None and not self.sequential:
+            raise ValueError("count needs sequential=True: the one-shot ranking removes nothing")
+        if self.sequential and self.approximate is not None:
+            raise ValueError("sequential=True is exact: leave approximate=None")
 
     def _redundancies(self, layers: Sequence[_Filters]) -> list[_Redundancy]:
         if self.approximate is not None:
             return [self._approximated(filters.graph()) for filters in layers]
         vectors = [filters.graph() for filters in layers]
+        if self.sequential:
+            return [self._greedy(rows) for rows in vectors]
         degrees = torch.ops.hubprune.weighted_degree(vectors, self.edge)
         return [
             _Redundancy(
@@ -346,6 +361,20 @@ class WeightedDegree(_GraphScorer):
             return _Redundancy(sampled.values, None, f"{_route_text(chosen)}\n{sampled.explain()}")
         degree = torch.ops.hubprune.weighted_degree([vectors], self.edge)[0]
         return _Redundancy(degree.double(), None, _route_text(chosen))
+
+    def _greedy(self, rows: torch.Tensor) -> _Redundancy:
+        n, d = rows.shape
+        order, _ = torch.ops.hubprune.greedy_degree(rows, self.edge, self.count)
+        values = torch.empty(n, dtype=torch.float64, device=rows.device)
+        values[order] = torch.arange(n, 0, -1, dtype=torch.float64, device=rows.device) / n
+        steps = n if self.count is None else min(self.count, n)
+        rest = "" if steps == n else ", the rest by its last degree"
+        return _Redundancy(
+            values,
+            None,
+            f"places in the greedy order of the weighted degree of {self._describe(d)}; "
+            f"{steps} removals, every degree updated after each{rest}",
+        )
 
     def _describe(self, d: int) -> str:
         return f"{self.vectors} vectors, d = {d}, edge {self.edge!r}"
@@ -471,6 +500,47 @@ class L2Norm(Scorer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperatorNorm(Scorer):
+    """Minus an operator-norm importance: filters of small importance go first.
+
+    `rule`
+        "published": for every input channel, the direction at which the matrix of all filters
+        (minus their mean) attains its operator norm; the importance of a filter is its projection
+        on these directions, summed over the channels, squared and divided by the layer's largest,
+        as the authors' script computes it. The signs of the directions are those of the first
+        living filter's projections, so the rule favours that filter, and its result depends on the
+        order of the filters.
+        "spectral": the largest singular value of the filter's own p x c matrix.
+
+    Source: Singh & Plumbley, IEEE/ACM TASLP 2025 (arXiv 2304.02319), for "published".
+    """
+
+    name: ClassVar[str] = "opnorm"
+    rule: str = "published"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.rule, ("published", "spectral"), "rule")
+
+    def _redundancies(self, layers: Sequence[_Filters]) -> list[_Redundancy]:
+        if self.rule == "published":
+            return [self._published(filters) for filters in layers]
+        route = "minus the largest singular value of each filter's matrix"
+        norms = spectral_norms([filters.weight for filters in layers])
+        return [_Redundancy(-each, None, route) for each in norms]
+
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        return self._redundancies([filters])[0]
+
+    def _published(self, filters: _Filters) -> _Redundancy:
+        projections = leading_projections(filters.weight).abs()
+        largest = projections.amax()
+        values = -(projections / torch.where(largest > 0.0, largest, 1.0)).square()
+        route = "minus the squared projections on the leading directions of the channels"
+        return _Redundancy(values, None, route)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GeometricMedian(Scorer):
     """Minus the sum of Euclidean distances to all other filters (FPGM; He et al., CVPR 2019)."""
 
@@ -546,6 +616,7 @@ _SCORERS: dict[str, Callable[[], Scorer]] = {
         L2Norm,
         GeometricMedian,
         Landmarks,
+        OperatorNorm,
         Random,
     )
 }
@@ -612,8 +683,8 @@ def score(
         A weight of shape (n, c, \*kernel), or a convolution (transposed ones score dim 1) or linear
         layer.
     scorer : str or Scorer
-        "degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks", "random", or a configured
-        instance.
+        "degree", "eigenvector", "pairs", "l1", "l2", "gm", "landmarks", "opnorm", "random", or a
+        configured instance.
     name : str, optional
         The layer's name, for messages.
     scale : tensor, shape (n,), optional
