@@ -31,7 +31,7 @@ def test_masks_what_the_scorer_removes_first(scorer: str, dtype: torch.dtype) ->
     with torch.no_grad():
         module.weight[5] *= 1e-9
     original = module.weight
-    order = hp.score(module, scorer).order
+    order = hp.score(module.weight, scorer).order  # a mask sees the weight alone, not the bias
     assert redundant_structured(module, "weight", 0.25, scorer) is module
     assert masked(module) == sorted(order[:75].tolist())
     assert 5 in masked(module)

@@ -19,12 +19,13 @@ from hubprune.compat.torch_pruning import (
     ClosestPairs,
     CosineDegree,
     Eigenvector,
+    Landmarks,
     OperatorNorm,
     ScorerImportance,
 )
 from networks import NETWORKS, block, build
 
-NAMED = (CosineDegree, Eigenvector, ClosestPairs, OperatorNorm)
+NAMED = (CosineDegree, Eigenvector, ClosestPairs, Landmarks, OperatorNorm)
 # Torch-Pruning 1.6 cuts transposed convolutions as if they had no groups: its own importances fail
 # on that network as well.
 PRUNABLE = sorted(set(NETWORKS) - {"transposed"})

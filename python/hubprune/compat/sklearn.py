@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""scikit-learn's ``cosine_similarity`` on hubprune's kernel.
+"""scikit-learn's ``cosine_similarity`` and ``Nystroem`` on hubprune's kernels.
 
 Where it differs from scikit-learn 1.9, on purpose:
 
@@ -31,7 +31,9 @@ except ImportError as error:
         f"pip install scikit-learn ({error})"
     ) from error
 
-__all__ = ["cosine_similarity"]
+from .nystroem import Nystroem
+
+__all__ = ["Nystroem", "cosine_similarity"]
 
 
 def cosine_similarity(X: Any, Y: Any = None, dense_output: bool = True) -> Any:  # noqa: N803

@@ -32,6 +32,7 @@ __all__ = [
     "ClosestPairs",
     "CosineDegree",
     "Eigenvector",
+    "Landmarks",
     "OperatorNorm",
     "ScorerImportance",
 ]
@@ -198,3 +199,9 @@ class OperatorNorm(_OfScorer):
     """Operator norm; the options of `hubprune.scorers.OperatorNorm`, by keyword."""
 
     rule = scorers.OperatorNorm
+
+
+class Landmarks(_OfScorer):
+    """Landmarks, of the weights alone; the options of `hubprune.scorers.Landmarks`, by keyword."""
+
+    rule = scorers.Landmarks
