@@ -245,10 +245,10 @@ def test_what_is_removed_is_what_the_scorer_says(importance: type[ScorerImportan
     rule = importance().scorer
     expected = {}
     for at in (0, 3):
-        scores = hp.score(model[at], rule)
+        scores = hp.score(model[at].weight, rule)  # as a pruner sees it: without the bias
         kept = scores.order[len(scores) // 2 :].sort().values
         expected[at] = model[at].weight.detach()[kept]
-    inputs_kept = hp.score(model[0], rule).order[8:].sort().values
+    inputs_kept = hp.score(model[0].weight, rule).order[8:].sort().values
     expected[3] = expected[3][:, inputs_kept]
     x = torch.randn(1, 1, 9, 9)
     tp.pruner.BasePruner(
