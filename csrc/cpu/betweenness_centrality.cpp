@@ -28,10 +28,10 @@ struct BetweennessWork {
     for (int64_t k = search.reached - 1; k > 0; --k) {
       const int64_t w = search.order[k];
       const double share = (1.0 + dependency[w]) / search.paths[w];
-      if (search.tied[w]) {
+      if (search.tied(w)) {
         share_among_ties(graph, w, share);
       } else {
-        const int64_t v = search.before[w];
+        const int64_t v = search.first_before(w);
         dependency[v] += search.paths[v] * share;
       }
       sum[w] += dependency[w];

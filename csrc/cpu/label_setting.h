@@ -19,9 +19,8 @@ class LabelSetting {
  public:
   double* distance;  // (stride): infinity where no path leads, NaN in the padding
   double* paths;     // (stride): twice the number of shortest paths
-  int32_t* before;   // (stride): the node before, the first one settled of several
+  int64_t* before;   // (stride): the node before, the first one settled of several; see kTied
   int32_t* rank;     // (stride): position in `order`
-  bool* tied;        // (stride): there may be several nodes before
   int32_t* order;    // (n): nodes as they were settled, the source first
   int64_t reached;
 
@@ -29,9 +28,8 @@ class LabelSetting {
     LabelSetting s(graph);
     s.distance = scratch.take<double>(graph.stride);
     s.paths = scratch.take<double>(graph.stride);
-    s.before = scratch.take<int32_t>(graph.stride);
+    s.before = scratch.take<int64_t>(graph.stride);
     s.rank = scratch.take<int32_t>(graph.stride);
-    s.tied = scratch.take<bool>(graph.stride);
     s.order = scratch.take<int32_t>(graph.n + 1);
     s.open_ = scratch.take<double>(graph.stride);
     return s;
@@ -42,19 +40,16 @@ class LabelSetting {
     for (int64_t w = 0; w < graph_.stride; ++w) {
       distance[w] = open_[w] = w < graph_.n ? kInfinity : kNaN;
       paths[w] = 0.0;
-      tied[w] = false;
+      before[w] = source;  // before itself too: it counts its own path twice, as NetworkX does
     }
     distance[source] = open_[source] = 0.0;
     paths[source] = 1.0;
-    before[source] = static_cast<int32_t>(source);  // counts its own path twice, as NetworkX does
     order[0] = static_cast<int32_t>(source);
     if (*graph_.increasing) {
       settle(1);
       const double* direct = graph_.row(source);
       for (int64_t w = 0; w < graph_.n; ++w) {
-        if (w == source) continue;
-        distance[w] = open_[w] = direct[w];
-        before[w] = static_cast<int32_t>(source);
+        if (w != source) distance[w] = open_[w] = direct[w];
       }
       search_in_batches();
     } else {
@@ -62,7 +57,13 @@ class LabelSetting {
     }
   }
 
+  int64_t first_before(int64_t w) const { return before[w] & ~kTied; }
+  bool tied(int64_t w) const { return before[w] & kTied; }
+
  private:
+  // In `before`: there may be other nodes before.
+  static constexpr int64_t kTied = int64_t(1) << 62;
+
   explicit LabelSetting(const PathGraph& graph) : reached(0), graph_(graph) {}
 
   // The next `count` nodes of `order` are final.
@@ -71,20 +72,19 @@ class LabelSetting {
       const int32_t v = order[reached];
       rank[v] = static_cast<int32_t>(reached);
       open_[v] = kNaN;  // compares false: never nearer, never relabelled
-      paths[v] += paths[before[v]];
+      paths[v] += paths[first_before(v)];
     }
   }
 
   void relabel(int64_t w, int64_t v, double through) {
     distance[w] = open_[w] = through;
-    before[w] = static_cast<int32_t>(v);
+    before[w] = v;
     paths[w] = 0.0;  // the path through `before` is counted when w is settled
-    tied[w] = false;
   }
 
   void count_tie(int64_t w, int64_t v) {
     paths[w] += paths[v];
-    tied[w] = true;
+    before[w] |= kTied;
   }
 
   void search_in_batches() {
@@ -144,64 +144,74 @@ class LabelSetting {
   }
 
   void search_one_by_one() {
-    for (int64_t v = order[0]; v >= 0; v = nearest_open()) {
+    double least = 0.0;
+    for (int64_t v = order[0]; least < kInfinity; v = nearest_open(least)) {
       order[reached] = static_cast<int32_t>(v);
       settle(1);
-      relax_row(v);
+      least = relax_row(v);
     }
   }
 
-  // The open node of the smallest label; of equal ones that whose label is the oldest.
-  int64_t nearest_open() const {
-    Vector<double> lanes = Vector<double>{} + kInfinity;
+  // Every edge of v, also those back to settled nodes; returns the smallest open label. No
+  // branches: with negative lengths every step relabels most nodes.
+  double relax_row(int64_t v) {
+    const double* length = graph_.row(v);
+    const double at = distance[v];
+    const Vector<double> none{};
+    const Vector<double> more = none + paths[v];
+    const Lanes through_v = Lanes{} + v;
+    Vector<double> least = none + kInfinity;
     for (int64_t w = 0; w < graph_.stride; w += kLanes<double>) {
+      const Vector<double> through = at + load(length + w);
+      const Vector<double> known = load(distance + w);
       const Vector<double> label = load(open_ + w);
-      lanes = label < lanes ? label : lanes;
+      const Vector<double> count = load(paths + w);
+      const Lanes previous = load_lanes(before + w);
+      const Lanes less = through < label;
+      const Lanes tie = through == known;
+      const Vector<double> now = less ? through : label;
+      store(open_ + w, now);
+      store(distance + w, less ? through : known);
+      store(paths + w, less ? none : (tie ? count + more : count));
+      const Lanes then = less ? through_v : (tie ? previous | kTied : previous);
+      __builtin_memcpy(before + w, &then, sizeof then);
+      least = now < least ? now : least;
     }
-    double least = lanes[0];
+    double smallest = least[0];
     for (int lane = 1; lane < kLanes<double>; ++lane) {
-      least = lanes[lane] < least ? lanes[lane] : least;
+      smallest = least[lane] < smallest ? least[lane] : smallest;
     }
-    int64_t nearest = -1;
-    if (least == kInfinity) return nearest;
-    for_each_hit([&](int64_t w) { return load(open_ + w) == least; },
-                 [&](int64_t w) {
-                   if (open_[w] != least) return;
-                   if (nearest < 0 || rank[before[w]] < rank[before[nearest]]) nearest = w;
-                 });
+    return smallest;
+  }
+
+  // The open node of the smallest label; of several the one whose label is the oldest.
+  int64_t nearest_open(double least) const {
+    Lanes count{};
+    Lanes where{};
+    for (int64_t w = 0; w < graph_.stride; w += kLanes<double>) {
+      const Lanes equal = load(open_ + w) == least;
+      count -= equal;
+      where = equal ? Lanes{} + w : where;
+    }
+    int64_t candidates = 0;
+    int64_t nearest = 0;
+    for (int lane = 0; lane < kLanes<double>; ++lane) {
+      candidates += count[lane];
+      if (count[lane]) nearest = where[lane] + lane;
+    }
+    if (candidates == 1) return nearest;
+    for (int64_t w = graph_.n - 1; w >= 0; --w) {
+      if (open_[w] == least && rank[first_before(w)] <= rank[first_before(nearest)]) nearest = w;
+    }
     return nearest;
   }
 
-  // Every edge of v, also those back to settled nodes.
-  void relax_row(int64_t v) {
-    const double* length = graph_.row(v);
-    const double at = distance[v];
-    for_each_hit(
-        [&](int64_t w) {
-          const Vector<double> through = at + load(length + w);
-          return (through < load(open_ + w)) | (through == load(distance + w));
-        },
-        [&](int64_t w) {
-          const double through = at + length[w];
-          if (through < open_[w]) {
-            relabel(w, v, through);
-          } else if (through == distance[w] && through < kInfinity) {
-            count_tie(w, v);
-          }
-        });
-  }
+  using Lanes = decltype(Vector<double>{} < Vector<double>{});
 
-  // Calls visit(w) for the nodes of every block in which test(w), a vector, is true somewhere.
-  template <class Test, class Visit>
-  void for_each_hit(const Test& test, const Visit& visit) const {
-    for (int64_t w = 0; w < graph_.stride; w += kPathBlock) {
-      auto hit = test(w);
-      for (int64_t k = kLanes<double>; k < kPathBlock; k += kLanes<double>) hit |= test(w + k);
-      int64_t any = 0;
-      for (int lane = 0; lane < kLanes<double>; ++lane) any |= hit[lane];
-      if (!any) continue;
-      for (int64_t k = 0; k < kPathBlock; ++k) visit(w + k);
-    }
+  static Lanes load_lanes(const int64_t* p) {
+    Lanes lanes;
+    __builtin_memcpy(&lanes, p, sizeof lanes);
+    return lanes;
   }
 
   PathGraph graph_;

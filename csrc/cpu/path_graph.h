@@ -21,11 +21,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr int64_t kNearby = 32;
 
-// Whole vectors, and whole blocks of the loops that look for a rare entry.
-constexpr int64_t kPathBlock = 32;
-static inline int64_t padded_nodes(int64_t n) {
-  return (n + kPathBlock - 1) / kPathBlock * kPathBlock;
-}
+// Whole vectors of every level.
+static inline int64_t padded_nodes(int64_t n) { return (n + 7) / 8 * 8; }
 
 struct PathGraph {
   int64_t n;
