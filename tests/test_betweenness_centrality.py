@@ -17,7 +17,7 @@ import torch
 
 import hubprune as hp
 from cases import PATH_KINDS, random_lengths
-from hubprune import ops, progress, reference
+from hubprune import _native, ops, progress, reference
 
 # Measured at the levels v2, v3 and v4, relative to max(1, value): 6e-14 over 720 random graphs of
 # all kinds. Only sums round: ties and path counts are exact.
@@ -71,13 +71,17 @@ def test_matches_the_reference(kind: str, n: int) -> None:
     np.testing.assert_allclose(got, expected / pairs, rtol=ERROR, atol=ERROR)
 
 
+@functools.cache
+def wide_networkx(kind: str) -> np.ndarray:
+    return networkx_betweenness(random_lengths(kind, 150))
+
+
 @pytest.mark.parametrize("kind", ["chords", "ties", "zeros", "signed"])
 @pytest.mark.usefixtures("level")
 def test_is_networkx_where_edges_are_left_out(kind: str) -> None:
     """More nodes than the nearest over which detours are looked for (32)."""
-    lengths = random_lengths(kind, 150)
-    got = hp.graph.betweenness_centrality(lengths)
-    np.testing.assert_allclose(got, networkx_betweenness(lengths), rtol=ERROR, atol=ERROR)
+    got = hp.graph.betweenness_centrality(random_lengths(kind, 150))
+    np.testing.assert_allclose(got, wide_networkx(kind), rtol=ERROR, atol=ERROR)
 
 
 @pytest.mark.parametrize("kind", ["chords", "ties", "sparse", "signed"])
@@ -288,6 +292,22 @@ BAD_INPUT: list[tuple[Callable[[], Any], type[Exception], str]] = [
 def test_bad_input(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_the_binding_rejects_what_would_crash() -> None:
+    block = torch.zeros(4096, dtype=torch.float64)
+    at = block.data_ptr()
+    with pytest.raises(ValueError, match="sizes must not be negative"):
+        _native.path_graph_cpu(at, -1, at, 1)
+    with pytest.raises(ValueError, match="null address"):
+        _native.path_graph_cpu(0, 3, at, 1)
+    for sources, first, last in (([0], 0, 2), ([0], 1, 0), ([0], -1, 1), ([3], 0, 1), ([-1], 0, 1)):
+        with pytest.raises(ValueError, match="range outside n"):
+            _native.betweenness_centrality_cpu(at, 3, sources, first, last, at, at, 1)
+    with pytest.raises(ValueError, match="range outside n"):
+        _native.closeness_centrality_cpu(at, 3, 0, 4, at, at, 1)
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        _native.closeness_centrality_cpu(at, 3, 0, 3, at, at, 0)
 
 
 class Terminal(io.StringIO):

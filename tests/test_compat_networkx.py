@@ -274,7 +274,9 @@ def test_networkx_own_tests_pass_through_the_backend(tmp_path: Path) -> None:
         "import os, sys, pytest\n"
         f"os.chdir({str(tmp_path)!r})\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "arguments = ['-q', '-p', 'no:cacheprovider', '-p', 'counting_plugin', '--pyargs']\n"
+        # Its own configuration: the suite may lie in an environment inside this source tree.
+        "arguments = ['-q', '-c', 'pytest.ini', '--rootdir', '.', '-p', 'no:cacheprovider']\n"
+        "arguments += ['-p', 'counting_plugin', '--pyargs']\n"
         f"pytest.main([*arguments, *{SUITES!r}])\n"
     )
     result = run_python(

@@ -457,7 +457,7 @@ void bind_cpu_paths(py::module_& m) {
          Address sum, Address scratch, int threads) {
         check_sizes(n);
         check_range(first, last, count_of(sources));
-        for (const int64_t source : sources) check_range(0, source + 1, n);
+        for (const int64_t source : sources) check_range(source, source + 1, n);
         check_memory(graph, 1);
         check_memory(sum, n);
         check_memory(scratch, 1);

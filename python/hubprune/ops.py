@@ -558,7 +558,7 @@ _SOURCES_PER_CALL = 64
 
 
 def _path_graphs(lengths: torch.Tensor, threads: int) -> Iterator[torch.Tensor]:
-    """Yield each of the (..., n, n) graphs, packed."""
+    """Yield each of the (..., n, n) graphs, packed, in the same memory."""
     batch, n, _ = _rows(lengths)
     scratch = _scratch(_native.path_graph_cpu_scratch(n), lengths)
     for graph in lengths.double().contiguous().reshape(batch, n, n):

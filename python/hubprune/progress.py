@@ -34,7 +34,7 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
     A bar appears after `DELAY` seconds, on standard error, and is gone at the end. There is none
     where standard error is no terminal or another bar is shown.
     """
-    if _taken or not sys.stderr.isatty():
+    if _taken or sys.stderr is None or not sys.stderr.isatty():
         yield lambda done: None
         return
     start = time.perf_counter()
