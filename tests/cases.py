@@ -69,8 +69,8 @@ def random_lengths(kind: str, n: int, seed: int = 0) -> np.ndarray:
         lengths = np.where(rng.random((n, n)) < 0.7, np.inf, rng.integers(1, 4, (n, n)))
     elif kind == "sparse zeros":
         lengths = np.where(rng.random((n, n)) < 0.7, np.inf, rng.integers(0, 3, (n, n)))
-    elif kind == "absorbed":  # added to 1, the small ones are gone
-        lengths = np.where(rng.random((n, n)) < 0.5, 1e-17, 1.0)
+    elif kind == "absorbed":  # few are small: most paths need a 1, and 1 + 1e-17 is 1
+        lengths = np.where(rng.random((n, n)) < 1.0 / n, 1e-17, 1.0)
     elif kind == "signed":
         lengths = rng.standard_normal((n, n))
     elif kind == "chords":  # squared distances: many hops are shorter than one

@@ -38,11 +38,11 @@ struct BetweennessWork {
     }
   }
 
+  // Over a zero length both ends tie: what goes to the one settled later comes too late to count.
   void share_among_ties(const PathGraph& graph, int64_t w, double share) {
     const double* length = graph.row(w);
     for (int64_t v = 0; v < graph.n; ++v) {
-      // Over a zero length both ends tie: the one settled first is before the other.
-      if (search.distance[v] + length[v] == search.distance[w] && search.rank[v] < search.rank[w]) {
+      if (search.distance[v] + length[v] == search.distance[w]) {
         dependency[v] += search.paths[v] * share;
       }
     }
