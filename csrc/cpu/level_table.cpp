@@ -43,6 +43,12 @@ constexpr KernelTable table = {HUBPRUNE_STRING(HUBPRUNE_LEVEL),
                                pivoted_cholesky_scratch,
                                pivoted_cholesky,
                                rejection_cholesky,
+                               path_graph_scratch,
+                               path_graph,
+                               betweenness_centrality_scratch,
+                               betweenness_centrality,
+                               closeness_centrality_scratch,
+                               closeness_centrality,
                                kernels<float>(),
                                kernels<double>()};
 

@@ -24,7 +24,12 @@ from . import config as _config
 _config.apply_environment()
 
 from . import graph, models, reference, scorers  # noqa: E402
-from .centrality import eigenvector_centrality, weighted_degree  # noqa: E402
+from .centrality import (  # noqa: E402
+    betweenness_centrality,
+    closeness_centrality,
+    eigenvector_centrality,
+    weighted_degree,
+)
 from .config import show_config  # noqa: E402
 from .greedy import greedy_degree  # noqa: E402
 from .nystrom import Nystrom, NystromError, NystromFactor, nystrom  # noqa: E402
@@ -49,6 +54,8 @@ __all__ = [
     "Sampled",
     "SampledDegree",
     "Scores",
+    "betweenness_centrality",
+    "closeness_centrality",
     "eigenvector_centrality",
     "filter_vectors",
     "graph",

@@ -4,7 +4,19 @@ Kernels of hubprune on raw memory. Use the functions of the hubprune package ins
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'greedy_degree_cpu', 'greedy_degree_cpu_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'nystrom_columns_cpu', 'nystrom_columns_cpu_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'pivoted_cholesky_cpu', 'pivoted_cholesky_cpu_scratch', 'read_memory_cpu', 'rejection_cholesky_cpu', 'request_large_pages', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_scratch']
+__all__: list[str] = ['betweenness_centrality_cpu', 'betweenness_centrality_cpu_scratch', 'closeness_centrality_cpu', 'closeness_centrality_cpu_scratch', 'cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'greedy_degree_cpu', 'greedy_degree_cpu_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'nystrom_columns_cpu', 'nystrom_columns_cpu_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'path_graph_cpu', 'path_graph_cpu_scratch', 'pivoted_cholesky_cpu', 'pivoted_cholesky_cpu_scratch', 'read_memory_cpu', 'rejection_cholesky_cpu', 'request_large_pages', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_scratch']
+def betweenness_centrality_cpu(graph: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, sources: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, sum: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Add the dependencies on sources[first:last] to sum; first is a multiple of 4.
+    """
+def betweenness_centrality_cpu_scratch(n: typing.SupportsInt | typing.SupportsIndex, sources: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def closeness_centrality_cpu(graph: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, closeness: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Write the closeness of nodes [first, last).
+    """
+def closeness_centrality_cpu_scratch(n: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
 def cuda_built() -> bool:
     """
     Whether this build holds CUDA kernels.
@@ -77,6 +89,14 @@ def pairwise_cosine_cuda(is_double: bool, x: typing.SupportsInt | typing.Support
     ...
 def pairwise_cosine_cuda_scratch(batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, symmetric: bool, is_double: bool) -> int:
     ...
+def path_graph_cpu(lengths: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, graph: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Pack symmetric float64 lengths (n, n) for the searches.
+    """
+def path_graph_cpu_scratch(n: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    Bytes of the packed graph.
+    """
 def pivoted_cholesky_cpu(a: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, tolerance: typing.SupportsFloat | typing.SupportsIndex, order: typing.SupportsInt | typing.SupportsIndex, residual: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
 def pivoted_cholesky_cpu_scratch(n: typing.SupportsInt | typing.SupportsIndex) -> int:
