@@ -16,6 +16,7 @@ from torch import nn
 import hubprune as hp
 from hubprune import scorers
 from hubprune.compat.torch_pruning import (
+    Betweenness,
     ClosestPairs,
     CosineDegree,
     Eigenvector,
@@ -25,7 +26,7 @@ from hubprune.compat.torch_pruning import (
 )
 from networks import NETWORKS, block, build
 
-NAMED = (CosineDegree, Eigenvector, ClosestPairs, Landmarks, OperatorNorm)
+NAMED = (Betweenness, CosineDegree, Eigenvector, ClosestPairs, Landmarks, OperatorNorm)
 # Torch-Pruning 1.6 cuts transposed convolutions as if they had no groups: its own importances fail
 # on that network as well.
 PRUNABLE = sorted(set(NETWORKS) - {"transposed"})

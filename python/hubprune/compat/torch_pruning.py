@@ -29,6 +29,7 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "Betweenness",
     "ClosestPairs",
     "CosineDegree",
     "Eigenvector",
@@ -187,6 +188,12 @@ class Eigenvector(_OfScorer):
     """Eigenvector centrality; the options of `hubprune.scorers.Eigenvector`, by keyword."""
 
     rule = scorers.Eigenvector
+
+
+class Betweenness(_OfScorer):
+    """Betweenness centrality; the options of `hubprune.scorers.Betweenness`, by keyword."""
+
+    rule = scorers.Betweenness
 
 
 class ClosestPairs(_OfScorer):
