@@ -239,7 +239,8 @@ def test_resnet(importance: type[ScorerImportance], global_pruning: bool) -> Non
     assert sum(parameter.numel() for parameter in model.parameters()) < 0.6 * before
 
 
-@pytest.mark.parametrize("importance", NAMED)
+# Betweenness is 0 for many filters, and which of equals goes is Torch-Pruning's own choice.
+@pytest.mark.parametrize("importance", [each for each in NAMED if each is not Betweenness])
 def test_what_is_removed_is_what_the_scorer_says(importance: type[ScorerImportance]) -> None:
     torch.manual_seed(1)
     model = nn.Sequential(*block(1, 16), *block(16, 10), nn.Conv2d(10, 3, 1)).eval()

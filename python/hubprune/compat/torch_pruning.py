@@ -62,6 +62,7 @@ class ScorerImportance(tp.importance.GroupMagnitudeImportance):  # type: ignore[
     higher is kept. Dead filters (the scorer's ``dead="first"``) have importance 0, and then the
     living are raised by the n-th part of their spread, so that the dead go first. A scorer that
     decides a set (closest pairs) gives places in its removal order over n instead of values.
+    Which of equal importances goes is Torch-Pruning's choice, not the lowest index.
     Scores see a layer's whole filters, whatever part of its channels the group names, and only
     where they are made: what the next layer does with a channel is not looked at. A group that no
     convolution or linear layer makes is left out, as by Torch-Pruning's own importances.
