@@ -54,8 +54,9 @@ def test_a_slow_route_runs_once_within_a_budget() -> None:
         calls[name] += 1
         time.sleep(seconds)
 
-    routes = {"slow": partial(call, "slow", 0.2), "fast": partial(call, "fast", 0.012)}
-    found = bench.interleaved(routes, rounds=50, budget=0.3)
+    # Wide apart: a busy machine must not change what the test sees.
+    routes = {"slow": partial(call, "slow", 1.2), "fast": partial(call, "fast", 0.012)}
+    found = bench.interleaved(routes, rounds=50, budget=2.0)
     assert calls["slow"] == len(found["slow"]) == 1
     assert 1 < len(found["fast"]) < 50
 
@@ -218,7 +219,7 @@ def test_run_measures_and_reports(tmp_path: Path) -> None:
     assert saved == json.loads(result.to_json())
     first = saved["comparisons"][0]
     assert first["times_faster"] == result.comparisons[0].times_faster
-    assert len(first["ours"]["seconds"]) == 3
+    assert 1 <= len(first["ours"]["seconds"]) <= 3  # as many as the budget lets through
     assert torch.get_num_threads() == 1
 
 
