@@ -134,6 +134,70 @@ def degree_line(n: int, d: int) -> Line:
     )
 
 
+def closed_form_squares(x: torch.Tensor) -> torch.Tensor:
+    unit = unit_rows(x)
+    return ((unit @ (unit.T @ unit)) * unit).sum(1) - 1
+
+
+def squares_line(n: int, d: int) -> Line:
+    def ours(x: torch.Tensor) -> torch.Tensor:
+        return hp.weighted_degree(x, edge="squared")
+
+    inputs = gaussian(n, d)
+    (ms, peer_ms), repetitions = interleaved_medians([ours, closed_form_squares], inputs)
+    some, cosines = sampled_cosines(inputs[0])
+    exact = cosines.square().sum(1)
+
+    def error(degree: torch.Tensor) -> float:
+        return float(((degree[some].double() - exact) / exact).abs().max())
+
+    return Line(
+        operation="weighted_degree squared",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n * d * 4 / ms / 1e6,
+        unit="GB/s of x",
+        error=error(ours(inputs[0])),
+        peer="closed form in float32",
+        peer_ms=peer_ms,
+        peer_error=error(closed_form_squares(inputs[0])),
+        repetitions=repetitions,
+    )
+
+
+# --- sum of distances -----------------------------------------------------------------------------
+def distance_line(n: int, d: int) -> Line:
+    def ours(x: torch.Tensor) -> torch.Tensor:
+        sums: torch.Tensor = torch.ops.hubprune.distance_sum(x)
+        return sums
+
+    def eager(x: torch.Tensor) -> torch.Tensor:
+        rows = max(256, CHUNK_ENTRIES // len(x))
+        return torch.cat([torch.cdist(block, x).sum(1) for block in x.split(rows)])
+
+    inputs = gaussian(n, d)
+    (ms, peer_ms), repetitions = interleaved_medians([ours, eager], inputs)
+    some = torch.linspace(0, n - 1, min(32, n), device=inputs[0].device).long()
+    mode = "donot_use_mm_for_euclid_dist"
+    exact = torch.cdist(inputs[0][some].double(), inputs[0].double(), compute_mode=mode).sum(1)
+
+    def error(sums: torch.Tensor) -> float:
+        return float(((sums[some].double() - exact) / exact).abs().max())
+
+    return Line(
+        operation="distance_sum",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n * (n - 1) / 2 / ms / 1e6,
+        unit="G pairs/s",
+        error=error(ours(inputs[0])),
+        peer="cdist, sum",
+        peer_ms=peer_ms,
+        peer_error=error(eager(inputs[0])),
+        repetitions=repetitions,
+    )
+
+
 # --- nearest --------------------------------------------------------------------------------------
 def eager_nearest(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     unit = unit_rows(x)
@@ -199,26 +263,32 @@ def vectors_line(name: str, n: int, c: int, *kernel: int) -> Line:
 
 # --- a whole network ------------------------------------------------------------------------------
 def network_lines() -> list[Line]:
-    """Vectors and degree of CNN14's twelve layers: called one by one, and as one captured graph."""
+    """Vectors and degree of CNN14: layer by layer, in grouped launches, and these in a graph."""
     weights = [gaussian(n, c, 3, 3, copies=1)[0] for n, c in CNN14]
 
     def ours(layers: list[torch.Tensor]) -> list[torch.Tensor]:
         return [abs_degree(hp.filter_vectors(w)) for w in layers]
 
+    def together(layers: list[torch.Tensor]) -> list[torch.Tensor]:
+        vectors, _ = torch.ops.hubprune.rank1_vectors([w.flatten(2) for w in layers])
+        degrees: list[torch.Tensor] = torch.ops.hubprune.weighted_degree(vectors, "abs")
+        return degrees
+
     def eager(layers: list[torch.Tensor]) -> list[torch.Tensor]:
         return [eager_degree(rank1_gram(w)) for w in layers]
 
-    ours(weights)
+    together(weights)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        captured = ours(weights)
+        captured = together(weights)
 
     def replay(_: list[torch.Tensor]) -> list[torch.Tensor]:
         graph.replay()
         return captured
 
-    (ms, graph_ms, peer_ms), repetitions = interleaved_medians([ours, replay, eager], [weights])
+    routes = [ours, together, replay, eager]
+    (ms, grouped_ms, graph_ms, peer_ms), repetitions = interleaved_medians(routes, [weights])
     exact = [
         hp.reference.weighted_degree(
             hp.reference.filter_vectors(w.double().cpu().numpy(), "rank1"), "abs"
@@ -233,7 +303,7 @@ def network_lines() -> list[Line]:
         )
 
     size = sum(w.numel() for w in weights) * 4
-    errors = [error(route(weights)) for route in (ours, replay, eager)]
+    errors = [error(route(weights)) for route in routes]
     return [
         Line(
             operation=operation,
@@ -244,12 +314,13 @@ def network_lines() -> list[Line]:
             error=own_error,
             peer="bmm, eigh, X X', abs, sum",
             peer_ms=peer_ms,
-            peer_error=errors[2],
+            peer_error=errors[3],
             repetitions=repetitions,
         )
         for operation, time, own_error in (
-            ("vectors and degree", ms, errors[0]),
-            ("vectors and degree, graph", graph_ms, errors[1]),
+            ("vectors and degree, layer by layer", ms, errors[0]),
+            ("vectors and degree, grouped", grouped_ms, errors[1]),
+            ("vectors and degree, grouped, graph", graph_ms, errors[2]),
         )
     ]
 
@@ -264,6 +335,8 @@ def lines(quick: bool) -> list[Line]:
         degree_line(2048, 9),
         degree_line(2048, 1024),
         nearest_line(2048, 9),
+        squares_line(2048, 9),
+        distance_line(2048, 9),
     ]
     if not quick:
         found += [
@@ -274,6 +347,9 @@ def lines(quick: bool) -> list[Line]:
             degree_line(16384, 4608),
             degree_line(1_000_000, 9),
             nearest_line(65536, 9),
+            squares_line(1_000_000, 9),
+            squares_line(65536, 128),
+            distance_line(2048, 4608),
             nearest_line(2048, 18432),
             *network_lines(),
         ]

@@ -35,15 +35,16 @@ TARGETS: Final = [
 ]
 
 # Kernels per source. The degree: 3 edges x 2 dtypes + 2 finishes + 2 x 2 of the packed rows + 2 x 2
-# of the closed forms; the others in the same way.
+# of the linear closed forms + 2 x 2 of the squared one; the others in the same way.
 KERNELS: Final = {
     "device": 0,
+    "distance_sum": 10,
     "eigenvector_centrality": 8,
     "filter_vectors": 8,
     "nearest": 8,
     "pairwise_cosine": 14,
     "row_norms": 4,
-    "weighted_degree": 16,
+    "weighted_degree": 20,
 }
 
 
@@ -175,10 +176,11 @@ def defined_launchers(path: Path) -> set[str]:
     ).stdout
     symbols = {line.split(maxsplit=2)[2] for line in listing.splitlines() if " U " not in line}
     pattern = re.compile(
-        r"(hubprune::Status )?hubprune::cuda::"
-        r"(launch_\w+<|\w+_scratch_bytes\(|(built|device_count|runtime_version|last_error)\()"
+        r"((hubprune::Status|long) )?hubprune::cuda::(launch_\w+<|\w+_scratch_bytes[<(]"
+        r"|(built|device_count|runtime_version|last_error|weighted_degree_route)\()"
     )
-    return {symbol for symbol in symbols if pattern.match(symbol) and "::__" not in symbol}
+    symbols = {symbol for symbol in symbols if "::__" not in symbol and "[clone" not in symbol}
+    return {symbol for symbol in symbols if pattern.match(symbol)}
 
 
 @needs_nvcc
@@ -187,7 +189,8 @@ def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path)
     path = tmp_path / "without_cuda.o"
     compile_cpp(CUDA / "without_cuda.cpp", path)
     with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
-    assert len(with_cuda) == 4 + len(KERNELS) - 1 + 3 + 5 * 2  # scratch, filter vectors, the others
+    # Questions, scratch sizes (one of them by type), filter vectors by types, the others by type.
+    assert len(with_cuda) == 5 + len(KERNELS) - 1 + 1 + 3 + (len(KERNELS) - 2) * 2
     assert defined_launchers(path) == with_cuda
 
 
@@ -216,15 +219,16 @@ def compile_cpp(source: Path, target: Path, *flags: str) -> None:
 def launch_on_nothing(library: Any) -> tuple[int, str]:
     """Ask for the degree of two rows at made-up addresses; return the status and the text."""
     library.emulated_last_error.restype = ctypes.c_char_p
+    table = (ctypes.c_int64 * 5)(4096, 1, 2, 3, 4096)
     library.emulated_weighted_degree.argtypes = [
         ctypes.c_int,
         ctypes.c_void_p,
-        *[ctypes.c_int64] * 3,
+        ctypes.c_int64,
         ctypes.c_int,
-        *[ctypes.c_void_p] * 2,
+        ctypes.c_void_p,
         ctypes.c_int,
     ]
-    status = library.emulated_weighted_degree(0, 4096, 1, 2, 3, 2, 4096, 4096, 0)
+    status = library.emulated_weighted_degree(0, table, 1, 2, 4096, 0)
     return int(status), library.emulated_last_error().decode()
 
 
@@ -240,7 +244,8 @@ def test_without_cuda_every_launch_says_so(tmp_path: Path) -> None:
     assert library.emulated_device_count() == 0
     assert library.emulated_runtime_version() == 0
     assert launch_on_nothing(library) == (NO_CUDA, "")
-    assert library.emulated_filter_vectors(0, 0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
+    assert library.emulated_filter_vectors(0, 0, None, 0, None, 0) == NO_CUDA
+    assert library.emulated_distance_sum(0, None, 0, 0, None, None, 0) == NO_CUDA
     assert library.emulated_nearest(0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
     assert library.emulated_row_norms(0, None, 0, 0, None, None, 0) == NO_CUDA
     assert library.emulated_graph_eigenvector_centrality_scratch(0, 0) == 0

@@ -83,15 +83,22 @@ class EmulatedDevice:
             ("emulator_read", long, [address, address, size]),
             ("emulated_last_error", ctypes.c_char_p, []),
             ("emulated_triangular_index", None, [long, address, address]),
-            ("emulated_filter_vectors_scratch", long, [long] * 3),
+            ("emulated_filter_vectors_scratch", long, [address, long]),
             ("emulated_row_norms_scratch", long, [long]),
             ("emulated_pairwise_cosine_scratch", long, [long] * 4 + [integer] * 2),
-            ("emulated_weighted_degree_scratch", long, [long] * 3 + [integer] * 2),
+            ("emulated_weighted_degree_scratch", long, [integer, address, long, integer]),
+            ("emulated_weighted_degree_route", ctypes.c_char_p, [long, long, integer]),
+            ("emulated_distance_sum_scratch", long, [long, long, integer]),
+            (
+                "emulated_distance_sum",
+                integer,
+                [integer, address, long, long, address, address, integer],
+            ),
             ("emulated_nearest_scratch", long, [long] * 3 + [integer]),
             (
                 "emulated_filter_vectors",
                 integer,
-                [integer, integer, address, long, long, long, address, address, address, integer],
+                [integer, integer, address, long, address, integer],
             ),
             (
                 "emulated_row_norms",
@@ -118,7 +125,7 @@ class EmulatedDevice:
             (
                 "emulated_weighted_degree",
                 integer,
-                [integer, address, long, long, long, integer, address, address, integer],
+                [integer, address, long, integer, address, integer],
             ),
             (
                 "emulated_nearest",
@@ -169,22 +176,38 @@ class EmulatedDevice:
         assert status == OK, f"{self.error()} ({self.library.emulated_last_error().decode()})"
 
     def weighted_degree(self, x: Array, edge: str, *, shift: int = 0, device: int = 0) -> Array:
-        batch, n, d = x.shape
-        is_double = int(x.dtype == np.float64)
-        x_at = self.upload(x, shift)
-        out = self.allocate(batch * n * x.itemsize + shift) + shift
+        return self.weighted_degrees([x], edge, shift=shift, device=device)[0]
+
+    def weighted_degrees(
+        self, layers: list[Array], edge: str, *, shift: int = 0, device: int = 0
+    ) -> list[Array]:
+        """Return the degrees of several layers (batch, n, d) of one dtype, launched together."""
+        words: list[int] = []
+        outputs: list[int] = []
+        for x in layers:
+            batch, n, d = x.shape
+            outputs.append(self.allocate(batch * n * x.itemsize + shift) + shift)
+            words += [self.upload(x, shift), batch, n, d, outputs[-1]]
+        table = np.array(words, np.int64)
+        arguments = int(layers[0].dtype == np.float64), table.ctypes.data, len(layers)
         code = EDGES.index(edge)
-        scratch = self.allocate(
-            self.library.emulated_weighted_degree_scratch(batch, n, d, code, is_double)
-        )
-        self.finish(
-            self.library.emulated_weighted_degree(
-                is_double, x_at, batch, n, d, code, out, scratch, device
-            )
-        )
-        degree = self.download(out, (batch, n), x.dtype)
+        scratch = self.allocate(self.library.emulated_weighted_degree_scratch(*arguments, code))
+        self.finish(self.library.emulated_weighted_degree(*arguments, code, scratch, device))
+        degrees = [
+            self.download(out, x.shape[:2], x.dtype) for x, out in zip(layers, outputs, strict=True)
+        ]
         self.release()
-        return degree
+        return degrees
+
+    def distance_sum(self, x: Array) -> Array:
+        n, d = x.shape
+        is_double = int(x.dtype == np.float64)
+        x_at, out = self.upload(x), self.allocate(n * 8)
+        scratch = self.allocate(self.library.emulated_distance_sum_scratch(n, d, is_double))
+        self.finish(self.library.emulated_distance_sum(is_double, x_at, n, d, out, scratch, 0))
+        sums = self.download(out, (n,), np.float64)
+        self.release()
+        return sums
 
     def row_norms(self, x: Array, *, shift: int = 0) -> Array:
         rows, d = x.shape
@@ -267,29 +290,42 @@ class EmulatedDevice:
         return similarity, index
 
     def filter_vectors(self, weight: Array, out_dtype: Any = None, *, shift: int = 0) -> Array:
-        n, c, p = weight.shape
-        out_dtype = np.dtype(weight.dtype if out_dtype is None else out_dtype)
-        weight_at = self.upload(weight, shift)
-        out = self.allocate(n * p * out_dtype.itemsize + shift) + shift
-        norms_at = self.allocate(n * 8)
-        scratch = self.allocate(self.library.emulated_filter_vectors_scratch(n, c, p))
+        return self.layers_vectors([weight], out_dtype, shift=shift)[0]
+
+    def layers_vectors(
+        self, layers: list[Array], out_dtype: Any = None, *, shift: int = 0
+    ) -> list[Array]:
+        """Return the rank-1 vectors of several layers (n, c, p) of one dtype, launched together."""
+        out_dtype = np.dtype(layers[0].dtype if out_dtype is None else out_dtype)
+        words: list[int] = []
+        outputs: list[tuple[int, int]] = []
+        for weight in layers:
+            n, c, p = weight.shape
+            out = self.allocate(n * p * out_dtype.itemsize + shift) + shift
+            outputs.append((out, self.allocate(n * 8)))
+            words += [self.upload(weight, shift), n, c, p, *outputs[-1]]
+        table = np.array(words, np.int64)
+        scratch = self.allocate(
+            self.library.emulated_filter_vectors_scratch(table.ctypes.data, len(layers))
+        )
         self.finish(
             self.library.emulated_filter_vectors(
-                int(weight.dtype == np.float64),
+                int(layers[0].dtype == np.float64),
                 int(out_dtype == np.float64),
-                weight_at,
-                n,
-                c,
-                p,
-                out,
-                norms_at,
+                table.ctypes.data,
+                len(layers),
                 scratch,
                 0,
             )
         )
-        vectors = self.download(out, (n, p), out_dtype)
-        if n * p:
-            self.norms = self.download(norms_at, (n,), np.float64)
+        vectors = []
+        norms = []
+        for weight, (out, norms_at) in zip(layers, outputs, strict=True):
+            n, _, p = weight.shape
+            vectors.append(self.download(out, (n, p), out_dtype))
+            if n * p:
+                norms.append(self.download(norms_at, (n,), np.float64))
+        self.norms = np.concatenate(norms) if norms else np.empty(0)
         self.release()
         return vectors
 
@@ -490,7 +526,8 @@ def test_empty_filters_launch_nothing(device: EmulatedDevice, shape: tuple[int, 
 @pytest.mark.parametrize("code", [-1, 5])
 def test_unknown_edge_launches_nothing(device: EmulatedDevice, code: int) -> None:
     before = device.library.emulator_kernels()
-    status = device.library.emulated_weighted_degree(0, None, 1, 4, 3, code, None, None, 0)
+    table = np.array([0, 1, 4, 3, 0], np.int64)
+    status = device.library.emulated_weighted_degree(0, table.ctypes.data, 1, code, None, 0)
     assert status == INVALID_VALUE
     assert device.library.emulator_kernels() == before
 
@@ -589,6 +626,143 @@ def test_closed_forms(device: EmulatedDevice, n: int, d: int, edge: str, dtype: 
     x = random_rows((2, n, d), dtype, seed=n + d)
     x[1, n // 2] = 0
     assert_degree_close(device.weighted_degree(x, edge), x, edge)
+
+
+# The closed form of the squares: pieces of 512 rows, tiles of 16 features, 8 rows a thread.
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("n", "d"), [(8, 1), (513, 2), (1100, 9), (129, 16), (200, 17), (280, 33), (600, 70)]
+)
+def test_closed_form_of_the_squares(device: EmulatedDevice, n: int, d: int, dtype: Any) -> None:
+    x = random_rows((2, n, d), dtype, seed=n + d)
+    x[1, n // 2] = 0
+    x[0, 3] = x[0, 1]
+    x[0, 4] *= 1e-30
+    assert route(device, n, d, "squared") == "gram"
+    assert_degree_close(device.weighted_degree(x, "squared"), x, "squared")
+
+
+def test_closed_form_of_the_squares_in_blocks_of_eight_rows(device: EmulatedDevice) -> None:
+    x = random_rows((1, 1032, 129))
+    assert route(device, 1032, 129, "squared") == "gram"
+    assert_degree_close(device.weighted_degree(x, "squared"), x, "squared")
+
+
+def route(device: EmulatedDevice, n: int, d: int, edge: str) -> str:
+    return str(device.library.emulated_weighted_degree_route(n, d, EDGES.index(edge)).decode())
+
+
+def test_route(device: EmulatedDevice) -> None:
+    for edge in ("signed", "shifted"):
+        assert route(device, 10, 1000, edge) == "closed"
+    for edge in ("abs", "positive"):
+        assert route(device, 1_000_000, 9, edge) == "tiles"
+    assert route(device, 72, 9, "squared") == "gram"
+    assert route(device, 71, 9, "squared") == "tiles"
+    assert route(device, 10_000, 256, "squared") == "gram"
+    assert route(device, 10_000, 257, "squared") == "tiles"
+
+
+def test_squares_of_non_finite_rows(device: EmulatedDevice) -> None:
+    x = random_rows((3, 80, 9))
+    x[1, 65, 3] = np.nan
+    x[2, 0, 0] = np.inf
+    degree = device.weighted_degree(x, "squared")
+    assert_degree_close(degree, x, "squared")
+    assert np.isnan(degree[1:]).all()
+
+
+# -------------------------------------------------------------------------------------------------
+# All layers of a model at once
+
+GROUP: Final = [(1, 70, 9), (2, 40, 20), (1, 1, 5), (0, 4, 3), (1, 0, 3), (3, 90, 9), (1, 65, 130)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("edge", EDGES)
+def test_grouped_degrees_are_those_of_the_layers_alone(
+    device: EmulatedDevice, edge: str, dtype: Any
+) -> None:
+    layers = [random_rows(shape, dtype, seed=at) for at, shape in enumerate(GROUP)]
+    layers[1][1, 3, 4] = np.nan  # touches no other item and no other layer
+    before = device.library.emulator_kernels()
+    grouped = device.weighted_degrees(layers, edge)
+    # Three launches of a closed form and four of the tiles; squared takes both routes here.
+    launches = {"signed": 3, "shifted": 3, "squared": 7}.get(edge, 4)
+    assert device.library.emulator_kernels() - before == launches
+    for x, degree in zip(layers, grouped, strict=True):
+        assert degree.tobytes() == device.weighted_degree(x, edge).tobytes()
+        assert_degree_close(degree, x, edge)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_more_layers_than_a_launch_takes(device: EmulatedDevice, dtype: Any) -> None:
+    layers = [random_rows((1, 2 + at % 5, 3), dtype, seed=at) for at in range(70)]
+    before = device.library.emulator_kernels()
+    grouped = device.weighted_degrees(layers, "abs")
+    assert device.library.emulator_kernels() - before == 3 * 4
+    for x, degree in zip(layers, grouped, strict=True):
+        assert degree.tobytes() == device.weighted_degree(x, "abs").tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("most_blocks", [MOST_BLOCKS, 3, 1])
+def test_grouped_vectors_are_those_of_the_layers_alone(
+    device: EmulatedDevice, most_blocks: int, dtype: Any
+) -> None:
+    shapes = [(5, 12, 9), (40, 3, 9), (2, 0, 9), (0, 5, 9), (3, 5, 0), (2, 20, 25), (1, 1, 2)]
+    layers = [random_rows(shape, dtype, seed=at) for at, shape in enumerate(shapes)]
+    device.reset(7, most_blocks)
+    before = device.library.emulator_kernels()
+    grouped = device.layers_vectors(layers)
+    norms = device.norms
+    assert device.library.emulator_kernels() - before == (4 if dtype == np.float64 else 3)
+    alone = []
+    for weight, vectors in zip(layers, grouped, strict=True):
+        assert vectors.tobytes() == device.filter_vectors(weight).tobytes()
+        alone.append(device.norms)
+    assert norms.tobytes() == np.concatenate(alone).tobytes()
+
+
+def test_vectors_of_more_layers_than_a_launch_takes(device: EmulatedDevice) -> None:
+    layers = [random_rows((2, 4, 9), seed=at) for at in range(33)]
+    for weight, vectors in zip(layers, device.layers_vectors(layers), strict=True):
+        assert_vectors_close(vectors, weight)
+
+
+# -------------------------------------------------------------------------------------------------
+# Sum of distances
+
+
+def assert_distance_sums_close(actual: Array, x: Array, equal: int = 0) -> None:
+    """`equal` other rows at most equal a row: those distances are off by the root of a rounding."""
+    rows = x.astype(np.float64)
+    expected = np.array([np.linalg.norm(rows - row, axis=1).sum() for row in rows])
+    tolerance = TOLERANCE[x.dtype] * max(expected, default=0.0)
+    if equal:
+        tolerance += equal * 4 * np.sqrt(np.finfo(x.dtype).eps) * np.linalg.norm(rows, axis=1).max()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", SIZES)
+def test_distance_sum(device: EmulatedDevice, n: int, dtype: Any) -> None:
+    x = random_rows((n, 19), dtype, seed=n)
+    x[: n // 2] *= 7
+    assert_distance_sums_close(device.distance_sum(x), x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_distance_sum_of_special_rows(device: EmulatedDevice, dtype: Any) -> None:
+    x = special_rows(dtype)[0]
+    assert_distance_sums_close(device.distance_sum(x), x, equal=2)
+    np.testing.assert_array_equal(device.distance_sum(0 * x), np.zeros(70))
+    np.testing.assert_array_equal(device.distance_sum(x[:, :0].copy()), np.zeros(70))
+    largest = 1e30 if dtype == np.float32 else 1e300
+    assert_distance_sums_close(device.distance_sum(x * dtype(largest)) / largest, x, equal=2)
+    for bad in (np.nan, np.inf):
+        x[7, 2] = bad
+        assert np.isnan(device.distance_sum(x)).all()
 
 
 # Around the stage (8 or 16 features), the chunk (32) and the partial sum (64 products).
@@ -868,6 +1042,8 @@ def test_same_bits_in_any_order_and_grid(device: EmulatedDevice, dtype: Any) -> 
                 *device.eigenvector(random_graphs((2, 66, 66), dtype)),
                 device.filter_vectors(weight),
                 device.filter_vectors(weight, np.float64),
+                device.weighted_degree(x[:, :, :9].copy(), "squared"),
+                device.distance_sum(x[0]),
             ]
         )
     for other in results[1:]:

@@ -174,6 +174,49 @@ def test_closed_forms(n: int, d: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), [(8, 1), (1100, 9), (129, 16), (600, 70), (2048, 256)])
+def test_closed_form_of_the_squares(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows((2, n, d), dtype).cuda()
+    x[1, n // 2] = 0
+    x[0, 3] = x[0, 1]
+    assert_degree_close(hp.weighted_degree(x, edge="squared"), x, "squared")
+
+
+def model_layers(dtype: torch.dtype, count: int = 40) -> list[torch.Tensor]:
+    """More weights (n, c, 9) than one launch takes, no two of a size."""
+    return [random_rows((3 + 7 * at, 1 + at, 9), dtype, seed=at).cuda() for at in range(count)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_model_in_one_go_gives_the_bits_of_its_layers_alone(dtype: torch.dtype) -> None:
+    weights = model_layers(dtype)
+    vectors, norms = torch.ops.hubprune.rank1_vectors(weights)
+    for weight, layer_vectors, layer_norms in zip(weights, vectors, norms, strict=True):
+        alone, alone_norms = torch.ops.hubprune.rank1_vectors([weight])
+        assert_same_bits([layer_vectors, layer_norms], [alone[0], alone_norms[0]])
+        assert_vectors_close(layer_vectors, weight)
+    for edge in EDGES:
+        degrees = torch.ops.hubprune.weighted_degree(vectors, edge)
+        alone = [torch.ops.hubprune.weighted_degree([x], edge)[0] for x in vectors]
+        assert_same_bits(degrees, alone)
+        for x, degree in zip(vectors, degrees, strict=True):
+            assert_degree_close(degree, x, edge)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), [(0, 4), (1, 3), (2, 1), (65, 19), (300, 576)])
+def test_distance_sum(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows((n, d), dtype)
+    x[: n // 2] *= 7
+    got = torch.ops.hubprune.distance_sum(x.cuda())
+    assert got.is_cuda
+    expected = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    scale = float(expected.sum(1).max()) if n else 0.0
+    difference = (got.cpu() - expected.sum(1)).abs()
+    assert (difference <= TOLERANCE[dtype] * scale).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("d", [1, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 576])
 def test_features(d: int, dtype: torch.dtype) -> None:
     x = random_rows((65, d), dtype, seed=d).cuda()
@@ -324,6 +367,7 @@ def test_scores_agree_with_the_cpu() -> None:
         "pairs",
         "l1",
         "l2",
+        "gm",
     ):
         here, there = hp.score(weight, scorer), hp.score(weight.cuda(), scorer)
         np.testing.assert_allclose(
@@ -345,6 +389,10 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
         hp.row_norms(x),
         hp.eigenvector_centrality(x),
         hp.filter_vectors(weight),
+        torch.ops.hubprune.distance_sum(x),
+        hp.weighted_degree(x[:, :9], edge="squared"),
+        *torch.ops.hubprune.weighted_degree([x, x[:70], x[:33]], "abs"),
+        *torch.ops.hubprune.rank1_vectors([weight, weight[:3]])[0],
     ]
 
 
@@ -382,6 +430,33 @@ def test_runs_on_the_callers_stream() -> None:
     assert_same_bits(expected, results)
 
 
+def test_two_streams_at_once() -> None:
+    inputs = [random_rows((300, 40), seed=at).cuda() for at in range(2)]
+    weights = [random_rows((64, 64, 3, 3), seed=at).cuda() for at in range(2)]
+    expected = [every_operation(x, weight) for x, weight in zip(inputs, weights, strict=True)]
+    torch.cuda.synchronize()
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    for _ in range(5):
+        results = []
+        for stream, x, weight in zip(streams, inputs, weights, strict=True):
+            with torch.cuda.stream(stream):
+                results.append(every_operation(x, weight))
+        torch.cuda.synchronize()
+        for wanted, got in zip(expected, results, strict=True):
+            assert_same_bits(wanted, got)
+
+
+@large
+def test_running_out_of_memory_leaves_everything_usable() -> None:
+    x = random_rows((300, 40)).cuda()
+    expected = hp.weighted_degree(x, edge="abs")
+    # Its 2^40 cosines fit no device, and its scratch is made before anything is launched.
+    wide = torch.zeros(2**20, 1, device="cuda")
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        hp.pairwise_cosine(wide)
+    assert_same_bits([expected], [hp.weighted_degree(x, edge="abs")])
+
+
 @pytest.mark.filterwarnings("default")
 def test_captured_in_a_graph() -> None:
     x = random_rows((300, 40)).cuda()
@@ -415,7 +490,7 @@ def test_a_refused_launch_is_reported_and_forgotten() -> None:
     unknown = torch.cuda.device_count()
     with pytest.raises(RuntimeError, match="CUDA error: weighted_degree: cudaErrorInvalidDevice"):
         _native.weighted_degree_cuda(
-            False, x.data_ptr(), 1, 4, 3, 2, x.data_ptr(), scratch.data_ptr(), unknown, 0
+            False, [(x.data_ptr(), 1, 4, 3, x.data_ptr())], 2, scratch.data_ptr(), unknown, 0
         )
     assert torch.isfinite(x + 1).all()  # no error is left for the next call to trip over
 
@@ -433,3 +508,4 @@ def test_operators_pass_opcheck() -> None:
     torch.library.opcheck(torch.ops.hubprune.row_norms.default, (x,))
     torch.library.opcheck(torch.ops.hubprune.pairwise_cosine.default, (x, None, "abs", False))
     torch.library.opcheck(torch.ops.hubprune.rank1_vectors.default, ([weight],))
+    torch.library.opcheck(torch.ops.hubprune.distance_sum.default, (x,))

@@ -9,21 +9,31 @@ int device_count() { return 0; }
 int runtime_version() { return 0; }
 const char* last_error() { return ""; }
 
-int64_t filter_vectors_scratch_bytes(int64_t, int64_t, int64_t) { return 0; }
-int64_t weighted_degree_scratch_bytes(int64_t, int64_t, int64_t, Edge, bool) { return 0; }
+int64_t filter_vectors_scratch_bytes(const WeightLayer*, int64_t) { return 0; }
+int64_t distance_sum_scratch_bytes(int64_t, int64_t, bool) { return 0; }
+const char* weighted_degree_route(int64_t, int64_t, Edge) { return ""; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }
 int64_t pairwise_cosine_scratch_bytes(int64_t, int64_t, int64_t, int64_t, bool, bool) { return 0; }
 int64_t nearest_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
 
 template <class T, class Out>
-Status launch_filter_vectors(const T*, int64_t, int64_t, int64_t, Out*, double*, void*, int,
-                             void*) {
+Status launch_filter_vectors(const WeightLayer*, int64_t, void*, int, void*) {
   return Status::kNoCuda;
 }
 
 template <class T>
-Status launch_weighted_degree(const T*, int64_t, int64_t, int64_t, Edge, T*, void*, int, void*) {
+int64_t weighted_degree_scratch_bytes(const GraphLayer*, int64_t, Edge) {
+  return 0;
+}
+
+template <class T>
+Status launch_weighted_degree(const GraphLayer*, int64_t, Edge, void*, int, void*) {
+  return Status::kNoCuda;
+}
+
+template <class T>
+Status launch_distance_sum(const T*, int64_t, int64_t, double*, void*, int, void*) {
   return Status::kNoCuda;
 }
 
@@ -49,16 +59,19 @@ Status launch_pairwise_cosine(const T*, const T*, int64_t, int64_t, int64_t, int
   return Status::kNoCuda;
 }
 
-template Status launch_filter_vectors<float, float>(const float*, int64_t, int64_t, int64_t, float*,
-                                                    double*, void*, int, void*);
-template Status launch_filter_vectors<float, double>(const float*, int64_t, int64_t, int64_t,
-                                                     double*, double*, void*, int, void*);
-template Status launch_filter_vectors<double, double>(const double*, int64_t, int64_t, int64_t,
-                                                      double*, double*, void*, int, void*);
-template Status launch_weighted_degree<float>(const float*, int64_t, int64_t, int64_t, Edge, float*,
-                                              void*, int, void*);
-template Status launch_weighted_degree<double>(const double*, int64_t, int64_t, int64_t, Edge,
-                                               double*, void*, int, void*);
+template Status launch_filter_vectors<float, float>(const WeightLayer*, int64_t, void*, int, void*);
+template Status launch_filter_vectors<float, double>(const WeightLayer*, int64_t, void*, int,
+                                                     void*);
+template Status launch_filter_vectors<double, double>(const WeightLayer*, int64_t, void*, int,
+                                                      void*);
+template int64_t weighted_degree_scratch_bytes<float>(const GraphLayer*, int64_t, Edge);
+template int64_t weighted_degree_scratch_bytes<double>(const GraphLayer*, int64_t, Edge);
+template Status launch_weighted_degree<float>(const GraphLayer*, int64_t, Edge, void*, int, void*);
+template Status launch_weighted_degree<double>(const GraphLayer*, int64_t, Edge, void*, int, void*);
+template Status launch_distance_sum<float>(const float*, int64_t, int64_t, double*, void*, int,
+                                           void*);
+template Status launch_distance_sum<double>(const double*, int64_t, int64_t, double*, void*, int,
+                                            void*);
 template Status launch_nearest<float>(const float*, int64_t, int64_t, int64_t, float*, int64_t*,
                                       void*, int, void*);
 template Status launch_nearest<double>(const double*, int64_t, int64_t, int64_t, double*, int64_t*,

@@ -4,7 +4,7 @@ Kernels of hubprune on raw memory. Use the functions of the hubprune package ins
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'read_memory_cpu', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_scratch']
+__all__: list[str] = ['cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'distance_sum_cuda', 'distance_sum_cuda_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'read_memory_cpu', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_route', 'weighted_degree_cuda_scratch']
 def cuda_built() -> bool:
     """
     Whether this build holds CUDA kernels.
@@ -21,6 +21,10 @@ def distance_sum_cpu(is_double: bool, x: typing.SupportsInt | typing.SupportsInd
     ...
 def distance_sum_cpu_scratch(is_double: bool, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
+def distance_sum_cuda(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def distance_sum_cuda_scratch(n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, is_double: bool) -> int:
+    ...
 def eigenvector_centrality_cpu(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, tol: typing.SupportsFloat | typing.SupportsIndex, max_iter: typing.SupportsInt | typing.SupportsIndex, vector: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[bool, float]:
     """
     Returns (converged, relative residual).
@@ -35,10 +39,12 @@ def filter_vectors_cpu_scratch(is_double: bool, layers: collections.abc.Sequence
     """
     layers: (weight, n, c, p, vectors, norms) each.
     """
-def filter_vectors_cuda(is_double: bool, out_double: bool, weight: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, c: typing.SupportsInt | typing.SupportsIndex, p: typing.SupportsInt | typing.SupportsIndex, vectors: typing.SupportsInt | typing.SupportsIndex, norms: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+def filter_vectors_cuda(is_double: bool, out_double: bool, layers: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...
-def filter_vectors_cuda_scratch(n: typing.SupportsInt | typing.SupportsIndex, c: typing.SupportsInt | typing.SupportsIndex, p: typing.SupportsInt | typing.SupportsIndex) -> int:
-    ...
+def filter_vectors_cuda_scratch(layers: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]]) -> int:
+    """
+    layers: (weight, n, c, p, vectors, norms) each.
+    """
 def graph_eigenvector_centrality_cpu(is_double: bool, weights: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, tol: typing.SupportsFloat | typing.SupportsIndex, max_iter: typing.SupportsInt | typing.SupportsIndex, vector: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[bool, float]:
     """
     Returns (converged, relative residual).
@@ -103,8 +109,14 @@ def weighted_degree_cpu_scratch(is_double: bool, layers: collections.abc.Sequenc
     """
     layers: (rows, batch, n, d, degree) each.
     """
-def weighted_degree_cuda(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, degree: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+def weighted_degree_cuda(is_double: bool, layers: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], edge: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...
-def weighted_degree_cuda_scratch(batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, is_double: bool) -> int:
-    ...
+def weighted_degree_cuda_route(n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex) -> str:
+    """
+    closed, gram or tiles; empty without CUDA.
+    """
+def weighted_degree_cuda_scratch(is_double: bool, layers: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], edge: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    layers: (rows, batch, n, d, degree) each.
+    """
 __version__: str = '0.1.0'

@@ -74,6 +74,13 @@ def _by_dtype(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:
             yield is_double, positions
 
 
+def _by_dtype_and_device(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:
+    """As `_by_dtype`, each device's tensors apart: a launch runs on one."""
+    for is_double, positions in _by_dtype(tensors):
+        for device in dict.fromkeys(tensors[at].device for at in positions):
+            yield is_double, [at for at in positions if tensors[at].device == device]
+
+
 def _given(y: torch.Tensor | None, scratch: torch.Tensor) -> int:
     """Return y's address, 0 for None; an empty y has none, so any other says that it is there."""
     return 0 if y is None else y.data_ptr() or scratch.data_ptr()
@@ -146,20 +153,16 @@ def _rank1_vectors_cuda(
     weights: list[torch.Tensor], dtype: torch.dtype | None = None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     vectors, norms = _rank1_vectors_fake(weights, dtype)
-    for at, weight in enumerate(map(_dense, weights)):
-        n, c, p = weight.shape
-        scratch = _scratch(_native.filter_vectors_cuda_scratch(n, c, p), weight)
+    for is_double, positions in _by_dtype_and_device(weights):
+        dense = [_dense(weights[at]) for at in positions]
+        layers = [
+            (weight.data_ptr(), *weight.shape, vectors[at].data_ptr(), norms[at].data_ptr())
+            for weight, at in zip(dense, positions, strict=True)
+        ]
+        scratch = _scratch(_native.filter_vectors_cuda_scratch(layers), dense[0])
+        out_double = is_double or dtype == torch.float64
         _native.filter_vectors_cuda(
-            _is_double(weight),
-            _is_double(vectors[at]),
-            weight.data_ptr(),
-            n,
-            c,
-            p,
-            vectors[at].data_ptr(),
-            norms[at].data_ptr(),
-            scratch.data_ptr(),
-            *_stream(weight),
+            is_double, out_double, layers, scratch.data_ptr(), *_stream(dense[0])
         )
     return vectors, norms
 
@@ -304,22 +307,17 @@ def _weighted_degree_cpu(
 def _weighted_degree_cuda(
     x: list[torch.Tensor], edge: str = "signed", precision: str | None = None
 ) -> list[torch.Tensor]:
+    code = EDGES.index(edge)
     degrees = _weighted_degree_fake(x)
-    for rows, degree in zip(map(_dense, x), degrees, strict=True):
-        batch, n, d = _rows(rows)
-        is_double = _is_double(rows)
-        code = EDGES.index(edge)
-        scratch = _scratch(_native.weighted_degree_cuda_scratch(batch, n, d, code, is_double), rows)
+    for is_double, positions in _by_dtype_and_device(x):
+        dense = [_dense(x[at]) for at in positions]
+        layers = [
+            (rows.data_ptr(), *_rows(rows), degrees[at].data_ptr())
+            for rows, at in zip(dense, positions, strict=True)
+        ]
+        scratch = _scratch(_native.weighted_degree_cuda_scratch(is_double, layers, code), dense[0])
         _native.weighted_degree_cuda(
-            is_double,
-            rows.data_ptr(),
-            batch,
-            n,
-            d,
-            code,
-            degree.data_ptr(),
-            scratch.data_ptr(),
-            *_stream(rows),
+            is_double, layers, code, scratch.data_ptr(), *_stream(dense[0])
         )
     return degrees
 
@@ -337,11 +335,14 @@ def _precision_code(precision: str | None) -> int:
 
 def weighted_degree_route(x: torch.Tensor, edge: str, precision: str | None = None) -> str:
     """Return how `weighted_degree` computes a graph (n, d), in words."""
-    if x.is_cuda:
-        if edge in ("signed", "shifted"):
-            return f"closed form on the GPU, O(n d): edge {edge!r} is linear in the cosine"
-        return "fused tiles of the upper triangle on the GPU"
     n, d = x.shape
+    if x.is_cuda:
+        return {
+            "closed": f"closed form on the GPU, O(n d): edge {edge!r} is linear in the cosine",
+            "gram": f"closed form on the GPU through the d x d Gram matrix: 8 d <= n "
+            f"(d = {d}, n = {n})",
+            "tiles": "fused tiles of the upper triangle on the GPU",
+        }[_native.weighted_degree_cuda_route(n, d, EDGES.index(edge))]
     codes = EDGES.index(edge), _precision_code(precision)
     route = _native.weighted_degree_cpu_route(x.dtype == torch.float64, n, d, *codes)
     tiles = f"tiles of the upper triangle: edge {edge!r} has no cheaper closed form"
@@ -368,12 +369,14 @@ def _distance_sum_cpu(x: torch.Tensor) -> torch.Tensor:
 
 
 def _distance_sum_cuda(x: torch.Tensor) -> torch.Tensor:
-    rows = x.double()
-    sums = [
-        torch.cdist(block, rows, compute_mode="use_mm_for_euclid_dist").sum(1)
-        for block in rows.split(512)
-    ]
-    return torch.cat(sums)
+    x = _dense(x)
+    n, d = x.shape
+    sums = torch.empty(n, dtype=torch.float64, device=x.device)
+    scratch = _scratch(_native.distance_sum_cuda_scratch(n, d, _is_double(x)), x)
+    _native.distance_sum_cuda(
+        _is_double(x), x.data_ptr(), n, d, sums.data_ptr(), scratch.data_ptr(), *_stream(x)
+    )
+    return sums
 
 
 def _distance_sum_fake(x: torch.Tensor) -> torch.Tensor:

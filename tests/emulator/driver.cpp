@@ -1,9 +1,38 @@
 // SPDX-License-Identifier: MIT
 // The launchers of csrc/cuda under C names, for ctypes. dtype codes: 0 = float32, 1 = float64.
+#include <vector>
+
 #include "cuda/launchers.h"
 #include "cuda/triangular_index.h"
 
 using namespace hubprune;
+
+namespace {
+
+template <class T>
+T* address(int64_t bits) {
+  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(bits));
+}
+
+std::vector<WeightLayer> weight_layers(const int64_t* words, int64_t count) {
+  std::vector<WeightLayer> layers;
+  for (; count > 0; --count, words += 6) {
+    layers.push_back({address<void>(words[0]), words[1], words[2], words[3],
+                      address<void>(words[4]), address<double>(words[5])});
+  }
+  return layers;
+}
+
+std::vector<GraphLayer> graph_layers(const int64_t* words, int64_t count) {
+  std::vector<GraphLayer> layers;
+  for (; count > 0; --count, words += 5) {
+    layers.push_back(
+        {address<void>(words[0]), words[1], words[2], words[3], address<void>(words[4])});
+  }
+  return layers;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -18,26 +47,18 @@ void emulated_triangular_index(int64_t index, int64_t* row, int64_t* column) {
   *column = tile.column;
 }
 
-int64_t emulated_filter_vectors_scratch(int64_t n, int64_t c, int64_t p) {
-  return cuda::filter_vectors_scratch_bytes(n, c, p);
+// layers: `count` times (weight, n, c, p, vectors, norms), 64 bits each.
+int64_t emulated_filter_vectors_scratch(const int64_t* layers, int64_t count) {
+  return cuda::filter_vectors_scratch_bytes(weight_layers(layers, count).data(), count);
 }
 
-int emulated_filter_vectors(int in_double, int out_double, const void* weight, int64_t n, int64_t c,
-                            int64_t p, void* out, double* norms, void* scratch, int device) {
-  Status status;
-  if (in_double) {
-    status =
-        cuda::launch_filter_vectors(static_cast<const double*>(weight), n, c, p,
-                                    static_cast<double*>(out), norms, scratch, device, nullptr);
-  } else if (out_double) {
-    status =
-        cuda::launch_filter_vectors(static_cast<const float*>(weight), n, c, p,
-                                    static_cast<double*>(out), norms, scratch, device, nullptr);
-  } else {
-    status = cuda::launch_filter_vectors(static_cast<const float*>(weight), n, c, p,
-                                         static_cast<float*>(out), norms, scratch, device, nullptr);
-  }
-  return static_cast<int>(status);
+int emulated_filter_vectors(int in_double, int out_double, const int64_t* layers, int64_t count,
+                            void* scratch, int device) {
+  const auto given = weight_layers(layers, count);
+  const auto run = in_double ? cuda::launch_filter_vectors<double, double>
+                             : (out_double ? cuda::launch_filter_vectors<float, double>
+                                           : cuda::launch_filter_vectors<float, float>);
+  return static_cast<int>(run(given.data(), count, scratch, device, nullptr));
 }
 
 int64_t emulated_row_norms_scratch(int64_t rows) { return cuda::row_norms_scratch_bytes(rows); }
@@ -71,19 +92,38 @@ int emulated_pairwise_cosine(int is_double, const void* x, const void* y, int64_
   return static_cast<int>(status);
 }
 
-int64_t emulated_weighted_degree_scratch(int64_t batch, int64_t n, int64_t d, int edge,
-                                         int is_double) {
-  return cuda::weighted_degree_scratch_bytes(batch, n, d, static_cast<Edge>(edge), is_double != 0);
+// layers: `count` times (rows, batch, n, d, degree), 64 bits each.
+int64_t emulated_weighted_degree_scratch(int is_double, const int64_t* layers, int64_t count,
+                                         int edge) {
+  const auto given = graph_layers(layers, count);
+  const Edge kind = static_cast<Edge>(edge);
+  return is_double ? cuda::weighted_degree_scratch_bytes<double>(given.data(), count, kind)
+                   : cuda::weighted_degree_scratch_bytes<float>(given.data(), count, kind);
 }
 
-int emulated_weighted_degree(int is_double, const void* x, int64_t batch, int64_t n, int64_t d,
-                             int edge, void* out, void* scratch, int device) {
-  const Edge kind = static_cast<Edge>(edge);
-  const Status status =
-      is_double ? cuda::launch_weighted_degree(static_cast<const double*>(x), batch, n, d, kind,
-                                               static_cast<double*>(out), scratch, device, nullptr)
-                : cuda::launch_weighted_degree(static_cast<const float*>(x), batch, n, d, kind,
-                                               static_cast<float*>(out), scratch, device, nullptr);
+int emulated_weighted_degree(int is_double, const int64_t* layers, int64_t count, int edge,
+                             void* scratch, int device) {
+  const auto given = graph_layers(layers, count);
+  const auto run =
+      is_double ? cuda::launch_weighted_degree<double> : cuda::launch_weighted_degree<float>;
+  return static_cast<int>(
+      run(given.data(), count, static_cast<Edge>(edge), scratch, device, nullptr));
+}
+
+const char* emulated_weighted_degree_route(int64_t n, int64_t d, int edge) {
+  return cuda::weighted_degree_route(n, d, static_cast<Edge>(edge));
+}
+
+int64_t emulated_distance_sum_scratch(int64_t n, int64_t d, int is_double) {
+  return cuda::distance_sum_scratch_bytes(n, d, is_double != 0);
+}
+
+int emulated_distance_sum(int is_double, const void* x, int64_t n, int64_t d, double* sums,
+                          void* scratch, int device) {
+  const Status status = is_double ? cuda::launch_distance_sum(static_cast<const double*>(x), n, d,
+                                                              sums, scratch, device, nullptr)
+                                  : cuda::launch_distance_sum(static_cast<const float*>(x), n, d,
+                                                              sums, scratch, device, nullptr);
   return static_cast<int>(status);
 }
 
