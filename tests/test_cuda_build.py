@@ -45,6 +45,7 @@ KERNELS: Final = {
     "pairwise_cosine": 14,
     "row_norms": 4,
     "weighted_degree": 20,
+    "weighted_degree_panels": 6,
 }
 
 
@@ -177,7 +178,8 @@ def defined_launchers(path: Path) -> set[str]:
     symbols = {line.split(maxsplit=2)[2] for line in listing.splitlines() if " U " not in line}
     pattern = re.compile(
         r"((hubprune::Status|long) )?hubprune::cuda::(launch_\w+<|\w+_scratch_bytes[<(]"
-        r"|(built|device_count|runtime_version|last_error|weighted_degree_route)\()"
+        r"|(built|device_count|runtime_version|last_error|weighted_degree_route"
+        r"|split_rows_pitch|launch_split_rows|launch_add_panel|launch_degree_finish)\()"
     )
     symbols = {symbol for symbol in symbols if "::__" not in symbol and "[clone" not in symbol}
     return {symbol for symbol in symbols if pattern.match(symbol)}
@@ -189,8 +191,9 @@ def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path)
     path = tmp_path / "without_cuda.o"
     compile_cpp(CUDA / "without_cuda.cpp", path)
     with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
-    # Questions, scratch sizes (one of them by type), filter vectors by types, the others by type.
-    assert len(with_cuda) == 5 + len(KERNELS) - 1 + 1 + 3 + (len(KERNELS) - 2) * 2
+    # Questions, steps of the panels, scratch sizes (one of them by type), launchers of the filter
+    # vectors by types, of six other operations by type.
+    assert len(with_cuda) == 6 + 3 + len(KERNELS) - 1 + 1 + 3 + 6 * 2
     assert defined_launchers(path) == with_cuda
 
 

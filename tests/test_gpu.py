@@ -31,6 +31,8 @@ pytestmark = [
 
 EDGES: Final = tuple(ref.EDGES)
 DTYPES: Final = (torch.float32, torch.float64)
+# How degrees of long rows are computed besides tiles; what the device has.
+LONG_ROUTES: Final = ("panels",)
 SIZES: Final = (0, 1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 
 # The tolerances of test_cuda_emulated.py, where the same kernels were measured on a CPU; no device
@@ -180,6 +182,72 @@ def test_closed_form_of_the_squares(n: int, d: int, dtype: torch.dtype) -> None:
     x[1, n // 2] = 0
     x[0, 3] = x[0, 1]
     assert_degree_close(hp.weighted_degree(x, edge="squared"), x, "squared")
+
+
+# As in test_cuda_emulated.py, where the matrix product is a CPU's.
+ROUTE_TOLERANCE: Final = {"highest": 1e-6, "high": 1.5e-5, "medium": 1e-2}
+
+
+@pytest.mark.parametrize("route", LONG_ROUTES)
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize(
+    ("n", "d"), [(1, 9), (2, 1), (65, 65), (300, 130), (257, 4200), (1030, 64)]
+)
+def test_degree_of_long_rows(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
+) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
+    x = random_rows((2, n, d), seed=n)
+    if n > 4:
+        x[0, 1] = 0
+        x[0, 3] = x[0, 0]
+        x[1, 4] *= 1e-30
+    x = x.cuda()
+    rows = numpy64(x)
+    for edge in ("abs", "positive", "squared"):
+        degree = hp.weighted_degree(x, edge=edge, precision=precision)
+        expected = ref.weighted_degree(rows, edge)
+        scale = np.abs(ref.adjacency(rows, edge)).sum(axis=-1)
+        assert (np.abs(numpy64(degree) - expected) <= ROUTE_TOLERANCE[precision] * scale).all()
+        again = hp.weighted_degree(x, edge=edge, precision=precision)
+        assert_same_bits([degree], [again])
+    x[0, 0, 0] = float("nan")
+    degree = hp.weighted_degree(x, edge="abs", precision=precision)
+    assert bool(torch.isnan(degree[0]).all()) == (n > 1)
+    assert bool(torch.isfinite(degree[1]).all())
+
+
+@large
+@pytest.mark.parametrize("route", LONG_ROUTES)
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize(("n", "d"), [(2048, 18432), (20000, 1024), (66000, 64)])
+def test_degree_of_long_rows_in_wide_layers(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
+) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
+    x = random_rows((n, d)).cuda()
+    rows = torch.linspace(0, n - 1, 40, device=x.device).long()
+    exact = sampled_degree(x, "abs", rows)
+    got = hp.weighted_degree(x, edge="abs", precision=precision)[rows].double()
+    assert ((got - exact).abs() <= ROUTE_TOLERANCE[precision] * exact).all()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("route", LONG_ROUTES)
+def test_degree_of_long_rows_captured_in_a_graph(
+    monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
+    x = random_rows((300, 2000)).cuda()
+    hp.weighted_degree(x, edge="abs")
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = hp.weighted_degree(x, edge="abs")
+    x.copy_(random_rows((300, 2000), seed=1))
+    graph.replay()
+    torch.cuda.synchronize()
+    assert_same_bits([hp.weighted_degree(x, edge="abs")], [captured])
 
 
 def model_layers(dtype: torch.dtype, count: int = 40) -> list[torch.Tensor]:

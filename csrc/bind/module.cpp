@@ -528,6 +528,57 @@ void bind_cuda(py::module_& m) {
       py::arg("is_double"), py::arg("layers"), py::arg("edge"), py::arg("scratch"),
       py::arg("device"), py::arg("stream"));
 
+  m.def("split_rows_cuda_pitch", &cuda::split_rows_pitch, py::arg("d"));
+  m.def("split_rows_cuda_scratch", &cuda::split_rows_scratch_bytes, py::arg("n"));
+  m.def(
+      "split_rows_cuda",
+      [](Address x, int64_t n, int64_t d, int planes, Address out, Address nonfinite,
+         Address scratch, int device, Address stream) {
+        check_sizes(n, d);
+        check_memory(x, n * d);
+        check_memory(out, n * d);
+        check_memory(nonfinite, n);
+        check_memory(scratch, n);
+        py::gil_scoped_release release;
+        check_status(
+            cuda::launch_split_rows(pointer<const float>(x), n, d, planes, pointer<uint16_t>(out),
+                                    pointer<unsigned long long>(nonfinite), pointer<void>(scratch),
+                                    device, pointer<void>(stream)));
+      },
+      py::arg("x"), py::arg("n"), py::arg("d"), py::arg("planes"), py::arg("out"),
+      py::arg("nonfinite"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+  m.def(
+      "add_panel_cuda",
+      [](Address products, int64_t rows, int64_t stride, int64_t first, int64_t n, int edge,
+         Address nonfinite, Address sums, int device, Address stream) {
+        check_sizes(rows, stride, first, n);
+        check_memory(products, rows);
+        check_memory(nonfinite, n);
+        check_memory(sums, n);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_add_panel(pointer<const float>(products), rows, stride, first, n,
+                                            kind, pointer<const unsigned long long>(nonfinite),
+                                            pointer<unsigned long long>(sums), device,
+                                            pointer<void>(stream)));
+      },
+      py::arg("products"), py::arg("rows"), py::arg("stride"), py::arg("first"), py::arg("n"),
+      py::arg("edge"), py::arg("nonfinite"), py::arg("sums"), py::arg("device"), py::arg("stream"));
+  m.def(
+      "degree_finish_cuda",
+      [](Address sums, Address nonfinite, int64_t n, Address degree, int device, Address stream) {
+        check_sizes(n);
+        check_memory(sums, n);
+        check_memory(nonfinite, n);
+        check_memory(degree, n);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_degree_finish(
+            pointer<unsigned long long>(sums), pointer<unsigned long long>(nonfinite), n,
+            pointer<float>(degree), device, pointer<void>(stream)));
+      },
+      py::arg("sums"), py::arg("nonfinite"), py::arg("n"), py::arg("degree"), py::arg("device"),
+      py::arg("stream"));
+
   m.def("distance_sum_cuda_scratch", &cuda::distance_sum_scratch_bytes, py::arg("n"), py::arg("d"),
         py::arg("is_double"));
   m.def(

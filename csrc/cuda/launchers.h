@@ -54,6 +54,21 @@ Status launch_weighted_degree(const GraphLayer* layers, int64_t count, Edge edge
 // How a graph's degree is computed: "closed", "gram" or "tiles"
 const char* weighted_degree_route(int64_t n, int64_t d, Edge edge);
 
+// The same for rows so long that a matrix product pays, in steps: x (n, d) float32 -> planes
+// (n, count, pitch) bfloat16 that add up to the unit rows, and nonfinite (1), zeroed before ->
+// products of rows first .. first + rows - 1 with rows first .. n - 1, made elsewhere, 16-byte
+// aligned -> sums (n), zeroed before: fixed point -> degree (n). A panel has a multiple of 64 rows,
+// but for the last; edges squared, abs, positive.
+int64_t split_rows_pitch(int64_t d);
+int64_t split_rows_scratch_bytes(int64_t n);
+Status launch_split_rows(const float* x, int64_t n, int64_t d, int planes, uint16_t* out,
+                         unsigned long long* nonfinite, void* scratch, int device, void* stream);
+Status launch_add_panel(const float* products, int64_t rows, int64_t stride, int64_t first,
+                        int64_t n, Edge edge, const unsigned long long* nonfinite,
+                        unsigned long long* sums, int device, void* stream);
+Status launch_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
+                            float* degree, int device, void* stream);
+
 // x (n, d) -> sums (n), in float64: the Euclidean distances of every row to all rows, added up.
 int64_t distance_sum_scratch_bytes(int64_t n, int64_t d, bool is_double);
 template <class T>

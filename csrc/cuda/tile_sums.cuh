@@ -9,14 +9,17 @@
 // in float64, tiles in 64-bit fixed point, whose order changes no bit.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "core/fixed_point.h"
 #include "cuda/launch.cuh"
+#include "cuda/layer_table.cuh"
 #include "cuda/tile_product.cuh"
 
 namespace hubprune::cuda {
 
+constexpr int kFinishThreads = 256;
 constexpr int kPadding = 4;  // moves the lanes' stores to different banks, keeps 16-byte alignment
 
 template <class T>
@@ -56,6 +59,28 @@ __device__ __forceinline__ void add_tile_sums(const T (&weight)[kMicro][kMicro],
     for (int i = 0; i < kTileLanes; ++i) sum += static_cast<double>(partial[i][lane]);
     atomicAdd(sums + index, static_cast<unsigned long long>(to_fixed_point(sum, scale)));
   }
+}
+
+// sums (batch, n) -> out (batch, n), NaN for a flagged item. Work: ceil(batch n / kFinishThreads)
+// pieces of rows.
+template <class T>
+__global__ void __launch_bounds__(kFinishThreads)
+    weighted_degree_finish_kernel(const __grid_constant__ GraphTable<T> table) {
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at = table.find(next);
+    const GraphRows<T>& layer = table.layers[at];
+    const int64_t i = (next - table.first[at]) * kFinishThreads + thread_index();
+    if (i >= layer.batch * layer.n) continue;
+    const double degree = from_fixed_point(static_cast<int64_t>(layer.sums[i]), layer.scale);
+    layer.out[i] = static_cast<T>(layer.nonfinite[i / layer.n] && layer.n > 1 ? NAN : degree);
+  }
+}
+
+template <class T>
+void enqueue_degree_finish(Launches& launches, GraphTable<T>& table) {
+  const int64_t pieces = table.number(
+      [](const auto& layer) { return ceil_divide(layer.batch * layer.n, kFinishThreads); });
+  launches.kernel(weighted_degree_finish_kernel<T>, pieces, kFinishThreads, 0, table);
 }
 
 }  // namespace hubprune::cuda

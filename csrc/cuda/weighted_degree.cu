@@ -36,7 +36,6 @@ namespace {
 // Per multiprocessor: 80 registers a thread in float32, 128 in float64, no spills.
 template <class T>
 constexpr int kBlocks = sizeof(T) == sizeof(float) ? kDenseBlocks : 2;
-constexpr int kFinishThreads = 256;
 
 template <class T>
 __host__ __device__ int64_t upper_tiles(const GraphRows<T>& layer) {
@@ -87,20 +86,6 @@ __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
     // Store
     add_tile_sums(weight, diagonal, first_row, first_column, layer.n, layer.scale, shared,
                   layer.sums + item * layer.n);
-  }
-}
-
-// Work: ceil(batch n / kFinishThreads) pieces of rows.
-template <class T>
-__global__ void __launch_bounds__(kFinishThreads)
-    weighted_degree_finish_kernel(const __grid_constant__ GraphTable<T> table) {
-  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
-    const int at = table.find(next);
-    const GraphRows<T>& layer = table.layers[at];
-    const int64_t i = (next - table.first[at]) * kFinishThreads + thread_index();
-    if (i >= layer.batch * layer.n) continue;
-    const double degree = from_fixed_point(static_cast<int64_t>(layer.sums[i]), layer.scale);
-    layer.out[i] = static_cast<T>(layer.nonfinite[i / layer.n] && layer.n > 1 ? NAN : degree);
   }
 }
 
@@ -173,9 +158,7 @@ void enqueue_tiles(Launches& launches, GraphTable<T>& table) {
   const int64_t tiles = table.number([](const auto& layer) { return upper_tiles(layer); });
   launches.kernel(weighted_degree_kernel<kEdge, T>, tiles, kTileThreads, sizeof(TileSumMemory<T>),
                   table);
-  const int64_t pieces = table.number(
-      [](const auto& layer) { return ceil_divide(layer.batch * layer.n, kFinishThreads); });
-  launches.kernel(weighted_degree_finish_kernel<T>, pieces, kFinishThreads, 0, table);
+  enqueue_degree_finish(launches, table);
 }
 
 }  // namespace

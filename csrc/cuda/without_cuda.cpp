@@ -11,6 +11,19 @@ const char* last_error() { return ""; }
 
 int64_t filter_vectors_scratch_bytes(const WeightLayer*, int64_t) { return 0; }
 int64_t distance_sum_scratch_bytes(int64_t, int64_t, bool) { return 0; }
+int64_t split_rows_pitch(int64_t) { return 0; }
+int64_t split_rows_scratch_bytes(int64_t) { return 0; }
+Status launch_split_rows(const float*, int64_t, int64_t, int, uint16_t*, unsigned long long*, void*,
+                         int, void*) {
+  return Status::kNoCuda;
+}
+Status launch_add_panel(const float*, int64_t, int64_t, int64_t, int64_t, Edge,
+                        const unsigned long long*, unsigned long long*, int, void*) {
+  return Status::kNoCuda;
+}
+Status launch_degree_finish(unsigned long long*, unsigned long long*, int64_t, float*, int, void*) {
+  return Status::kNoCuda;
+}
 const char* weighted_degree_route(int64_t, int64_t, Edge) { return ""; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }

@@ -4,7 +4,9 @@ Kernels of hubprune on raw memory. Use the functions of the hubprune package ins
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'distance_sum_cuda', 'distance_sum_cuda_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'read_memory_cpu', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_route', 'weighted_degree_cuda_scratch']
+__all__: list[str] = ['add_panel_cuda', 'cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'degree_finish_cuda', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'distance_sum_cuda', 'distance_sum_cuda_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'read_memory_cpu', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'split_rows_cuda', 'split_rows_cuda_pitch', 'split_rows_cuda_scratch', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_route', 'weighted_degree_cuda_scratch']
+def add_panel_cuda(products: typing.SupportsInt | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, nonfinite: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
 def cuda_built() -> bool:
     """
     Whether this build holds CUDA kernels.
@@ -17,6 +19,8 @@ def cuda_runtime_version() -> int:
     """
     The CUDA runtime linked in, as 1000 * major + 10 * minor; 0 without CUDA kernels.
     """
+def degree_finish_cuda(sums: typing.SupportsInt | typing.SupportsIndex, nonfinite: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, degree: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
 def distance_sum_cpu(is_double: bool, x: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...
 def distance_sum_cpu_scratch(is_double: bool, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
@@ -97,6 +101,12 @@ def simd_levels() -> list[tuple[str, bool]]:
     """
     The instruction-set levels of this build, oldest first, and whether this processor has them.
     """
+def split_rows_cuda(x: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, planes: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex, nonfinite: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def split_rows_cuda_pitch(d: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def split_rows_cuda_scratch(n: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
 def weighted_degree_cpu(is_double: bool, layers: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], edge: typing.SupportsInt | typing.SupportsIndex, precision: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     layers: (rows, batch, n, d, degree) each.

@@ -11,6 +11,7 @@ validate; these operators expect valid arguments.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -18,8 +19,14 @@ import torch
 
 from . import _native
 from .arguments import EDGES, PRECISIONS, compute_dtype
+from .panel_route import PANEL_FEATURES, panel_degree
 
 __all__ = ["library"]
+
+#: An environment variable that forces how float32 degrees without a closed form are computed on
+#: CUDA, whatever d and `precision`: to compare the routes, and as a way out.
+DEGREE_ROUTE = "HUBPRUNE_DEGREE_ROUTE"
+DEGREE_ROUTES = ("tiles", "panels")
 
 library = torch.library.Library("hubprune", "DEF")
 
@@ -309,17 +316,94 @@ def _weighted_degree_cuda(
 ) -> list[torch.Tensor]:
     code = EDGES.index(edge)
     degrees = _weighted_degree_fake(x)
-    for is_double, positions in _by_dtype_and_device(x):
-        dense = [_dense(x[at]) for at in positions]
+    together = []
+    for at, rows in enumerate(x):
+        if _cuda_route(rows, edge, precision) == "panels":
+            graphs, results = _dense(rows).flatten(0, -3), degrees[at].flatten(0, -2)
+            for graph, result in zip(graphs, results, strict=True):
+                planes = len(PRECISIONS) - _precision_code(precision)
+                result.copy_(panel_degree(graph, edge, planes, _CudaPanels()))
+        else:
+            together.append(at)
+    for is_double, positions in _by_dtype_and_device([x[at] for at in together]):
+        chosen = [together[at] for at in positions]
+        dense = [_dense(x[at]) for at in chosen]
         layers = [
             (rows.data_ptr(), *_rows(rows), degrees[at].data_ptr())
-            for rows, at in zip(dense, positions, strict=True)
+            for rows, at in zip(dense, chosen, strict=True)
         ]
         scratch = _scratch(_native.weighted_degree_cuda_scratch(is_double, layers, code), dense[0])
         _native.weighted_degree_cuda(
             is_double, layers, code, scratch.data_ptr(), *_stream(dense[0])
         )
     return degrees
+
+
+class _CudaPanels:
+    """The steps of `panel_degree` on a CUDA device."""
+
+    def split_rows(self, x: torch.Tensor, planes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        n, d = x.shape
+        pitch = _native.split_rows_cuda_pitch(d)
+        split = torch.empty((n, planes, pitch), dtype=torch.bfloat16, device=x.device)
+        sums = torch.zeros(n + 1, dtype=torch.int64, device=x.device)
+        scratch = _scratch(_native.split_rows_cuda_scratch(n), x)
+        _native.split_rows_cuda(
+            x.data_ptr(),
+            n,
+            d,
+            planes,
+            split.data_ptr(),
+            sums[n:].data_ptr(),
+            scratch.data_ptr(),
+            *_stream(x),
+        )
+        return split, sums
+
+    def multiply(
+        self, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, accumulate: bool
+    ) -> None:
+        if accumulate:
+            torch.addmm(out, a, b.mT, out_dtype=torch.float32, out=out)
+        else:
+            torch.mm(a, b.mT, out_dtype=torch.float32, out=out)
+
+    def add_panel(self, panel: torch.Tensor, first: int, edge: str, sums: torch.Tensor) -> None:
+        n = len(sums) - 1
+        _native.add_panel_cuda(
+            panel.data_ptr(),
+            len(panel),
+            panel.stride(0),
+            first,
+            n,
+            EDGES.index(edge),
+            sums[n:].data_ptr(),
+            sums.data_ptr(),
+            *_stream(panel),
+        )
+
+    def finish(self, sums: torch.Tensor) -> torch.Tensor:
+        n = len(sums) - 1
+        degree = torch.empty(n, dtype=torch.float32, device=sums.device)
+        _native.degree_finish_cuda(
+            sums.data_ptr(), sums[n:].data_ptr(), n, degree.data_ptr(), *_stream(sums)
+        )
+        return degree
+
+
+def _cuda_route(x: torch.Tensor, edge: str, precision: str | None) -> str:
+    """Return how the degree of (..., n, d) is computed: "closed", "gram", "tiles" or "panels"."""
+    n, d = x.shape[-2:]
+    route = _native.weighted_degree_cuda_route(n, d, EDGES.index(edge))
+    if route != "tiles" or n == 0 or compute_dtype(x) == torch.float64:
+        return route
+    asked = os.environ.get(DEGREE_ROUTE)
+    if asked is not None and asked not in DEGREE_ROUTES:
+        raise ValueError(f"{DEGREE_ROUTE} must be one of {', '.join(DEGREE_ROUTES)}; got {asked!r}")
+    # Products in bfloat16 planes have not been run on a device: only where less than "highest" was
+    # asked for, and the rows are long.
+    pays = d >= PANEL_FEATURES and _precision_code(precision) > 0
+    return asked or ("panels" if pays else "tiles")
 
 
 def _weighted_degree_fake(
@@ -342,7 +426,8 @@ def weighted_degree_route(x: torch.Tensor, edge: str, precision: str | None = No
             "gram": f"closed form on the GPU through the d x d Gram matrix: 8 d <= n "
             f"(d = {d}, n = {n})",
             "tiles": "fused tiles of the upper triangle on the GPU",
-        }[_native.weighted_degree_cuda_route(n, d, EDGES.index(edge))]
+            "panels": "matrix products of row panels in bfloat16 on the GPU, sums fused",
+        }[_cuda_route(x, edge, precision)]
     codes = EDGES.index(edge), _precision_code(precision)
     route = _native.weighted_degree_cpu_route(x.dtype == torch.float64, n, d, *codes)
     tiles = f"tiles of the upper triangle: edge {edge!r} has no cheaper closed form"

@@ -114,6 +114,27 @@ const char* emulated_weighted_degree_route(int64_t n, int64_t d, int edge) {
   return cuda::weighted_degree_route(n, d, static_cast<Edge>(edge));
 }
 
+int64_t emulated_split_rows_pitch(int64_t d) { return cuda::split_rows_pitch(d); }
+int64_t emulated_split_rows_scratch(int64_t n) { return cuda::split_rows_scratch_bytes(n); }
+
+int emulated_split_rows(const float* x, int64_t n, int64_t d, int planes, uint16_t* out,
+                        unsigned long long* nonfinite, void* scratch, int device) {
+  return static_cast<int>(
+      cuda::launch_split_rows(x, n, d, planes, out, nonfinite, scratch, device, nullptr));
+}
+
+int emulated_add_panel(const float* products, int64_t rows, int64_t stride, int64_t first,
+                       int64_t n, int edge, const unsigned long long* nonfinite,
+                       unsigned long long* sums, int device) {
+  return static_cast<int>(cuda::launch_add_panel(
+      products, rows, stride, first, n, static_cast<Edge>(edge), nonfinite, sums, device, nullptr));
+}
+
+int emulated_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
+                           float* degree, int device) {
+  return static_cast<int>(cuda::launch_degree_finish(sums, nonfinite, n, degree, device, nullptr));
+}
+
 int64_t emulated_distance_sum_scratch(int64_t n, int64_t d, int is_double) {
   return cuda::distance_sum_scratch_bytes(n, d, is_double != 0);
 }
