@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 import hubprune as hp
+from hubprune import _native
 from hubprune.config import configuration
 from hubprune.ops import DEGREE_ROUTE, DEGREE_ROUTES
 from layers import CNN14
@@ -407,7 +408,8 @@ def lines(quick: bool) -> list[Line]:
         distance_line(2048, 9),
     ]
     if not quick:
-        routes = DEGREE_ROUTES
+        hopper = _native.sm90_available(torch.cuda.current_device())
+        routes = [route for route in DEGREE_ROUTES if hopper or route != "sm90"]
         found += [
             vectors_line("CNN14 block 6", 2048, 2048, 3, 3),
             degree_line(16384, 9),

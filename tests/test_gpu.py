@@ -32,7 +32,11 @@ pytestmark = [
 EDGES: Final = tuple(ref.EDGES)
 DTYPES: Final = (torch.float32, torch.float64)
 # How degrees of long rows are computed besides tiles; what the device has.
-LONG_ROUTES: Final = ("panels",)
+LONG_ROUTES: Final = (
+    ("panels", "sm90")
+    if torch.cuda.is_available() and _native.sm90_available(torch.cuda.current_device())
+    else ("panels",)
+)
 SIZES: Final = (0, 1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 
 # The tolerances of test_cuda_emulated.py, where the same kernels were measured on a CPU; no device
@@ -207,7 +211,7 @@ def test_degree_of_long_rows(
     for edge in ("abs", "positive", "squared"):
         degree = hp.weighted_degree(x, edge=edge, precision=precision)
         expected = ref.weighted_degree(rows, edge)
-        scale = np.abs(ref.adjacency(rows, edge)).sum(axis=-1)
+        scale = np.maximum(np.abs(ref.adjacency(rows, edge)).sum(axis=-1), 1)
         assert (np.abs(numpy64(degree) - expected) <= ROUTE_TOLERANCE[precision] * scale).all()
         again = hp.weighted_degree(x, edge=edge, precision=precision)
         assert_same_bits([degree], [again])
@@ -248,6 +252,13 @@ def test_degree_of_long_rows_captured_in_a_graph(
     graph.replay()
     torch.cuda.synchronize()
     assert_same_bits([hp.weighted_degree(x, edge="abs")], [captured])
+
+
+@pytest.mark.skipif("sm90" in LONG_ROUTES, reason="the device has what the route needs")
+def test_the_route_for_hopper_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "sm90")
+    with pytest.raises(RuntimeError, match=r"HUBPRUNE_DEGREE_ROUTE=sm90 needs a device of compute"):
+        hp.weighted_degree(random_rows((5, 3)).cuda(), edge="abs")
 
 
 def model_layers(dtype: torch.dtype, count: int = 40) -> list[torch.Tensor]:

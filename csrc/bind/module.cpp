@@ -564,6 +564,25 @@ void bind_cuda(py::module_& m) {
       },
       py::arg("products"), py::arg("rows"), py::arg("stride"), py::arg("first"), py::arg("n"),
       py::arg("edge"), py::arg("nonfinite"), py::arg("sums"), py::arg("device"), py::arg("stream"));
+  m.def("sm90_available", &cuda::sm90_available, py::arg("device"),
+        "Whether a device has Hopper's matrix units and this build the kernel for them.");
+  m.def(
+      "sm90_degree_cuda",
+      [](Address planes, int count, int64_t n, int64_t pitch, int edge, Address nonfinite,
+         Address sums, int device, Address stream) {
+        check_sizes(count, n, pitch);
+        check_memory(planes, count * n * pitch);
+        check_memory(nonfinite, n);
+        check_memory(sums, n);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_sm90_degree(pointer<const uint16_t>(planes), count, n, pitch,
+                                              kind, pointer<const unsigned long long>(nonfinite),
+                                              pointer<unsigned long long>(sums), device,
+                                              pointer<void>(stream)));
+      },
+      py::arg("planes"), py::arg("count"), py::arg("n"), py::arg("pitch"), py::arg("edge"),
+      py::arg("nonfinite"), py::arg("sums"), py::arg("device"), py::arg("stream"));
   m.def(
       "degree_finish_cuda",
       [](Address sums, Address nonfinite, int64_t n, Address degree, int device, Address stream) {

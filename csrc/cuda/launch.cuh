@@ -42,6 +42,11 @@ class Launches {
     error_ = cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream_);
   }
 
+  // Takes the answer to a call that a launch depends on.
+  void check(cudaError_t error) {
+    if (error_ == cudaSuccess) error_ = error;
+  }
+
   // Asks for `blocks` blocks and gets at most what the device allows: every kernel here walks its
   // work in steps of gridDim.x.
   template <class... Parameters, class... Arguments>

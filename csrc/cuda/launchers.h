@@ -66,6 +66,11 @@ Status launch_split_rows(const float* x, int64_t n, int64_t d, int planes, uint1
 Status launch_add_panel(const float* products, int64_t rows, int64_t stride, int64_t first,
                         int64_t n, Edge edge, const unsigned long long* nonfinite,
                         unsigned long long* sums, int device, void* stream);
+// In place of the products and panels, on compute capability 9.0: planes -> sums, in one launch.
+bool sm90_available(int device);
+Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t pitch, Edge edge,
+                          const unsigned long long* nonfinite, unsigned long long* sums, int device,
+                          void* stream);
 Status launch_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
                             float* degree, int device, void* stream);
 

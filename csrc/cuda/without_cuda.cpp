@@ -21,6 +21,11 @@ Status launch_add_panel(const float*, int64_t, int64_t, int64_t, int64_t, Edge,
                         const unsigned long long*, unsigned long long*, int, void*) {
   return Status::kNoCuda;
 }
+bool sm90_available(int) { return false; }
+Status launch_sm90_degree(const uint16_t*, int, int64_t, int64_t, Edge, const unsigned long long*,
+                          unsigned long long*, int, void*) {
+  return Status::kNoCuda;
+}
 Status launch_degree_finish(unsigned long long*, unsigned long long*, int64_t, float*, int, void*) {
   return Status::kNoCuda;
 }

@@ -26,7 +26,7 @@ __all__ = ["library"]
 #: An environment variable that forces how float32 degrees without a closed form are computed on
 #: CUDA, whatever d and `precision`: to compare the routes, and as a way out.
 DEGREE_ROUTE = "HUBPRUNE_DEGREE_ROUTE"
-DEGREE_ROUTES = ("tiles", "panels")
+DEGREE_ROUTES = ("tiles", "panels", "sm90")
 
 library = torch.library.Library("hubprune", "DEF")
 
@@ -318,13 +318,18 @@ def _weighted_degree_cuda(
     degrees = _weighted_degree_fake(x)
     together = []
     for at, rows in enumerate(x):
-        if _cuda_route(rows, edge, precision) == "panels":
-            graphs, results = _dense(rows).flatten(0, -3), degrees[at].flatten(0, -2)
-            for graph, result in zip(graphs, results, strict=True):
-                planes = len(PRECISIONS) - _precision_code(precision)
-                result.copy_(panel_degree(graph, edge, planes, _CudaPanels()))
-        else:
+        route = _cuda_route(rows, edge, precision)
+        if route not in ("panels", "sm90"):
             together.append(at)
+            continue
+        planes = len(PRECISIONS) - _precision_code(precision)
+        n, d = rows.shape[-2:]
+        graphs, results = _dense(rows).reshape(-1, n, d), degrees[at].view(-1, n)
+        for graph, result in zip(graphs, results, strict=True):
+            if route == "sm90":
+                result.copy_(_sm90_degree(graph, edge, planes))
+            else:
+                result.copy_(panel_degree(graph, edge, planes, _CudaPanels()))
     for is_double, positions in _by_dtype_and_device([x[at] for at in together]):
         chosen = [together[at] for at in positions]
         dense = [_dense(x[at]) for at in chosen]
@@ -391,8 +396,25 @@ class _CudaPanels:
         return degree
 
 
+def _sm90_degree(x: torch.Tensor, edge: str, planes: int) -> torch.Tensor:
+    kernels = _CudaPanels()
+    split, sums = kernels.split_rows(x, planes)
+    n, _, pitch = split.shape
+    _native.sm90_degree_cuda(
+        split.data_ptr(),
+        planes,
+        n,
+        pitch,
+        EDGES.index(edge),
+        sums[n:].data_ptr(),
+        sums.data_ptr(),
+        *_stream(x),
+    )
+    return kernels.finish(sums)
+
+
 def _cuda_route(x: torch.Tensor, edge: str, precision: str | None) -> str:
-    """Return how the degree of (..., n, d) is computed: "closed", "gram", "tiles" or "panels"."""
+    """Return how the degree of (..., n, d) is computed: "closed", "gram" or a `DEGREE_ROUTES`."""
     n, d = x.shape[-2:]
     route = _native.weighted_degree_cuda_route(n, d, EDGES.index(edge))
     if route != "tiles" or n == 0 or compute_dtype(x) == torch.float64:
@@ -400,6 +422,10 @@ def _cuda_route(x: torch.Tensor, edge: str, precision: str | None) -> str:
     asked = os.environ.get(DEGREE_ROUTE)
     if asked is not None and asked not in DEGREE_ROUTES:
         raise ValueError(f"{DEGREE_ROUTE} must be one of {', '.join(DEGREE_ROUTES)}; got {asked!r}")
+    if asked == "sm90" and not _native.sm90_available(_stream(x)[0]):
+        raise RuntimeError(
+            f"{DEGREE_ROUTE}=sm90 needs a device of compute capability 9.0; x is on {x.device}"
+        )
     # Products in bfloat16 planes have not been run on a device: only where less than "highest" was
     # asked for, and the rows are long.
     pays = d >= PANEL_FEATURES and _precision_code(precision) > 0
@@ -426,6 +452,7 @@ def weighted_degree_route(x: torch.Tensor, edge: str, precision: str | None = No
             "gram": f"closed form on the GPU through the d x d Gram matrix: 8 d <= n "
             f"(d = {d}, n = {n})",
             "tiles": "fused tiles of the upper triangle on the GPU",
+            "sm90": "fused tiles on Hopper's matrix units in bfloat16",
             "panels": "matrix products of row panels in bfloat16 on the GPU, sums fused",
         }[_cuda_route(x, edge, precision)]
     codes = EDGES.index(edge), _precision_code(precision)

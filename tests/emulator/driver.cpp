@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cuda/launchers.h"
+#include "cuda/sm90_layout.h"
 #include "cuda/triangular_index.h"
 
 using namespace hubprune;
@@ -134,6 +135,16 @@ int emulated_degree_finish(unsigned long long* sums, unsigned long long* nonfini
                            float* degree, int device) {
   return static_cast<int>(cuda::launch_degree_finish(sums, nonfinite, n, degree, device, nullptr));
 }
+
+int emulated_plane_pair(int planes, int index, int* right) {
+  const cuda::PlanePair pair = cuda::plane_pair(planes, index);
+  *right = pair.right;
+  return pair.left;
+}
+int emulated_fragment_row(int thread, int value) { return cuda::fragment_row(thread, value); }
+int emulated_fragment_column(int thread, int value) { return cuda::fragment_column(thread, value); }
+uint64_t emulated_operand_descriptor(uint32_t address) { return cuda::operand_descriptor(address); }
+int emulated_swizzled_offset(int row, int byte) { return cuda::swizzled_offset(row, byte); }
 
 int64_t emulated_distance_sum_scratch(int64_t n, int64_t d, int is_double) {
   return cuda::distance_sum_scratch_bytes(n, d, is_double != 0);
