@@ -22,7 +22,15 @@ from hubprune.config import configuration
 THREADS = (1, 2)
 ROUNDS = 15
 BUDGET = 3.0  # seconds for a case at one number of threads; a slower route runs once
-PACKAGES = ("numpy", "scikit-learn", "scipy", "torchmetrics", "torch-pruning", "networkx")
+PACKAGES = (
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "torchmetrics",
+    "torch-pruning",
+    "networkx",
+    "igraph",
+)
 
 
 class Replay:

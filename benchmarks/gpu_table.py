@@ -306,6 +306,36 @@ def nearest_line(n: int, d: int) -> Line:
     )
 
 
+# --- betweenness ----------------------------------------------------------------------------------
+def betweenness_line(n: int, d: int) -> Line:
+    """Beside our own CPU kernel: nothing else computes weighted betweenness on a GPU."""
+    x = gaussian(n, d, copies=1)[0].double()
+    lengths = 1 - hp.pairwise_cosine(x)
+    there = lengths.cpu()
+
+    def ours(graph: torch.Tensor) -> torch.Tensor:
+        sums: torch.Tensor = torch.ops.hubprune.betweenness_centrality(graph)
+        return sums
+
+    def on_cpu(_: torch.Tensor) -> torch.Tensor:
+        return ours(there)
+
+    (ms, peer_ms), repetitions = interleaved_medians([ours, on_cpu], [lengths])
+    exact = on_cpu(lengths)
+    return Line(
+        operation="betweenness_centrality",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n * n / ms / 1e6,
+        unit="G steps/s",
+        error=float((ours(lengths).cpu() - exact).abs().max() / exact.max()),
+        peer=f"hubprune, CPU, {torch.get_num_threads()} threads",
+        peer_ms=peer_ms,
+        peer_error=0.0,
+        repetitions=repetitions,
+    )
+
+
 # --- rank-1 vectors -------------------------------------------------------------------------------
 def vectors_line(name: str, n: int, c: int, *kernel: int) -> Line:
     inputs = gaussian(n, c, *kernel)
@@ -406,6 +436,7 @@ def lines(quick: bool) -> list[Line]:
         nearest_line(2048, 9),
         squares_line(2048, 9),
         distance_line(2048, 9),
+        betweenness_line(512, 9),
     ]
     if not quick:
         hopper = _native.sm90_available(torch.cuda.current_device())
@@ -421,6 +452,7 @@ def lines(quick: bool) -> list[Line]:
             squares_line(1_000_000, 9),
             squares_line(65536, 128),
             distance_line(2048, 4608),
+            betweenness_line(2048, 9),
             nearest_line(2048, 18432),
             *network_lines(),
         ]

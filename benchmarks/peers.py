@@ -12,7 +12,16 @@ from torch import nn
 
 from hubprune.bench import rank1_gram
 
-__all__ = ["fpgm_torch", "published", "rank1_gram", "torch_pruning_fpgm"]
+__all__ = [
+    "betweenness_igraph",
+    "betweenness_networkx",
+    "betweenness_scipy",
+    "fpgm_torch",
+    "path_lengths",
+    "published",
+    "rank1_gram",
+    "torch_pruning_fpgm",
+]
 
 
 def published(shapes: Sequence[Sequence[int]]) -> Callable[[Any], list[np.ndarray]]:
@@ -52,3 +61,51 @@ def torch_pruning_fpgm(modules: nn.ModuleList) -> Callable[[], list[torch.Tensor
         groups.append(graph.get_pruning_group(module, tp.prune_conv_out_channels, idxs=every))
     importance = tp.importance.FPGMImportance(normalizer=None)
     return lambda: [importance(group) for group in groups]
+
+
+def path_lengths(x: torch.Tensor) -> torch.Tensor:
+    """Lengths 1 - s of the edges between rows, in float64 for distances without ties."""
+    unit = nn.functional.normalize(x.double(), dim=1)
+    s = unit @ unit.T
+    return 1.0 - (s + s.T) / 2  # a product is not always symmetric to the bit
+
+
+def betweenness_igraph(x: torch.Tensor) -> torch.Tensor:
+    """igraph's weighted betweenness of the complete graph; building it is part of the time."""
+    import igraph
+
+    lengths = path_lengths(x).numpy()
+    n = len(lengths)
+    i, j = np.triu_indices(n, 1)
+    graph = igraph.Graph(n=n, edges=np.stack([i, j], 1))
+    sums = graph.betweenness(weights=lengths[i, j].tolist())
+    return torch.tensor(sums, dtype=torch.float64) / ((n - 1) * (n - 2) / 2)
+
+
+def betweenness_networkx(x: torch.Tensor) -> torch.Tensor:
+    """NetworkX's, as the published script calls it; building the graph is part of the time."""
+    import networkx as nx
+
+    graph = nx.from_numpy_array(path_lengths(x).fill_diagonal_(0).numpy())
+    centrality = nx.betweenness_centrality(graph, weight="weight")
+    return torch.tensor(list(centrality.values()), dtype=torch.float64)
+
+
+def betweenness_scipy(lengths: torch.Tensor) -> torch.Tensor:
+    """Brandes's sums over scipy's shortest-path trees, all sources at once; right without ties.
+
+    lengths (n, n), infinity for no edge.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import dijkstra
+
+    n = len(lengths)
+    finite = torch.nonzero(torch.isfinite(lengths)).numpy().T
+    graph = csr_array((lengths[tuple(finite)].numpy(), tuple(finite)), shape=(n, n))
+    distance, before = dijkstra(graph, return_predecessors=True)
+    sources = np.arange(n)
+    dependency = np.zeros((n, n))
+    for column in np.argsort(-distance, axis=1).T[:-1]:  # from the farthest, without the source
+        dependency[sources, before[sources, column]] += 1.0 + dependency[sources, column]
+    np.fill_diagonal(dependency, 0.0)
+    return torch.from_numpy(dependency.sum(0) / ((n - 1) * (n - 2)))

@@ -57,3 +57,42 @@ def relative_error(got: torch.Tensor, expected: np.ndarray) -> float:
         return 0.0
     assert got.shape == expected.shape
     return float(np.max(np.abs(numpy64(got) - expected) / np.maximum(1.0, np.abs(expected))))
+
+
+def random_lengths(kind: str, n: int, seed: int = 0) -> np.ndarray:
+    """Symmetric path lengths (n, n) with what makes shortest paths hard; see PATH_KINDS."""
+    rng = np.random.default_rng(seed)
+    integers = {"ties": (1, 4), "zeros": (0, 3), "signed ties": (-2, 4)}
+    if kind in integers:
+        lengths = rng.integers(*integers[kind], (n, n)).astype(float)
+    elif kind == "sparse":  # no edge: infinity
+        lengths = np.where(rng.random((n, n)) < 0.7, np.inf, rng.integers(1, 4, (n, n)))
+    elif kind == "sparse zeros":
+        lengths = np.where(rng.random((n, n)) < 0.7, np.inf, rng.integers(0, 3, (n, n)))
+    elif kind == "absorbed":  # few are small: most paths need a 1, and 1 + 1e-17 is 1
+        lengths = np.where(rng.random((n, n)) < 1.0 / n, 1e-17, 1.0)
+    elif kind == "signed":
+        lengths = rng.standard_normal((n, n))
+    elif kind == "chords":  # squared distances: many hops are shorter than one
+        x = rng.standard_normal((n, 5))
+        lengths = 1.0 - x @ x.T / np.outer(*[np.linalg.norm(x, axis=1)] * 2)
+    else:
+        lengths = rng.random((n, n))
+    upper = np.triu(lengths, 1)
+    lengths = np.where(np.tri(n, k=-1, dtype=bool), upper.T, upper)
+    lengths[np.arange(n), np.arange(n)] = rng.standard_normal(n)  # is not read
+    return lengths
+
+
+#: What `random_lengths` knows.
+PATH_KINDS = (
+    "random",
+    "chords",
+    "ties",
+    "zeros",
+    "absorbed",
+    "sparse",
+    "sparse zeros",
+    "signed",
+    "signed ties",
+)

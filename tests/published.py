@@ -61,6 +61,18 @@ def published_degree(vectors: np.ndarray) -> np.ndarray:
     return np.array([strength[i] for i in range(len(vectors))], dtype=float)
 
 
+def published_betweenness(vectors: np.ndarray) -> np.ndarray:
+    """Return the betweenness on the complete graph with signed similarities as lengths, (n,)."""
+    similarity = published_cosine_matrix(vectors)
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(vectors)))
+    for i in range(len(vectors)):
+        for j in range(i + 1, len(vectors)):
+            graph.add_edge(i, j, weight=similarity[i, j])
+    centrality = nx.betweenness_centrality(graph, weight="weight")
+    return np.array([centrality[i] for i in range(len(vectors))], dtype=float)
+
+
 def published_greedy_rule(distances: list[list[float]]) -> tuple[list[int], list[int]]:
     """Return (kept, removed) filters of the greedy rule for a table of distances.
 

@@ -113,6 +113,12 @@ class EmulatedDevice:
             ("emulated_operand_descriptor", ctypes.c_uint64, [ctypes.c_uint32]),
             ("emulated_swizzled_offset", integer, [integer, integer]),
             ("emulated_fragment_sums", integer, [address, long, integer, address]),
+            ("emulated_betweenness_centrality_scratch", long, [long, long]),
+            (
+                "emulated_betweenness_centrality",
+                integer,
+                [address, long, address, long, address, address, integer],
+            ),
             ("emulated_distance_sum_scratch", long, [long, long, integer]),
             (
                 "emulated_distance_sum",
@@ -260,6 +266,24 @@ class EmulatedDevice:
         degree = self.download(out, (n,), np.float32)
         self.release()
         return degree
+
+    def betweenness(self, lengths: Array, sources: list[int] | None = None) -> Array:
+        """Return the sums of dependencies of a graph (n, n), each pair from both ends."""
+        n = len(lengths)
+        chosen = np.arange(n) if sources is None else np.array(sources, np.int64)
+        lengths_at, chosen_at = self.upload(lengths), self.upload(chosen)
+        out = self.allocate(n * 8)
+        scratch = self.allocate(
+            self.library.emulated_betweenness_centrality_scratch(n, len(chosen))
+        )
+        self.finish(
+            self.library.emulated_betweenness_centrality(
+                lengths_at, n, chosen_at, len(chosen), out, scratch, 0
+            )
+        )
+        sums = self.download(out, (n,), np.float64)
+        self.release()
+        return sums
 
     def distance_sum(self, x: Array) -> Array:
         n, d = x.shape
@@ -1031,6 +1055,83 @@ def test_vectors_of_more_layers_than_a_launch_takes(device: EmulatedDevice) -> N
     layers = [random_rows((2, 4, 9), seed=at) for at in range(33)]
     for weight, vectors in zip(layers, device.layers_vectors(layers), strict=True):
         assert_vectors_close(vectors, weight)
+
+
+# -------------------------------------------------------------------------------------------------
+# Betweenness centrality
+
+
+def path_graphs() -> dict[str, Array]:
+    """Dense graphs of lengths: metric, tied, with zero and negative lengths, with missing edges."""
+    rng = np.random.default_rng(5)
+
+    def symmetric(lengths: Array) -> Array:
+        lengths = np.triu(lengths, 1)
+        return np.ascontiguousarray(lengths + lengths.T)
+
+    x = rng.standard_normal((24, 9))
+    x[7] = x[3]
+    sparse = symmetric(rng.integers(1, 5, (24, 24)).astype(float))
+    missing = symmetric((rng.random((24, 24)) < 0.85).astype(float)) > 0
+    sparse[missing] = np.inf
+    return {
+        "nothing": np.zeros((0, 0)),
+        "alone": np.zeros((1, 1)),
+        "pair": np.array([[0.0, 1.0], [1.0, 0.0]]),
+        "one minus": ref.path_lengths(x, "one_minus"),
+        "similarity": ref.path_lengths(x, "similarity"),
+        "angle": ref.path_lengths(rng.standard_normal((20, 3)), "angle"),
+        "small integers": symmetric(rng.integers(0, 4, (20, 20)).astype(float)),
+        "zeros": np.zeros((12, 12)),
+        "equal": np.ones((12, 12)),
+        "signed integers": symmetric(rng.integers(-2, 4, (20, 20)).astype(float)),
+        "missing edges": sparse,
+        "no edges": np.full((12, 12), np.inf),
+        "line": np.abs(np.arange(20.0)[:, None] - np.arange(20.0)),
+    }
+
+
+@pytest.mark.parametrize("name", path_graphs())
+def test_betweenness_centrality(device: EmulatedDevice, name: str) -> None:
+    lengths = path_graphs()[name]
+    n = len(lengths)
+    expected = 2 * ref.graph_betweenness_centrality(lengths, normalized=False)
+    results = []
+    for seed, most_blocks in ((1, MOST_BLOCKS), (2, 3)):
+        device.reset(seed, most_blocks)
+        results.append(device.betweenness(lengths))
+    assert results[0].tobytes() == results[1].tobytes()
+    if n > 2:
+        np.testing.assert_allclose(results[0], expected, rtol=1e-12, atol=1e-12 * n * n)
+    else:
+        np.testing.assert_array_equal(results[0], np.zeros(n))
+
+
+def test_betweenness_of_more_nodes_than_threads(device: EmulatedDevice) -> None:
+    lengths = ref.path_lengths(random_rows((260, 4), np.float64), "one_minus")
+    sources = [0, 255, 256]
+    got = device.betweenness(lengths, sources)
+    scale = np.where(np.isin(np.arange(260), sources), 259 / 2, 259 / 3) / 2
+    reference = ref.graph_betweenness_centrality(lengths, False, sources)
+    np.testing.assert_allclose(got * scale, reference, rtol=1e-12, atol=1e-9)
+
+
+def test_betweenness_adds_the_sources_in_their_order(device: EmulatedDevice) -> None:
+    lengths = path_graphs()["small integers"]
+    sources = [3, 19, 0, 7]
+    expected = np.zeros(20)
+    for source in sources:
+        expected = expected + device.betweenness(lengths, [source])
+    assert device.betweenness(lengths, sources).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_betweenness_of_an_undefined_graph(device: EmulatedDevice, bad: float) -> None:
+    lengths = np.ones((6, 6))
+    np.fill_diagonal(lengths, bad)  # is not read
+    assert not device.betweenness(lengths).any()
+    lengths[2, 3] = lengths[3, 2] = bad
+    assert np.isnan(device.betweenness(lengths)).all()
 
 
 # -------------------------------------------------------------------------------------------------

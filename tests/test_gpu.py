@@ -170,6 +170,27 @@ def test_eigenvector_centrality_says_when_it_did_not_converge() -> None:
         hp.graph.eigenvector_centrality((path + path.T).cuda(), max_iter=3)
 
 
+@pytest.mark.parametrize("length", ["one_minus", "angle"])
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 40, 5), (300, 9)])
+def test_betweenness_centrality(shape: tuple[int, ...], length: str) -> None:
+    x = random_rows(shape, torch.float64)
+    lengths = torch.from_numpy(ref.path_lengths(x.numpy(), length))
+    there = hp.graph.betweenness_centrality(lengths.cuda())
+    assert there.is_cuda
+    here = hp.graph.betweenness_centrality(lengths)
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12)
+    assert_same_bits([there], [hp.graph.betweenness_centrality(lengths.cuda())])
+
+
+@large
+def test_betweenness_of_a_wide_layer() -> None:
+    x = random_rows((2048, 9), torch.float64)
+    lengths = torch.from_numpy(ref.path_lengths(x.numpy(), "one_minus"))
+    there = torch.ops.hubprune.betweenness_centrality(lengths.cuda())
+    here = torch.ops.hubprune.betweenness_centrality(lengths)
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-11, atol=1e-13)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "d"), [(1100, 9), (40, 33), (30, 257), (600, 1)])
 def test_closed_forms(n: int, d: int, dtype: torch.dtype) -> None:
@@ -469,6 +490,7 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
         hp.eigenvector_centrality(x),
         hp.filter_vectors(weight),
         torch.ops.hubprune.distance_sum(x),
+        torch.ops.hubprune.betweenness_centrality(1 - hp.pairwise_cosine(x[:90])),
         hp.weighted_degree(x[:, :9], edge="squared"),
         *torch.ops.hubprune.weighted_degree([x, x[:70], x[:33]], "abs"),
         *torch.ops.hubprune.rank1_vectors([weight, weight[:3]])[0],

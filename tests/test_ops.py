@@ -23,6 +23,8 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "nearest": (torch.randn(2, 7, 5),),
     "eigenvector_centrality": (torch.randn(2, 7, 5), "abs", 1e-6, 100),
     "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100),
+    "betweenness_centrality": (torch.ones(2, 7, 7), True, [3, 1]),
+    "closeness_centrality": (torch.ones(2, 7, 7),),
 }
 TESTS = (
     "test_schema",
@@ -97,6 +99,8 @@ COMPILED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "weighted_degree": lambda x: hp.weighted_degree(x, edge="abs") + 1,
     "nearest": lambda x: hp.nearest(x)[0] + hp.nearest(x)[1],
     "eigenvector_centrality": lambda x: hp.eigenvector_centrality(x) + 1,
+    "betweenness_centrality": lambda x: hp.betweenness_centrality(x) + 1,
+    "closeness_centrality": lambda x: torch.ops.hubprune.closeness_centrality(x @ x.mT) + 1,
 }
 
 

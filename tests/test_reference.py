@@ -76,7 +76,16 @@ def test_reference_needs_numpy_and_the_standard_library_only() -> None:
             assert node.level == 0
             imported.add(str(node.module).partition(".")[0])
     assert "numpy" in imported
-    assert imported <= {"__future__", "collections", "math", "numbers", "numpy", "types", "typing"}
+    assert imported <= {
+        "__future__",
+        "collections",
+        "heapq",
+        "math",
+        "numbers",
+        "numpy",
+        "types",
+        "typing",
+    }
 
 
 def test_reference_examples_run() -> None:
@@ -789,6 +798,8 @@ def test_each_scorer_is_the_function_it_names() -> None:
     expected = {
         "degree": ref.weighted_degree(flat, "squared"),
         "eigenvector": ref.eigenvector_centrality(flat, "squared"),
+        "betweenness": ref.betweenness_centrality(flat, "angle"),
+        "closeness": ref.closeness_centrality(flat, "angle"),
         "pairs": ref.closest_pairs(flat).values,
         "l1": ref.l1_norm(weight),
         "l2": ref.l2_norm(weight),
@@ -796,7 +807,7 @@ def test_each_scorer_is_the_function_it_names() -> None:
     }
     assert set(expected) == set(ref.SCORERS)
     for scorer, values in expected.items():
-        ranking = ref.redundancy(weight, scorer, edge="squared", vectors="flatten")
+        ranking = ref.redundancy(weight, scorer, edge="squared", vectors="flatten", length="angle")
         np.testing.assert_array_equal(ranking.values, values)
         np.testing.assert_array_equal(ranking.order, np.argsort(-values, kind="stable"))
         assert ranking.order.dtype == np.int64
@@ -1031,8 +1042,8 @@ def test_weights_of_wrong_shape_or_kind(function: Callable[..., object]) -> None
         ),
         (
             lambda: ref.redundancy(np.ones((2, 3)), "random"),
-            "scorer must be one of 'degree', 'eigenvector', 'pairs', 'l1', 'l2', 'gm'; "
-            "got 'random'",
+            "scorer must be one of 'degree', 'eigenvector', 'betweenness', 'closeness', 'pairs', "
+            "'l1', 'l2', 'gm'; got 'random'",
         ),
         (
             lambda: ref.redundancy(np.ones((2, 3)), "degree", vectors="svd"),

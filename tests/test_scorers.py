@@ -16,18 +16,26 @@ from hubprune import reference
 from hubprune.arguments import EDGES
 from hubprune.scorers import (
     SCORER_NAMES,
+    Betweenness,
+    Closeness,
     ClosestPairs,
     Eigenvector,
     GeometricMedian,
     L1Norm,
     L2Norm,
     Random,
+    Scorer,
     Scores,
     WeightedDegree,
     filter_weight,
     make_scorer,
 )
-from published import published_closest_pairs, published_degree, published_filter_vectors
+from published import (
+    published_betweenness,
+    published_closest_pairs,
+    published_degree,
+    published_filter_vectors,
+)
 
 VGGISH_LAYERS = [(64, 1, 3, 3), (128, 64, 3, 3), (256, 128, 3, 3)]
 PUBLISHED = [*DCASE, *VGGISH_LAYERS]
@@ -264,6 +272,32 @@ def test_half_precision(name: str, dtype: torch.dtype) -> None:
 def test_eigenvector_of_a_signed_graph_warns() -> None:
     with pytest.warns(UserWarning, match="scorer 'eigenvector' with edge='signed'"):
         Eigenvector(edge="signed").score(torch.randn(8, 2, 3, 3))
+
+
+@pytest.mark.parametrize("scorer", [Betweenness, Closeness])
+@pytest.mark.parametrize("length", ["one_minus", "angle"])
+def test_path_scorers_are_the_functions_they_name(scorer: type[Scorer], length: str) -> None:
+    weight = torch.randn(30, 5, 3, 3)
+    vectors = hp.filter_vectors(weight.double())
+    function = getattr(hp, f"{scorer.name}_centrality")
+    scores = scorer(length=length).score(weight)  # type: ignore[call-arg]
+    assert torch.allclose(scores.values, function(vectors, length=length), atol=1e-12)
+    assert f"shortest paths of length {length!r}" in scores.explain()
+
+
+def test_betweenness_of_the_published_script_warns() -> None:
+    """Its edge lengths are the similarities themselves, with their signs."""
+    weight = torch.randn(20, 5, 3, 3, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="scorer 'betweenness' with length='similarity'"):
+        scores = Betweenness(length="similarity").score(weight)
+    expected = published_betweenness(published_filter_vectors(weight.numpy()))
+    np.testing.assert_allclose(scores.values, expected, atol=1e-12)
+    warned = pytest.warns(UserWarning, match="scorer 'closeness' with length='similarity'")
+    refused = pytest.raises(ValueError, match=r"layer 'conv': lengths .* must not be negative")
+    with warned, refused:
+        Closeness(length="similarity").score(weight, name="conv")
+    with pytest.raises(ValueError, match="length must be one of one_minus, angle, similarity"):
+        Betweenness(length="hops")
 
 
 def test_explain_names_the_route() -> None:

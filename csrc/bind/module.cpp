@@ -418,6 +418,86 @@ void bind_cpu_centrality(py::module_& m) {
       "Returns (converged, relative residual).");
 }
 
+void check_range(int64_t first, int64_t last, int64_t count) {
+  if (first < 0 || last < first || last > count) throw std::invalid_argument("range outside n");
+}
+
+void bind_cpu_paths(py::module_& m) {
+  m.def(
+      "path_graph_cpu_scratch",
+      [](int64_t n) {
+        check_sizes(n);
+        return cpu::kernel_table().path_graph_scratch(n);
+      },
+      py::arg("n"), "Bytes of the packed graph.");
+  m.def(
+      "path_graph_cpu",
+      [](Address lengths, int64_t n, Address graph, int threads) {
+        check_sizes(n);
+        check_memory(lengths, n);
+        check_memory(graph, 1);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        cpu::kernel_table().path_graph(pointer<double>(lengths), n, pointer<void>(graph), threads);
+      },
+      py::arg("lengths"), py::arg("n"), py::arg("graph"), py::arg("threads"),
+      "Pack symmetric float64 lengths (n, n) for the searches.");
+
+  m.def(
+      "betweenness_centrality_cpu_scratch",
+      [](int64_t n, int64_t sources, int threads) {
+        check_sizes(n, sources);
+        checked_threads(threads);
+        return cpu::kernel_table().betweenness_centrality_scratch(n, sources, threads);
+      },
+      py::arg("n"), py::arg("sources"), py::arg("threads"));
+  m.def(
+      "betweenness_centrality_cpu",
+      [](Address graph, int64_t n, const std::vector<int64_t>& sources, int64_t first, int64_t last,
+         Address sum, Address scratch, int threads) {
+        check_sizes(n);
+        check_range(first, last, count_of(sources));
+        for (const int64_t source : sources) check_range(source, source + 1, n);
+        check_memory(graph, 1);
+        check_memory(sum, n);
+        check_memory(scratch, 1);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        cpu::kernel_table().betweenness_centrality(pointer<void>(graph), n, sources.data(), first,
+                                                   last, pointer<double>(sum),
+                                                   pointer<void>(scratch), threads);
+      },
+      py::arg("graph"), py::arg("n"), py::arg("sources"), py::arg("first"), py::arg("last"),
+      py::arg("sum"), py::arg("scratch"), py::arg("threads"),
+      "Add the dependencies on sources[first:last] to sum; first is a multiple of 4.");
+
+  m.def(
+      "closeness_centrality_cpu_scratch",
+      [](int64_t n, int threads) {
+        check_sizes(n);
+        checked_threads(threads);
+        return cpu::kernel_table().closeness_centrality_scratch(n, threads);
+      },
+      py::arg("n"), py::arg("threads"));
+  m.def(
+      "closeness_centrality_cpu",
+      [](Address graph, int64_t n, int64_t first, int64_t last, Address closeness, Address scratch,
+         int threads) {
+        check_sizes(n);
+        check_range(first, last, n);
+        check_memory(graph, 1);
+        check_memory(closeness, n);
+        check_memory(scratch, 1);
+        checked_threads(threads);
+        py::gil_scoped_release release;
+        cpu::kernel_table().closeness_centrality(pointer<void>(graph), n, first, last,
+                                                 pointer<double>(closeness), pointer<void>(scratch),
+                                                 threads);
+      },
+      py::arg("graph"), py::arg("n"), py::arg("first"), py::arg("last"), py::arg("closeness"),
+      py::arg("scratch"), py::arg("threads"), "Write the closeness of nodes [first, last).");
+}
+
 void bind_cuda(py::module_& m) {
   m.def("cuda_built", [] { return cuda::built(); }, "Whether this build holds CUDA kernels.");
   m.def(
@@ -618,6 +698,26 @@ void bind_cuda(py::module_& m) {
       py::arg("is_double"), py::arg("x"), py::arg("n"), py::arg("d"), py::arg("sums"),
       py::arg("scratch"), py::arg("device"), py::arg("stream"));
 
+  m.def("betweenness_centrality_cuda_scratch", &cuda::betweenness_centrality_scratch_bytes,
+        py::arg("n"), py::arg("count"));
+  m.def(
+      "betweenness_centrality_cuda",
+      [](Address lengths, int64_t n, Address sources, int64_t count, Address sums, Address scratch,
+         int device, Address stream) {
+        check_sizes(n, count);
+        check_memory(lengths, n * n);
+        check_memory(sources, count);
+        check_memory(sums, n);
+        check_memory(scratch, n);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_betweenness_centrality(
+            pointer<const double>(lengths), n, pointer<const int64_t>(sources), count,
+            pointer<double>(sums), pointer<void>(scratch), device, pointer<void>(stream)));
+      },
+      py::arg("lengths"), py::arg("n"), py::arg("sources"), py::arg("count"), py::arg("sums"),
+      py::arg("scratch"), py::arg("device"), py::arg("stream"),
+      "Sources, on the device, must be below n: they are not checked.");
+
   m.def("nearest_cuda_scratch", &cuda::nearest_scratch_bytes, py::arg("batch"), py::arg("n"),
         py::arg("d"), py::arg("is_double"));
   m.def(
@@ -674,5 +774,6 @@ PYBIND11_MODULE(_native, m) {
   m.attr("__version__") = HUBPRUNE_VERSION;
   hubprune::bind_cpu(m);
   hubprune::bind_cpu_centrality(m);
+  hubprune::bind_cpu_paths(m);
   hubprune::bind_cuda(m);
 }

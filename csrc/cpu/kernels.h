@@ -63,6 +63,17 @@ struct KernelTable {
   // The machine's ceilings: one read of `data`; scalar multiply-adds of one thread
   void (*read_memory)(const float* data, int64_t count, double* sum, int threads);
   int64_t (*multiply_add)(int64_t rounds, double* sum, int threads);
+  // lengths (n, n), symmetric -> graph, the packed form that the searches below read
+  int64_t (*path_graph_scratch)(int64_t n);
+  void (*path_graph)(const double* lengths, int64_t n, void* graph, int threads);
+  // Adds the dependencies on sources [first, last) to sum (n); first is a multiple of 4
+  int64_t (*betweenness_centrality_scratch)(int64_t n, int64_t sources, int threads);
+  void (*betweenness_centrality)(void* graph, int64_t n, const int64_t* sources, int64_t first,
+                                 int64_t last, double* sum, void* scratch, int threads);
+  // Writes the closeness of nodes [first, last)
+  int64_t (*closeness_centrality_scratch)(int64_t n, int threads);
+  void (*closeness_centrality)(void* graph, int64_t n, int64_t first, int64_t last,
+                               double* closeness, void* scratch, int threads);
   Kernels<float> f32;
   Kernels<double> f64;
 

@@ -62,4 +62,13 @@ Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, 
                                     int64_t max_iter, T* vector, double* residual, void* scratch,
                                     int threads);
 
+int64_t path_graph_scratch(int64_t n);
+void path_graph(const double* lengths, int64_t n, void* graph, int threads);
+int64_t betweenness_centrality_scratch(int64_t n, int64_t sources, int threads);
+void betweenness_centrality(void* graph, int64_t n, const int64_t* sources, int64_t first,
+                            int64_t last, double* sum, void* scratch, int threads);
+int64_t closeness_centrality_scratch(int64_t n, int threads);
+void closeness_centrality(void* graph, int64_t n, int64_t first, int64_t last, double* closeness,
+                          void* scratch, int threads);
+
 }  // namespace hubprune::cpu::HUBPRUNE_LEVEL

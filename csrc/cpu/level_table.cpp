@@ -36,6 +36,12 @@ constexpr KernelTable table = {HUBPRUNE_STRING(HUBPRUNE_LEVEL),
                                weighted_degree_route,
                                read_memory,
                                multiply_add,
+                               path_graph_scratch,
+                               path_graph,
+                               betweenness_centrality_scratch,
+                               betweenness_centrality,
+                               closeness_centrality_scratch,
+                               closeness_centrality,
                                kernels<float>(),
                                kernels<double>()};
 

@@ -96,4 +96,10 @@ Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int6
                                            int64_t* converged, double* residual, void* scratch,
                                            int device, void* stream);
 
+// lengths (n, n), sources (count) -> sums (n): every node's dependencies on the sources, added up.
+int64_t betweenness_centrality_scratch_bytes(int64_t n, int64_t count);
+Status launch_betweenness_centrality(const double* lengths, int64_t n, const int64_t* sources,
+                                     int64_t count, double* sums, void* scratch, int device,
+                                     void* stream);
+
 }  // namespace hubprune::cuda

@@ -29,6 +29,11 @@ Status launch_sm90_degree(const uint16_t*, int, int64_t, int64_t, Edge, const un
 Status launch_degree_finish(unsigned long long*, unsigned long long*, int64_t, float*, int, void*) {
   return Status::kNoCuda;
 }
+int64_t betweenness_centrality_scratch_bytes(int64_t, int64_t) { return 0; }
+Status launch_betweenness_centrality(const double*, int64_t, const int64_t*, int64_t, double*,
+                                     void*, int, void*) {
+  return Status::kNoCuda;
+}
 const char* weighted_degree_route(int64_t, int64_t, Edge) { return ""; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }

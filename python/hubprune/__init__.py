@@ -24,7 +24,12 @@ from . import config as _config
 _config.apply_environment()
 
 from . import graph, models, reference, scorers  # noqa: E402
-from .centrality import eigenvector_centrality, weighted_degree  # noqa: E402
+from .centrality import (  # noqa: E402
+    betweenness_centrality,
+    closeness_centrality,
+    eigenvector_centrality,
+    weighted_degree,
+)
 from .config import show_config  # noqa: E402
 from .planning import PruningPlan, plan  # noqa: E402
 from .report import Report, report  # noqa: E402
@@ -39,6 +44,8 @@ __all__ = [
     "PruningPlan",
     "Report",
     "Scores",
+    "betweenness_centrality",
+    "closeness_centrality",
     "eigenvector_centrality",
     "filter_vectors",
     "graph",

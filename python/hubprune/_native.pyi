@@ -4,8 +4,26 @@ Kernels of hubprune on raw memory. Use the functions of the hubprune package ins
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['add_panel_cuda', 'cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'degree_finish_cuda', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'distance_sum_cuda', 'distance_sum_cuda_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'read_memory_cpu', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'sm90_available', 'sm90_degree_cuda', 'split_rows_cuda', 'split_rows_cuda_pitch', 'split_rows_cuda_scratch', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_route', 'weighted_degree_cuda_scratch']
+__all__: list[str] = ['add_panel_cuda', 'betweenness_centrality_cpu', 'betweenness_centrality_cpu_scratch', 'betweenness_centrality_cuda', 'betweenness_centrality_cuda_scratch', 'closeness_centrality_cpu', 'closeness_centrality_cpu_scratch', 'cuda_built', 'cuda_device_count', 'cuda_runtime_version', 'degree_finish_cuda', 'distance_sum_cpu', 'distance_sum_cpu_scratch', 'distance_sum_cuda', 'distance_sum_cuda_scratch', 'eigenvector_centrality_cpu', 'eigenvector_centrality_cpu_scratch', 'filter_vectors_cpu', 'filter_vectors_cpu_scratch', 'filter_vectors_cuda', 'filter_vectors_cuda_scratch', 'graph_eigenvector_centrality_cpu', 'graph_eigenvector_centrality_cpu_scratch', 'graph_eigenvector_centrality_cuda', 'graph_eigenvector_centrality_cuda_scratch', 'multiply_add_cpu', 'nearest_cpu', 'nearest_cpu_scratch', 'nearest_cuda', 'nearest_cuda_scratch', 'pairwise_cosine_cpu', 'pairwise_cosine_cpu_scratch', 'pairwise_cosine_cuda', 'pairwise_cosine_cuda_scratch', 'path_graph_cpu', 'path_graph_cpu_scratch', 'read_memory_cpu', 'row_norms_cpu', 'row_norms_cuda', 'row_norms_cuda_scratch', 'select_simd_level', 'simd_level', 'simd_levels', 'sm90_available', 'sm90_degree_cuda', 'split_rows_cuda', 'split_rows_cuda_pitch', 'split_rows_cuda_scratch', 'weighted_degree_cpu', 'weighted_degree_cpu_route', 'weighted_degree_cpu_scratch', 'weighted_degree_cuda', 'weighted_degree_cuda_route', 'weighted_degree_cuda_scratch']
 def add_panel_cuda(products: typing.SupportsInt | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, edge: typing.SupportsInt | typing.SupportsIndex, nonfinite: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def betweenness_centrality_cpu(graph: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, sources: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, sum: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Add the dependencies on sources[first:last] to sum; first is a multiple of 4.
+    """
+def betweenness_centrality_cpu_scratch(n: typing.SupportsInt | typing.SupportsIndex, sources: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def betweenness_centrality_cuda(lengths: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, sources: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, device: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Sources, on the device, must be below n: they are not checked.
+    """
+def betweenness_centrality_cuda_scratch(n: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def closeness_centrality_cpu(graph: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, closeness: typing.SupportsInt | typing.SupportsIndex, scratch: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Write the closeness of nodes [first, last).
+    """
+def closeness_centrality_cpu_scratch(n: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
 def cuda_built() -> bool:
     """
@@ -79,6 +97,14 @@ def pairwise_cosine_cuda(is_double: bool, x: typing.SupportsInt | typing.Support
     ...
 def pairwise_cosine_cuda_scratch(batch: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, m: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex, symmetric: bool, is_double: bool) -> int:
     ...
+def path_graph_cpu(lengths: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, graph: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Pack symmetric float64 lengths (n, n) for the searches.
+    """
+def path_graph_cpu_scratch(n: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    Bytes of the packed graph.
+    """
 def read_memory_cpu(data: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> float:
     """
     Read float32 memory once and return its sum: to time what reading costs here.

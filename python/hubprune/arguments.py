@@ -17,6 +17,7 @@ import torch
 Array: TypeAlias = "torch.Tensor | npt.NDArray[np.floating]"
 
 EDGES = ("signed", "squared", "abs", "positive", "shifted")
+LENGTHS = ("one_minus", "angle", "similarity")
 PRECISIONS = ("highest", "high", "medium")
 KINDS = ("auto", "rank1", "flatten")
 

@@ -37,6 +37,7 @@ from .config import configuration, show_config
 from .models import KNOWN_MODELS
 from .models.checkpoints import load_weights, read_checkpoint
 from .planning import PruningPlan, plan, text_table
+from .progress import without_progress_bar
 from .report import report
 from .scorers import SCORER_NAMES, Scorer, Scores, make_scorer, score_model
 from .surgery import prune, save_pruned
@@ -46,6 +47,8 @@ __all__ = ["main"]
 _SCORER_HELP = {
     "degree": "sum of similarities to all other filters (weighted degree centrality)",
     "eigenvector": "eigenvector centrality of the similarity graph",
+    "betweenness": "share of the shortest paths between others that pass through a filter",
+    "closeness": "inverse of the mean path length to all other filters",
     "pairs": "one of each closest pair; decides the count itself",
     "l1": "smallest l1 norm first",
     "l2": "smallest l2 norm first",
@@ -447,9 +450,12 @@ def _progress() -> Iterator[_Bar]:
         TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with (
+        without_progress_bar(),
+        Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress,
+    ):
         yield _Bar(progress)
 
 

@@ -7,9 +7,9 @@ import torch
 
 from . import ops as _ops  # noqa: F401  (registers the operators)
 from .arguments import Array, as_tensor, like_input, shape_text
-from .centrality import check_iteration
+from .centrality import check_iteration, check_not_negative, sampled_sources
 
-__all__ = ["eigenvector_centrality"]
+__all__ = ["betweenness_centrality", "closeness_centrality", "eigenvector_centrality"]
 
 
 def eigenvector_centrality(
@@ -54,19 +54,134 @@ def eigenvector_centrality(
     tensor([0.7071, 0.7071])
     """
     tensor = as_tensor(weights, "weights")
-    if tensor.ndim < 2 or tensor.shape[-1] != tensor.shape[-2]:
-        raise ValueError(
-            f"weights must have shape (..., n, n); got shape {shape_text(tensor.shape)}"
-        )
+    _check_square(tensor, "weights")
     check_iteration(tol, max_iter)
-    if not _is_symmetric(tensor):
-        difference = float((tensor - tensor.mT).abs().max())
-        raise ValueError(
-            "weights must be symmetric: this is the centrality of an undirected graph; got "
-            f"a largest difference of {difference:.1e} to its transpose"
-        )
+    _check_symmetric(tensor, "weights")
     vector: torch.Tensor = torch.ops.hubprune.graph_eigenvector_centrality(tensor, tol, max_iter)
     return like_input(vector, weights)
+
+
+def betweenness_centrality(
+    lengths: Array, *, normalized: bool = True, k: int | None = None, seed: int | None = None
+) -> torch.Tensor:
+    r"""Return the betweenness centrality of an undirected dense graph of path lengths.
+
+    The share of the shortest paths between two other nodes that pass through a node, summed over
+    all pairs; endpoints do not count.
+
+    Parameters
+    ----------
+    lengths : tensor or array, shape (..., n, n)
+        Symmetric lengths of the edges; infinity for no edge. The diagonal is not read. float16,
+        bfloat16, float32 or float64; on the CPU. Zero lengths are edges. Negative ones are taken
+        as NetworkX's label-setting search takes them: the result is then no shortest-path quantity.
+    normalized : bool
+        Divide by the number of pairs, (n - 1)(n - 2) / 2.
+    k : int, optional
+        Search from k random nodes only (1 to n) and scale up. Default: from all.
+    seed : int, optional
+        Of the k nodes; the same as ``networkx.betweenness_centrality`` takes with this seed.
+
+    Returns
+    -------
+    tensor or array, shape (..., n)
+        float64 for float64 input, else float32; NumPy for NumPy. 0 for n <= 2. With k = 1 the one
+        source is NaN: it has no data.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another type or dtype; for matrices that are not square and symmetric, or k outside
+        [1, n].
+    RuntimeError
+        For a CUDA tensor: there is no CUDA kernel yet.
+
+    Notes
+    -----
+    Distances and sums in float64; paths tie where their float64 lengths are equal. Where zero
+    lengths make the order of equal distances matter, it is NetworkX's, with neighbours by index.
+    Path counts beyond the range of float64 give NaN. 20 n^2 bytes beside the lengths. Bitwise the
+    same for any number of threads. A NaN or minus infinity makes every entry of its graph NaN.
+    A progress bar is shown on a terminal if it takes long.
+    Source: Brandes, 2001. Equivalent to ``networkx.betweenness_centrality(graph, weight="weight")``
+    of version 3.5 and later.
+
+    Examples
+    --------
+    >>> import torch, hubprune as hp
+    >>> inf = float("inf")
+    >>> path = torch.tensor([[0.0, 1.0, inf], [1.0, 0.0, 1.0], [inf, 1.0, 0.0]])
+    >>> hp.graph.betweenness_centrality(path)
+    tensor([0., 1., 0.])
+    """
+    tensor = as_tensor(lengths, "lengths")
+    _check_square(tensor, "lengths")
+    sources = sampled_sources(tensor.shape[-1], k, seed)
+    _check_symmetric(tensor, "lengths")
+    centrality: torch.Tensor = torch.ops.hubprune.betweenness_centrality(
+        tensor, normalized, sources
+    )
+    return like_input(centrality, lengths)
+
+
+def closeness_centrality(lengths: Array) -> torch.Tensor:
+    r"""Return the closeness centrality of an undirected dense graph of path lengths.
+
+    r / (sum of the distances to the r nodes that can be reached), times r / (n - 1).
+
+    Parameters
+    ----------
+    lengths : tensor or array, shape (..., n, n)
+        Symmetric lengths of the edges, not negative; infinity for no edge. The diagonal is not
+        read. float16, bfloat16, float32 or float64; on the CPU.
+
+    Returns
+    -------
+    tensor or array, shape (..., n)
+        float64 for float64 input, else float32; NumPy for NumPy. 0 for n = 1, and where all
+        distances are 0, as in NetworkX.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another type or dtype; for matrices that are not square and symmetric, or a negative
+        length.
+    RuntimeError
+        For a CUDA tensor: there is no CUDA kernel yet.
+
+    Notes
+    -----
+    As `betweenness_centrality`. Source: Freeman, 1979; Wasserman & Faust, 1994. Equivalent to
+    ``networkx.closeness_centrality(graph, distance="weight")``.
+
+    Examples
+    --------
+    >>> import torch, hubprune as hp
+    >>> hp.graph.closeness_centrality(torch.tensor([[0.0, 0.5], [0.5, 0.0]]))
+    tensor([2., 2.])
+    """
+    tensor = as_tensor(lengths, "lengths")
+    _check_square(tensor, "lengths")
+    check_not_negative(tensor, "lengths")
+    _check_symmetric(tensor, "lengths")
+    centrality: torch.Tensor = torch.ops.hubprune.closeness_centrality(tensor)
+    return like_input(centrality, lengths)
+
+
+def _check_square(matrix: torch.Tensor, name: str) -> None:
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(
+            f"{name} must have shape (..., n, n); got shape {shape_text(matrix.shape)}"
+        )
+
+
+def _check_symmetric(matrix: torch.Tensor, name: str) -> None:
+    if not _is_symmetric(matrix):
+        difference = float((matrix - matrix.mT).abs().nan_to_num(posinf=torch.inf).max())
+        raise ValueError(
+            f"{name} must be symmetric: this is the centrality of an undirected graph; got "
+            f"a largest difference of {difference:.1e} to its transpose"
+        )
 
 
 def _is_symmetric(weights: torch.Tensor) -> bool:

@@ -20,13 +20,25 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from .arguments import EDGES, KINDS, Array, as_tensor, check_choice, check_weight, compute_dtype
+from .arguments import (
+    EDGES,
+    KINDS,
+    LENGTHS,
+    Array,
+    as_tensor,
+    check_choice,
+    check_weight,
+    compute_dtype,
+)
+from .centrality import SIMILARITY_WARNING, check_not_negative, path_lengths
 from .ops import weighted_degree_route
 from .vectors import rank1_vectors, resolve_kind
 
 __all__ = [
     "DEAD_RATIO",
     "SCORER_NAMES",
+    "Betweenness",
+    "Closeness",
     "ClosestPairs",
     "Eigenvector",
     "GeometricMedian",
@@ -328,6 +340,58 @@ class Eigenvector(_GraphScorer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _PathScorer(_GraphScorer):
+    """A scorer by shortest paths; `length` as in `hubprune.betweenness_centrality`."""
+
+    length: str = "one_minus"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.length, LENGTHS, "length")
+
+    def _lengths(self, filters: _Filters) -> torch.Tensor:
+        if self.length == "similarity":
+            warnings.warn(f"scorer {self.name!r} with {SIMILARITY_WARNING}", stacklevel=4)
+        return path_lengths(filters.graph(), self.length)
+
+    def _route(self, lengths: torch.Tensor) -> str:
+        return (
+            f"{self.name} over shortest paths of length {self.length!r}, a label-setting search "
+            f"from each of {lengths.shape[-1]} filters"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Betweenness(_PathScorer):
+    """Betweenness centrality: how many shortest paths between others pass through a filter.
+
+    `length="similarity"` is the published script's.
+    Source: King, Singh & Plumbley, 2023 (arXiv 2305.03391).
+    """
+
+    name: ClassVar[str] = "betweenness"
+
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        lengths = self._lengths(filters)
+        values = torch.ops.hubprune.betweenness_centrality(lengths)
+        return _Redundancy(values, None, self._route(lengths))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closeness(_PathScorer):
+    """Closeness centrality: the inverse of the mean path length to all other filters."""
+
+    name: ClassVar[str] = "closeness"
+
+    def _redundancy(self, filters: _Filters) -> _Redundancy:
+        lengths = self._lengths(filters)
+        label = f"layer {filters.name!r}: lengths" if filters.name else "lengths"
+        check_not_negative(lengths, f"{label} (length={self.length!r})")
+        values = torch.ops.hubprune.closeness_centrality(lengths)
+        return _Redundancy(values, None, self._route(lengths))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClosestPairs(_GraphScorer):
     """The published greedy rule: of each closest pair, one filter is redundant.
 
@@ -416,6 +480,8 @@ _SCORERS: dict[str, Callable[[], Scorer]] = {
     for scorer in (
         WeightedDegree,
         Eigenvector,
+        Betweenness,
+        Closeness,
         ClosestPairs,
         L1Norm,
         L2Norm,
@@ -485,7 +551,8 @@ def score(
         A weight of shape (n, c, \*kernel), or a convolution (transposed ones score dim 1) or linear
         layer.
     scorer : str or Scorer
-        "degree", "eigenvector", "pairs", "l1", "l2", "gm", "random", or a configured instance.
+        "degree", "eigenvector", "betweenness", "closeness", "pairs", "l1", "l2", "gm", "random", or
+        a configured instance.
     name : str, optional
         The layer's name, for messages.
 

@@ -146,6 +146,16 @@ int emulated_fragment_column(int thread, int value) { return cuda::fragment_colu
 uint64_t emulated_operand_descriptor(uint32_t address) { return cuda::operand_descriptor(address); }
 int emulated_swizzled_offset(int row, int byte) { return cuda::swizzled_offset(row, byte); }
 
+int64_t emulated_betweenness_centrality_scratch(int64_t n, int64_t count) {
+  return cuda::betweenness_centrality_scratch_bytes(n, count);
+}
+
+int emulated_betweenness_centrality(const double* lengths, int64_t n, const int64_t* sources,
+                                    int64_t count, double* sums, void* scratch, int device) {
+  return static_cast<int>(cuda::launch_betweenness_centrality(lengths, n, sources, count, sums,
+                                                              scratch, device, nullptr));
+}
+
 int64_t emulated_distance_sum_scratch(int64_t n, int64_t d, int is_double) {
   return cuda::distance_sum_scratch_bytes(n, d, is_double != 0);
 }

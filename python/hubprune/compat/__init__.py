@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""hubprune behind the calls of other libraries."""

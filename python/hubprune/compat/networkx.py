@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: MIT
+"""NetworkX's backend "hubprune": centralities of undirected graphs, as dense matrices.
+
+Made for complete graphs, such as those of the published centrality scripts. Nothing is called from
+here by hand: with hubprune installed, NetworkX (3.4 or later) finds it by itself::
+
+    NETWORKX_BACKEND_PRIORITY=hubprune python script.py            # every call it can speed up
+    nx.betweenness_centrality(G, weight="weight", backend="hubprune")   # this call
+
+The values are NetworkX's: distances and ties to the bit, sums to rounding. What it cannot do it
+says in `can_run`, or by NotImplementedError once the edges are read, and NetworkX does it itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .. import ops as _ops  # noqa: F401  (registers the operators)
+
+__all__ = [
+    "DenseGraph",
+    "betweenness_centrality",
+    "can_run",
+    "closeness_centrality",
+    "convert_from_nx",
+    "convert_to_nx",
+    "degree_centrality",
+    "eigenvector_centrality",
+    "should_run",
+]
+
+Matrix = npt.NDArray[np.float64]
+
+#: Below this many nodes NetworkX itself is as quick.
+SMALL = 20
+#: Below this share of a complete graph's edges a dense matrix is the wrong form.
+SPARSE = 0.1
+
+
+class DenseGraph:
+    """An undirected graph without parallel edges: n nodes and (n, n) matrices."""
+
+    __networkx_backend__ = "hubprune"
+
+    def __init__(
+        self,
+        nodes: list[Hashable],
+        edges: npt.NDArray[np.bool_],
+        attributes: dict[str, Matrix],
+        in_node_order: bool,
+    ) -> None:
+        self.nodes = nodes
+        #: (n, n), symmetric; the diagonal holds the self loops.
+        self.edges = edges
+        #: Edge attributes by name, (n, n) each; defined where there is an edge.
+        self.attributes = attributes
+        #: Whether every node lists its neighbours in the order of the nodes.
+        self.in_node_order = in_node_order
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        """Iterate over the nodes."""
+        return iter(self.nodes)
+
+    def is_directed(self) -> bool:
+        """Return False."""
+        return False
+
+    def is_multigraph(self) -> bool:
+        """Return False."""
+        return False
+
+    def weights(self, attribute: str | None, missing: float) -> Matrix:
+        """Return an attribute of the edges (1 for None), and `missing` where there is no edge.
+
+        Raises
+        ------
+        NotImplementedError
+            If an edge's is NaN or infinite, or the attribute was not converted.
+        """
+        if attribute is not None and attribute not in self.attributes:
+            raise NotImplementedError(f"edge attribute {attribute!r} was not converted")
+        given = np.ones(self.edges.shape) if attribute is None else self.attributes[attribute]
+        if not np.isfinite(given[self.edges]).all():
+            raise NotImplementedError(f"edge attribute {attribute!r} holds NaN or infinity")
+        return np.where(self.edges, given, missing)
+
+    def component_sizes(self) -> npt.NDArray[np.int64]:
+        """Return the size of every node's connected component, (n,)."""
+        sizes = np.zeros(len(self), dtype=np.int64)
+        for start in range(len(self)):
+            if sizes[start]:
+                continue
+            reached = np.zeros(len(self), dtype=bool)
+            reached[start] = True
+            frontier = reached
+            while frontier.any():
+                frontier = self.edges[frontier].any(axis=0) & ~reached
+                reached |= frontier
+            sizes[reached] = reached.sum()
+        return sizes
+
+
+# --- conversion -----------------------------------------------------------------------------------
+def convert_from_nx(
+    graph: Any,
+    *,
+    edge_attrs: Mapping[str, Any] | None = None,
+    node_attrs: Mapping[str, Any] | None = None,
+    preserve_edge_attrs: bool = False,
+    preserve_node_attrs: bool = False,
+    preserve_graph_attrs: bool = False,
+    preserve_all_attrs: bool = False,
+    name: str | None = None,
+    graph_name: str | None = None,
+) -> DenseGraph:
+    """Return a NetworkX graph as matrices.
+
+    Raises
+    ------
+    NotImplementedError
+        For directed graphs, parallel edges, or edge attributes that are no real numbers.
+    """
+    if isinstance(graph, DenseGraph):
+        return graph
+    if graph.is_directed() or graph.is_multigraph():
+        raise NotImplementedError("only undirected graphs without parallel edges are supported")
+    defaults = dict(edge_attrs or {})
+    if preserve_edge_attrs or preserve_all_attrs:
+        present = {key for _, _, data in graph.edges(data=True) for key in data}
+        defaults = {**dict.fromkeys(present, 1), **defaults}
+    nodes = list(graph)
+    index = {node: i for i, node in enumerate(nodes)}
+    edges = np.zeros((len(nodes), len(nodes)), dtype=bool)
+    attributes = {key: np.zeros(edges.shape) for key in defaults}
+    in_node_order = True
+    for i, (_, neighbours) in enumerate(graph.adjacency()):
+        columns = np.fromiter((index[node] for node in neighbours), np.intp, len(neighbours))
+        in_node_order = in_node_order and bool((columns[1:] > columns[:-1]).all())
+        edges[i, columns] = True
+        for key, default in defaults.items():
+            row = [data.get(key, default) for data in neighbours.values()]
+            attributes[key][i, columns] = _real_numbers(row, key)
+    return DenseGraph(nodes, edges, attributes, in_node_order)
+
+
+def _real_numbers(values: list[Any], key: str) -> npt.NDArray[Any]:
+    numbers = np.array(values) if values else np.empty(0)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "biuf":
+        raise NotImplementedError(f"edge attribute {key!r} must hold real numbers")
+    if numbers.dtype.kind in "iu" and numbers.size and np.abs(numbers).max() > 2**53:
+        raise NotImplementedError(f"edge attribute {key!r} holds integers beyond 2**53")
+    return numbers
+
+
+def convert_to_nx(result: Any, *, name: str | None = None) -> Any:
+    """Return a `DenseGraph` as a NetworkX graph; anything else as it is."""
+    if not isinstance(result, DenseGraph):
+        return result
+    graph = nx.Graph()
+    graph.add_nodes_from(result.nodes)
+    for i, j in zip(*(axis.tolist() for axis in np.nonzero(np.triu(result.edges))), strict=True):
+        data = {key: float(values[i, j]) for key, values in result.attributes.items()}
+        graph.add_edge(result.nodes[i], result.nodes[j], **data)
+    return graph
+
+
+# --- what runs here -------------------------------------------------------------------------------
+def can_run(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool | str:
+    """Return True, or why a call with these arguments is not for this backend."""
+    if name not in _FUNCTIONS:
+        return f"{name} is not implemented"
+    try:
+        bound = inspect.signature(_FUNCTIONS[name]).bind(*args, **kwargs)
+    except TypeError as error:  # of a NetworkX that is newer than this file, or a mistake
+        return f"the arguments are not known: {error}"
+    bound.apply_defaults()
+    options = bound.arguments
+    graph = options["G"]
+    if not isinstance(graph, (nx.Graph, DenseGraph)):
+        return f"graphs of type {type(graph).__name__} are not supported"
+    if graph.is_directed() or graph.is_multigraph():
+        return "only undirected graphs without parallel edges are supported"
+    if len(graph) == 0:
+        return "the graph has no nodes"
+    weight = options.get("weight", options.get("distance"))
+    if weight is not None and not isinstance(weight, str):
+        return "edge weights must be an edge attribute's name"
+    if options.get("u") is not None:
+        return "NetworkX is quicker for one node's closeness"
+    k = options.get("k")
+    if k is None or k == len(graph):
+        return True
+    if not isinstance(k, int) or not 1 <= k <= len(graph):
+        return f"k must be an integer from 1 to {len(graph)}"
+    if options["endpoints"]:
+        return "endpoints=True together with k is not supported"
+    if tuple(map(int, re.findall(r"\d+", nx.__version__)[:2])) < (3, 5):
+        return "NetworkX before 3.5 scales sampled sources in another way"
+    return True
+
+
+def should_run(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool | str:
+    """Return True, or why a call that can run here is better left to NetworkX."""
+    graph = args[0] if args else kwargs["G"]
+    if isinstance(graph, DenseGraph):
+        return True
+    if name == "degree_centrality":
+        return "NetworkX counts neighbours in less time than a conversion takes"
+    n = len(graph)
+    if n < SMALL:
+        return f"NetworkX is as quick on fewer than {SMALL} nodes"
+    if graph.number_of_edges() < SPARSE * n * (n - 1) / 2:
+        return f"the graph has less than {SPARSE:.0%} of a complete graph's edges"
+    return True
+
+
+# --- centralities ---------------------------------------------------------------------------------
+# Signatures, names and return types are NetworkX's.
+def betweenness_centrality(
+    G: DenseGraph,  # noqa: N803
+    k: int | None = None,
+    normalized: bool = True,
+    weight: str | None = None,
+    endpoints: bool = False,
+    seed: Any = None,
+) -> dict[Hashable, float]:
+    """Return what ``networkx.betweenness_centrality`` does."""
+    n = len(G)
+    lengths = G.weights(weight, np.inf)
+    if not G.in_node_order and not _every_edge_lengthens(lengths):
+        raise NotImplementedError(
+            "zero or negative lengths: NetworkX's answer then depends on the order in which edges "
+            "were added"
+        )
+    if not _every_edge_lengthens(lengths) and G.edges.diagonal().any():
+        raise NotImplementedError("self loops beside zero or negative lengths")
+    sources = None
+    if k is not None and k != n:
+        index = {node: i for i, node in enumerate(G.nodes)}
+        sources = [index[node] for node in seed.sample(G.nodes, k)]
+    graph = torch.from_numpy(lengths)
+    if not endpoints:
+        sums = torch.ops.hubprune.betweenness_centrality(graph, normalized, sources)
+        return dict(zip(G.nodes, sums.tolist(), strict=True))
+    # Both ends of every path count: a node's own pairs, one for each node it reaches.
+    own = torch.from_numpy(G.component_sizes() - 1)
+    sums = torch.ops.hubprune.betweenness_centrality(graph, False) + own
+    if normalized and n > 1:
+        sums = sums * (2.0 / (n * (n - 1.0)))
+    return dict(zip(G.nodes, sums.tolist(), strict=True))
+
+
+def _every_edge_lengthens(lengths: Matrix) -> bool:
+    """Whether every path is longer than its parts, whatever the rounding: no order matters then.
+
+    The rule of csrc/cpu/path_graph.h.
+    """
+    n = len(lengths)
+    others = lengths[np.isfinite(lengths) & ~np.eye(n, dtype=bool)]
+    if not others.size:
+        return True
+    slack = 8.0 * np.finfo(np.float64).eps * n * max(0.0, float(others.max()))
+    return bool(others.min() > slack)
+
+
+def closeness_centrality(
+    G: DenseGraph,  # noqa: N803
+    u: Hashable = None,
+    distance: str | None = None,
+    wf_improved: bool = True,
+) -> dict[Hashable, float]:
+    """Return what ``networkx.closeness_centrality`` does."""
+    n = len(G)
+    lengths = G.weights(distance, np.inf)
+    if (lengths < 0.0).any():
+        raise NotImplementedError("negative lengths: NetworkX has the error message")
+    closeness = torch.ops.hubprune.closeness_centrality(torch.from_numpy(lengths)).numpy()
+    if not wf_improved:
+        reached = G.component_sizes() - 1
+        closeness = np.where(reached > 0, closeness * (n - 1) / np.maximum(reached, 1), 0.0)
+    return dict(zip(G.nodes, closeness.tolist(), strict=True))
+
+
+def degree_centrality(G: DenseGraph) -> dict[Hashable, float]:  # noqa: N803
+    """Return what ``networkx.degree_centrality`` does: it does not weigh edges."""
+    if len(G) <= 1:
+        return dict.fromkeys(G.nodes, 1)
+    degree = G.edges.sum(axis=1) + G.edges.diagonal()  # a self loop counts twice
+    scale = 1.0 / (len(G) - 1.0)
+    return dict(zip(G.nodes, (degree * scale).tolist(), strict=True))
+
+
+def eigenvector_centrality(
+    G: DenseGraph,  # noqa: N803
+    max_iter: int = 100,
+    tol: float = 1e-6,
+    nstart: Mapping[Hashable, float] | None = None,
+    weight: str | None = None,
+) -> dict[Hashable, float]:
+    """Return what ``networkx.eigenvector_centrality`` does: its iteration, by matrix products."""
+    if nstart is not None and list(nstart) != G.nodes:
+        raise NotImplementedError("nstart must list every node, in the order of the nodes")
+    weights = G.weights(weight, 0.0)
+    start = np.ones(len(G)) if nstart is None else _real_numbers(list(nstart.values()), "nstart")
+    if not start.any():
+        raise nx.NetworkXError("initial vector cannot have all zero values")
+    x = start / start.sum()
+    for _ in range(max_iter):
+        before = x
+        x = before + weights @ before
+        x = x / (math.hypot(*x.tolist()) or 1.0)
+        if float(np.abs(x - before).sum()) < len(G) * tol:
+            return dict(zip(G.nodes, x.tolist(), strict=True))
+    raise nx.PowerIterationFailedConvergence(max_iter)
+
+
+_FUNCTIONS: dict[str, Callable[..., dict[Hashable, float]]] = {
+    "betweenness_centrality": betweenness_centrality,
+    "closeness_centrality": closeness_centrality,
+    "degree_centrality": degree_centrality,
+    "eigenvector_centrality": eigenvector_centrality,
+}

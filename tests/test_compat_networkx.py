@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: MIT
+"""NetworkX's backend: its values, NetworkX's own tests through it, and the published script."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from cases import PATH_KINDS, random_lengths
+from hubprune.compat import networkx as backend
+from hubprune_networkx import get_info
+from test_betweenness_centrality import networkx_graph
+
+installed = pytest.mark.skipif(
+    not metadata.entry_points(group="networkx.backends", name="hubprune"),
+    reason="NetworkX finds its backends by the metadata of an installed hubprune",
+)
+TESTS = "networkx.algorithms.centrality.tests."
+SUITES = [
+    TESTS + "test_betweenness_centrality",
+    TESTS + "test_betweenness_centrality_subset",
+    TESTS + "test_closeness_centrality",
+    TESTS + "test_degree_centrality",
+    TESTS + "test_eigenvector_centrality",
+]
+#: NetworkX's tests that fail through the backend, by name. There are none.
+EXPECTED_FAILURES: set[str] = set()
+
+
+def close(got: dict[Any, float], expected: dict[Any, float]) -> None:
+    assert list(got) == list(expected)
+    assert all(type(value) is float for value in got.values())
+    np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=1e-12, atol=1e-12)
+
+
+def run_here(name: str, graph: nx.Graph, **options: Any) -> dict[Any, float]:
+    """Convert and call as NetworkX does."""
+    attribute = options.get("weight", options.get("distance"))
+    assert backend.can_run(name, (graph,), options) is True
+    dense = backend.convert_from_nx(graph, edge_attrs={attribute: 1} if attribute else None)
+    assert backend.can_run(name, (dense,), options) is True
+    return getattr(backend, name)(dense, **options)  # type: ignore[no-any-return]
+
+
+def named_graph(kind: str, n: int = 18) -> nx.Graph:
+    """A weighted graph whose nodes are no numbers, some edges without a weight."""
+    graph = networkx_graph(random_lengths(kind, n))
+    if n > 3 and graph.has_edge(0, 1):
+        del graph[0][1]["weight"]
+    return nx.relabel_nodes(graph, {i: f"filter {i}" for i in range(n)})
+
+
+@pytest.mark.parametrize("kind", PATH_KINDS)
+@pytest.mark.parametrize("weight", [None, "weight", "other"])
+def test_betweenness_is_networkx(kind: str, weight: str | None) -> None:
+    graph = named_graph(kind)
+    for options in (
+        {},
+        {"normalized": False},
+        {"endpoints": True},
+        {"endpoints": True, "normalized": False},
+        {"k": 5, "seed": random.Random(2)},
+        {"k": 18},
+    ):
+        got = run_here("betweenness_centrality", graph, weight=weight, **options)
+        if "seed" in options:
+            options = {**options, "seed": random.Random(2)}
+        close(got, nx.betweenness_centrality(graph, weight=weight, **options))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PATH_KINDS if "signed" not in kind])
+@pytest.mark.parametrize("weight", [None, "weight"])
+def test_other_centralities_are_networkx(kind: str, weight: str | None) -> None:
+    graph = named_graph(kind)
+    graph.add_edge("filter 2", "filter 2", weight=3.0)  # a self loop
+    graph.add_node("alone")
+    for improved in (True, False):
+        got = run_here("closeness_centrality", graph, distance=weight, wf_improved=improved)
+        close(got, nx.closeness_centrality(graph, distance=weight, wf_improved=improved))
+    close(run_here("degree_centrality", graph), nx.degree_centrality(graph))
+    for options in ({}, {"tol": 1e-9, "max_iter": 3000}, {"nstart": dict.fromkeys(graph, 2.0)}):
+        try:
+            expected = nx.eigenvector_centrality(graph, weight=weight, **options)
+        except nx.PowerIterationFailedConvergence:
+            with pytest.raises(nx.PowerIterationFailedConvergence):
+                run_here("eigenvector_centrality", graph, weight=weight, **options)
+        else:
+            close(run_here("eigenvector_centrality", graph, weight=weight, **options), expected)
+
+
+def test_graphs_of_few_nodes() -> None:
+    for n in (1, 2, 3):
+        graph = nx.complete_graph(n)
+        close(run_here("betweenness_centrality", graph), nx.betweenness_centrality(graph))
+        got = run_here("betweenness_centrality", graph, endpoints=True, normalized=False)
+        close(got, nx.betweenness_centrality(graph, endpoints=True, normalized=False))
+        close(run_here("closeness_centrality", graph), nx.closeness_centrality(graph))
+        assert run_here("degree_centrality", graph) == nx.degree_centrality(graph)
+        close(run_here("eigenvector_centrality", graph), nx.eigenvector_centrality(graph))
+
+
+def test_what_cannot_run_says_why() -> None:
+    graph = nx.complete_graph(30)
+    cases: list[tuple[str, nx.Graph, dict[str, Any], str]] = [
+        ("pagerank", graph, {}, "pagerank is not implemented"),
+        ("betweenness_centrality", nx.DiGraph(graph), {}, "only undirected"),
+        ("betweenness_centrality", nx.MultiGraph(graph), {}, "parallel edges"),
+        ("eigenvector_centrality", nx.Graph(), {}, "no nodes"),
+        ("betweenness_centrality", graph, {"weight": lambda *_: 1}, "attribute's name"),
+        ("betweenness_centrality", graph, {"k": 31}, "k must be an integer from 1 to 30"),
+        ("betweenness_centrality", graph, {"k": 3, "endpoints": True}, "endpoints=True together"),
+        ("betweenness_centrality", graph, {"hops": 3}, "arguments are not known"),
+        ("closeness_centrality", graph, {"u": 3}, "one node's closeness"),
+    ]
+    for name, given, options, reason in cases:
+        answer = backend.can_run(name, (given,), options)
+        assert isinstance(answer, str)
+        assert reason in answer
+    assert "graphs of type list" in str(backend.can_run("degree_centrality", ([],), {}))
+
+
+def test_old_networkx_scales_samples_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"k": 3}
+    graph = nx.complete_graph(30)
+    monkeypatch.setattr(nx, "__version__", "3.4.2")
+    answer = backend.can_run("betweenness_centrality", (graph,), options)
+    assert answer == "NetworkX before 3.5 scales sampled sources in another way"
+    monkeypatch.setattr(nx, "__version__", "3.10rc1.dev0")
+    assert backend.can_run("betweenness_centrality", (graph,), options) is True
+
+
+def test_what_should_not_run_says_why() -> None:
+    large, small, sparse = nx.complete_graph(30), nx.complete_graph(10), nx.path_graph(50)
+    should_run = backend.should_run
+    assert should_run("betweenness_centrality", (large,), {}) is True
+    assert should_run("betweenness_centrality", (), {"G": large}) is True
+    assert "fewer than 20" in str(should_run("betweenness_centrality", (small,), {}))
+    assert "less than 10%" in str(should_run("closeness_centrality", (sparse,), {}))
+    assert "conversion" in str(should_run("degree_centrality", (large,), {}))
+    assert should_run("degree_centrality", (backend.convert_from_nx(small),), {}) is True
+
+
+def raises(message: str) -> Any:
+    return pytest.raises(NotImplementedError, match=re.escape(message))
+
+
+def test_edges_that_are_left_to_networkx() -> None:
+    """Once they are read: NetworkX then falls back to itself."""
+    for bad in ("text", None, 1j, 2**60):
+        graph = nx.complete_graph(5)
+        graph[0][1]["weight"] = bad
+        with raises("edge attribute 'weight'"):
+            backend.convert_from_nx(graph, edge_attrs={"weight": 1})
+    for bad in (math.nan, math.inf):
+        graph = nx.complete_graph(5)
+        graph[0][1]["weight"] = bad
+        dense = backend.convert_from_nx(graph, edge_attrs={"weight": 1})
+        with raises("holds NaN or infinity"):
+            backend.betweenness_centrality(dense, weight="weight")
+    with raises("'cost' was not converted"):
+        backend.betweenness_centrality(dense, weight="cost")
+    with raises("only undirected"):
+        backend.convert_from_nx(nx.DiGraph())
+    negative = nx.complete_graph(5)
+    negative[0][1]["weight"] = -1.0
+    with raises("negative lengths"):
+        run_here("closeness_centrality", negative, distance="weight")
+    shuffled = nx.empty_graph(3)
+    shuffled.add_edges_from([(0, 2), (0, 1), (1, 2)], weight=0.0)
+    with raises("order in which edges were added"):
+        run_here("betweenness_centrality", shuffled, weight="weight")
+    close(run_here("betweenness_centrality", shuffled), nx.betweenness_centrality(shuffled))
+    looped = nx.complete_graph(4)
+    looped.add_edge(3, 3)
+    nx.set_edge_attributes(looped, 0.0, "weight")
+    with raises("self loops beside zero"):
+        run_here("betweenness_centrality", looped, weight="weight")
+    with pytest.raises(nx.NetworkXError, match="all zero values"):
+        run_here("eigenvector_centrality", looped, nstart=dict.fromkeys(looped, 0))
+    with raises("nstart must list every node"):
+        run_here("eigenvector_centrality", looped, nstart={0: 1.0})
+
+
+def test_there_and_back() -> None:
+    graph = named_graph("sparse")
+    graph.add_edge("filter 1", "filter 1", weight=2.0)
+    nx.set_edge_attributes(graph, 1.0, "weight")
+    for options in ({"preserve_all_attrs": True}, {"edge_attrs": {"weight": 1}}):
+        back = backend.convert_to_nx(backend.convert_from_nx(graph, **options))
+        assert list(back) == list(graph)
+        assert nx.utils.graphs_equal(back, graph)
+    dense = backend.convert_from_nx(graph)
+    assert backend.convert_from_nx(dense) is dense
+    assert (len(dense), list(dense)) == (len(graph), list(graph))
+    assert backend.convert_to_nx({1: 2.0}) == {1: 2.0}
+
+
+def test_the_description_is_complete() -> None:
+    info = get_info()
+    functions = info["functions"]
+    assert isinstance(functions, dict)
+    assert set(functions) == set(backend._FUNCTIONS)
+    for name in functions:
+        assert getattr(backend, name) is backend._FUNCTIONS[name]
+
+
+def run_python(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=240,
+        check=False,
+    )
+
+
+@installed
+def test_importing_networkx_stays_light() -> None:
+    code = (
+        "import sys, networkx as nx\n"
+        "assert 'hubprune' in nx.config.backends, nx.config.backends\n"
+        "assert 'hubprune_networkx' in sys.modules\n"
+        "assert not {'hubprune', 'torch', 'numpy'} & set(sys.modules)\n"
+    )
+    result = run_python(["-c", code])
+    assert result.returncode == 0, result.stderr
+
+
+PLUGIN = """
+import collections, json
+import networkx as nx
+from hubprune.compat import networkx as backend
+
+calls, failed = collections.Counter(), []
+
+def counted(name, function):
+    def call(*args, **kwargs):
+        result = function(*args, **kwargs)
+        calls[name] += 1
+        return result
+    return call
+
+for name, function in backend._FUNCTIONS.items():
+    setattr(backend, name, counted(name, function))
+
+def pytest_runtest_logreport(report):
+    if report.failed or hasattr(report, "wasxfail"):
+        failed.append(report.nodeid.rpartition("/")[2])
+
+def pytest_sessionfinish(session):
+    with open("outcome.json", "w") as file:
+        json.dump({"calls": calls, "failed": failed, "collected": session.testscollected}, file)
+"""
+
+
+@installed
+def test_networkx_own_tests_pass_through_the_backend(tmp_path: Path) -> None:
+    (tmp_path / "counting_plugin.py").write_text(PLUGIN)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    code = (
+        "import os, sys, pytest\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        # Its own configuration: the suite may lie in an environment inside this source tree.
+        "arguments = ['-q', '-c', 'pytest.ini', '--rootdir', '.', '-p', 'no:cacheprovider']\n"
+        "arguments += ['-p', 'counting_plugin', '--pyargs']\n"
+        f"pytest.main([*arguments, *{SUITES!r}])\n"
+    )
+    result = run_python(
+        ["-c", code], NETWORKX_TEST_BACKEND="hubprune", NETWORKX_FALLBACK_TO_NX="True"
+    )
+    assert (tmp_path / "outcome.json").is_file(), result.stdout + result.stderr
+    outcome = json.loads((tmp_path / "outcome.json").read_text())
+    assert set(outcome["failed"]) == EXPECTED_FAILURES, result.stdout
+    assert outcome["collected"] > 100
+    # Really through the backend, and not by falling back. Calls that return, with NetworkX 3.6: 40,
+    # 19, 4 and 3; the rest expect exceptions or are for directed graphs.
+    least = {"betweenness": 30, "closeness": 15, "degree": 3, "eigenvector": 3}
+    for name, count in least.items():
+        assert outcome["calls"][f"{name}_centrality"] >= count, outcome
+
+
+# The calls of the published centrality script, on vectors from a fixed seed.
+SCRIPT = """
+import json, sys
+import networkx as nx
+import numpy as np
+
+vectors = np.random.default_rng(0).standard_normal((int(sys.argv[1]), 9))
+vectors /= np.linalg.norm(vectors, axis=1)[:, None]
+similarity = vectors @ vectors.T
+G = nx.Graph()
+for i in range(len(vectors)):
+    for j in range(i + 1, len(vectors)):
+        G.add_edge(i, j, weight=float(similarity[i, j]))
+centrality = nx.betweenness_centrality(G, weight="weight")
+ranking = sorted(centrality.items(), key=lambda item: item[1], reverse=True)
+print(json.dumps([[node for node, _ in ranking], "hubprune.compat.networkx" in sys.modules]))
+"""
+
+
+@installed
+def test_the_published_script_by_an_environment_variable() -> None:
+    rankings = []
+    for priority, ours in (("", False), ("hubprune", True)):
+        result = run_python(["-c", SCRIPT, "70"], NETWORKX_BACKEND_PRIORITY=priority)
+        assert result.returncode == 0, result.stderr
+        ranking, through_the_backend = json.loads(result.stdout)
+        assert through_the_backend is ours
+        rankings.append(ranking)
+    assert rankings[0] == rankings[1]
+    assert sorted(rankings[0]) == list(range(70))
+
+
+@installed
+def test_what_the_backend_refuses_networkx_does() -> None:
+    def graph() -> nx.Graph:  # anew for each call: NetworkX keeps conversions
+        graph = nx.complete_graph(30)
+        nx.set_edge_attributes(graph, 1.0, "weight")
+        graph[0][1]["weight"] = math.inf
+        return graph
+
+    expected = nx.betweenness_centrality(graph(), weight="weight")
+    with nx.config.backend_priority(algos=["hubprune"]):
+        assert nx.betweenness_centrality(graph(), weight="weight") == expected
+    with pytest.raises(NotImplementedError, match="'hubprune' backend raised"):
+        nx.betweenness_centrality(graph(), weight="weight", backend="hubprune")
