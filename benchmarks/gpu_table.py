@@ -12,13 +12,15 @@ device, or if an error of ours is above its bound.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from layers import CNN14
 from peers import rank1_gram
 
 ERROR_BOUND = 1e-6  # of a cosine, a vector entry, and a degree relative to its sum of magnitudes
-BUDGET_MS = 3000.0  # for the repetitions of one line
+BUDGET_MS = 1500.0  # for the repetitions of one line
 CHUNK_ENTRIES = 2**28  # of the peer's similarity panel: 1 GiB of float32
 
 
@@ -51,6 +53,12 @@ class Line:
     peer_error: float
     repetitions: int
     bound: float = ERROR_BOUND
+    work: float = 0.0  # the fewest bytes or operations that the result takes
+    ceiling: str = ""  # the entry of `ceilings` that limits the work, if one does
+
+    def percent(self, ceilings: dict[str, float]) -> float | None:
+        """Return the part of the ceiling that was reached, in percent."""
+        return self.work / self.ms / ceilings[self.ceiling] * 100 if self.ceiling else None
 
     @property
     def times_faster(self) -> float:
@@ -78,6 +86,33 @@ def interleaved_medians(routes: Sequence[Route], inputs: Sequence[Any]) -> tuple
         for at, route in enumerate(routes):
             times[at].append(once(route, inputs[repetition % len(inputs)]))
     return [statistics.median(each) for each in times], repetitions
+
+
+def ceilings() -> dict[str, float]:
+    """Measure what this device reaches, a millisecond: bytes copied, operations of products."""
+    source = torch.randn(2**28, device="cuda")
+    target = torch.empty_like(source)
+    (ms,), _ = interleaved_medians([lambda pair: pair[1].copy_(pair[0])], [(source, target)])
+    found = {"copy": 2.0 * 4 * len(source) / ms}
+    n = 8192
+    before = torch.get_float32_matmul_precision()
+    for name, dtype, precision in (
+        ("float64", torch.float64, "highest"),
+        ("float32", torch.float32, "highest"),
+        ("tf32", torch.float32, "high"),
+        ("bfloat16", torch.bfloat16, "highest"),
+    ):
+        square = torch.randn(n, n, device="cuda").to(dtype)
+        product = torch.empty_like(square)
+        torch.set_float32_matmul_precision(precision)
+        try:
+            (ms,), _ = interleaved_medians(
+                [lambda pair: torch.mm(pair[0], pair[0], out=pair[1])], [(square, product)]
+            )
+        finally:
+            torch.set_float32_matmul_precision(before)
+        found[name] = 2.0 * n**3 / ms
+    return found
 
 
 def gaussian(*shape: int, copies: int = 3) -> list[torch.Tensor]:
@@ -135,7 +170,44 @@ def degree_line(n: int, d: int) -> Line:
         peer_ms=peer_ms,
         peer_error=error(eager_degree(inputs[0])),
         repetitions=repetitions,
+        work=float(n) * (n - 1) * d,
+        ceiling="float32",
     )
+
+
+def other_peers() -> dict[str, Route]:
+    """Return the same degree by what else is installed: torch.compile, CuPy."""
+    found: dict[str, Route] = {}
+    if importlib.util.find_spec("triton"):
+        found["torch.compile of X X', abs, sum"] = torch.compile(eager_degree)
+    if importlib.util.find_spec("cupy"):
+        import cupy
+
+        def by_cupy(x: torch.Tensor) -> torch.Tensor:
+            # On torch's stream, or the events around it would not see its work.
+            with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+                rows = cupy.from_dlpack(x)
+                unit = rows / cupy.linalg.norm(rows, axis=1, keepdims=True)
+                return torch.from_dlpack(cupy.abs(unit @ unit.T).sum(axis=1) - 1)
+
+        found["CuPy X X', abs, sum"] = by_cupy
+    return found
+
+
+def other_lines(n: int, d: int) -> list[Line]:
+    """The degree beside each of `other_peers`."""
+    line = degree_line(n, d)
+    inputs = gaussian(n, d)
+    some, cosines = sampled_cosines(inputs[0])
+    exact = cosines.abs().sum(1)
+    found = []
+    for name, peer in other_peers().items():
+        (ms, peer_ms), repetitions = interleaved_medians([abs_degree, peer], inputs)
+        error = float(((peer(inputs[0])[some].double() - exact) / exact).abs().max())
+        times = {"ms": ms, "peer_ms": peer_ms, "rate": line.rate * line.ms / ms}
+        named = {"peer": name, "peer_error": error, "repetitions": repetitions}
+        found.append(replace(line, **times, **named))
+    return found
 
 
 def closed_form_squares(x: torch.Tensor) -> torch.Tensor:
@@ -166,6 +238,8 @@ def squares_line(n: int, d: int) -> Line:
         peer_ms=peer_ms,
         peer_error=error(closed_form_squares(inputs[0])),
         repetitions=repetitions,
+        work=3.0 * 4 * n * d,
+        ceiling="copy",
     )
 
 
@@ -199,6 +273,8 @@ def distance_line(n: int, d: int) -> Line:
         peer_ms=peer_ms,
         peer_error=error(eager(inputs[0])),
         repetitions=repetitions,
+        work=float(n) * (n - 1) * d,
+        ceiling="float32",
     )
 
 
@@ -240,10 +316,10 @@ def long_lines(n: int, d: int, routes: Sequence[str]) -> list[Line]:
         return run
 
     found = []
-    for precision, dtype, name in (
-        ("highest", torch.float32, "X X', abs, sum in float32"),
-        ("high", torch.float32, "X X', abs, sum in tf32"),
-        ("medium", torch.bfloat16, "X X', abs, sum in bfloat16"),
+    for precision, dtype, name, products in (
+        ("highest", torch.float32, "X X', abs, sum in float32", 6),
+        ("high", torch.float32, "X X', abs, sum in tf32", 3),
+        ("medium", torch.bfloat16, "X X', abs, sum in bfloat16", 1),
     ):
         ours = [routed(route, precision) for route in routes]
         eager = peer(precision, dtype)
@@ -262,6 +338,8 @@ def long_lines(n: int, d: int, routes: Sequence[str]) -> list[Line]:
                     peer_error=error(eager(inputs[0])),
                     repetitions=repetitions,
                     bound=LONG_BOUNDS[precision],
+                    work=float(n) * (n - 1) * d * (1 if route == "tiles" else products),
+                    ceiling="float32" if route == "tiles" else "bfloat16",
                 )
             )
     return found
@@ -303,6 +381,8 @@ def nearest_line(n: int, d: int) -> Line:
         peer_ms=peer_ms,
         peer_error=error(eager_nearest(inputs[0])),
         repetitions=repetitions,
+        work=2.0 * n * (n - 1) * d,
+        ceiling="float32",
     )
 
 
@@ -317,11 +397,10 @@ def betweenness_line(n: int, d: int) -> Line:
         sums: torch.Tensor = torch.ops.hubprune.betweenness_centrality(graph)
         return sums
 
-    def on_cpu(_: torch.Tensor) -> torch.Tensor:
-        return ours(there)
-
-    (ms, peer_ms), repetitions = interleaved_medians([ours, on_cpu], [lengths])
-    exact = on_cpu(lengths)
+    (ms,), repetitions = interleaved_medians([ours], [lengths])
+    began = time.perf_counter()  # once: it takes seconds
+    exact = ours(there)
+    peer_ms = (time.perf_counter() - began) * 1e3
     return Line(
         operation="betweenness_centrality",
         shape=f"{n} x {d}",
@@ -357,6 +436,8 @@ def vectors_line(name: str, n: int, c: int, *kernel: int) -> Line:
         peer_ms=peer_ms,
         peer_error=error(rank1_gram(inputs[0])),
         repetitions=repetitions,
+        work=4.0 * inputs[0].numel(),
+        ceiling="copy",
     )
 
 
@@ -415,6 +496,8 @@ def network_lines() -> list[Line]:
             peer_ms=peer_ms,
             peer_error=errors[3],
             repetitions=repetitions,
+            work=float(size),
+            ceiling="copy",
         )
         for operation, time, own_error in (
             ("vectors and degree, layer by layer", ms, errors[0]),
@@ -444,6 +527,8 @@ def lines(quick: bool) -> list[Line]:
         found += [
             vectors_line("CNN14 block 6", 2048, 2048, 3, 3),
             degree_line(16384, 9),
+            *other_lines(16384, 9),
+            *other_lines(4096, 1024),
             degree_line(65536, 9),
             *long_lines(2048, 18432, routes),
             *long_lines(16384, 4608, routes),
@@ -485,21 +570,27 @@ def environment(commit: str) -> dict[str, Any]:
         "matmul_precision": torch.get_float32_matmul_precision(),
         "commit": commit,
         "configuration": configuration(),
+        "ceilings": ceilings(),
     }
+
+
+def of_ceiling(line: Line, machine: dict[str, Any]) -> str:
+    percent = line.percent(machine["ceilings"])
+    return "" if percent is None else f"{percent:.0f}% {line.ceiling}"
 
 
 def markdown(found: list[Line], machine: dict[str, Any]) -> str:
     """Return the table with one sentence on where it was measured."""
     own = machine["configuration"]
     rows = [
-        "| operation | shape | hubprune, ms | rate | error | torch eager | ms | error "
+        "| operation | shape | hubprune, ms | rate | of the ceiling | error | peer | ms | error "
         "| times faster |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     rows += [
         f"| {line.operation} | {line.shape} | {line.ms:.3g} | {line.rate:.3g} {line.unit} | "
-        f"{line.error:.0e} | {line.peer} | {line.peer_ms:.3g} | {line.peer_error:.0e} | "
-        f"{line.times_faster:.2g} |"
+        f"{of_ceiling(line, machine)} | {line.error:.0e} | {line.peer} | {line.peer_ms:.3g} | "
+        f"{line.peer_error:.0e} | {line.times_faster:.2g} |"
         for line in found
     ]
     rows += [
@@ -508,7 +599,14 @@ def markdown(found: list[Line], machine: dict[str, Any]) -> str:
         f"{machine['commit']} (CUDA runtime {own['cuda']['runtime']}), torch {own['torch']} "
         f"(CUDA {machine['torch_cuda']}), float32 products in {machine['matmul_precision']} "
         "precision. Medians of interleaved repetitions; errors against float64: absolute for "
-        "vectors and cosines, relative for degrees.",
+        "vectors and cosines, relative for degrees. Ceilings measured there: "
+        + ", ".join(
+            f"{name} {rate / 1e6:.3g} GB/s"
+            if name == "copy"
+            else f"{name} {rate / 1e9:.3g} TFLOP/s"
+            for name, rate in machine["ceilings"].items()
+        )
+        + ".",
     ]
     return "\n".join(rows) + "\n"
 

@@ -476,6 +476,31 @@ def test_scores_agree_with_the_cpu() -> None:
         assert there.order.tolist() == here.order.tolist()
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
+def test_a_model_is_scored_as_on_the_cpu_with_one_wait() -> None:
+    layers = [torch.nn.Conv2d(3 + at, 8 + 5 * at, 3, dtype=torch.float64) for at in range(5)]
+    with torch.no_grad():
+        layers[2].weight[4] *= 1e-6  # a dead filter
+    here = hp.score_model(torch.nn.Sequential(*layers))
+    model = torch.nn.Sequential(*layers).cuda()
+    there = hp.score_model(model)
+    for name, scores in here.items():
+        np.testing.assert_allclose(
+            numpy64(there[name].values), numpy64(scores.values), rtol=1e-10, atol=1e-10
+        )
+        assert there[name].dead.tolist() == scores.dead.tolist()
+        assert there[name].order.tolist() == scores.order.tolist()
+    with torch.no_grad():
+        layers[2].weight[4] *= 1e6
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with pytest.warns(UserWarning, match="synchronizing") as waits:
+            hp.score_model(model)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(waits) == 1
+
+
 # -------------------------------------------------------------------------------------------------
 # The device's side
 
