@@ -12,24 +12,29 @@ device, or if an error of ours is above its bound.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import hubprune as hp
+from hubprune import _native
 from hubprune.config import configuration
+from hubprune.ops import DEGREE_ROUTE, DEGREE_ROUTES
 from layers import CNN14
 from peers import rank1_gram
 
 ERROR_BOUND = 1e-6  # of a cosine, a vector entry, and a degree relative to its sum of magnitudes
-BUDGET_MS = 3000.0  # for the repetitions of one line
+BUDGET_MS = 1500.0  # for the repetitions of one line
 CHUNK_ENTRIES = 2**28  # of the peer's similarity panel: 1 GiB of float32
 
 
@@ -47,6 +52,13 @@ class Line:
     peer_ms: float
     peer_error: float
     repetitions: int
+    bound: float = ERROR_BOUND
+    work: float = 0.0  # the fewest bytes or operations that the result takes
+    ceiling: str = ""  # the entry of `ceilings` that limits the work, if one does
+
+    def percent(self, ceilings: dict[str, float]) -> float | None:
+        """Return the part of the ceiling that was reached, in percent."""
+        return self.work / self.ms / ceilings[self.ceiling] * 100 if self.ceiling else None
 
     @property
     def times_faster(self) -> float:
@@ -74,6 +86,33 @@ def interleaved_medians(routes: Sequence[Route], inputs: Sequence[Any]) -> tuple
         for at, route in enumerate(routes):
             times[at].append(once(route, inputs[repetition % len(inputs)]))
     return [statistics.median(each) for each in times], repetitions
+
+
+def ceilings() -> dict[str, float]:
+    """Measure what this device reaches, a millisecond: bytes copied, operations of products."""
+    source = torch.randn(2**28, device="cuda")
+    target = torch.empty_like(source)
+    (ms,), _ = interleaved_medians([lambda pair: pair[1].copy_(pair[0])], [(source, target)])
+    found = {"copy": 2.0 * 4 * len(source) / ms}
+    n = 8192
+    before = torch.get_float32_matmul_precision()
+    for name, dtype, precision in (
+        ("float64", torch.float64, "highest"),
+        ("float32", torch.float32, "highest"),
+        ("tf32", torch.float32, "high"),
+        ("bfloat16", torch.bfloat16, "highest"),
+    ):
+        square = torch.randn(n, n, device="cuda").to(dtype)
+        product = torch.empty_like(square)
+        torch.set_float32_matmul_precision(precision)
+        try:
+            (ms,), _ = interleaved_medians(
+                [lambda pair: torch.mm(pair[0], pair[0], out=pair[1])], [(square, product)]
+            )
+        finally:
+            torch.set_float32_matmul_precision(before)
+        found[name] = 2.0 * n**3 / ms
+    return found
 
 
 def gaussian(*shape: int, copies: int = 3) -> list[torch.Tensor]:
@@ -131,7 +170,179 @@ def degree_line(n: int, d: int) -> Line:
         peer_ms=peer_ms,
         peer_error=error(eager_degree(inputs[0])),
         repetitions=repetitions,
+        work=float(n) * (n - 1) * d,
+        ceiling="float32",
     )
+
+
+def other_peers() -> dict[str, Route]:
+    """Return the same degree by what else is installed: torch.compile, CuPy."""
+    found: dict[str, Route] = {}
+    if importlib.util.find_spec("triton"):
+        found["torch.compile of X X', abs, sum"] = torch.compile(eager_degree)
+    if importlib.util.find_spec("cupy"):
+        import cupy
+
+        def by_cupy(x: torch.Tensor) -> torch.Tensor:
+            # On torch's stream, or the events around it would not see its work.
+            with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+                rows = cupy.from_dlpack(x)
+                unit = rows / cupy.linalg.norm(rows, axis=1, keepdims=True)
+                return torch.from_dlpack(cupy.abs(unit @ unit.T).sum(axis=1) - 1)
+
+        found["CuPy X X', abs, sum"] = by_cupy
+    return found
+
+
+def other_lines(n: int, d: int) -> list[Line]:
+    """The degree beside each of `other_peers`."""
+    line = degree_line(n, d)
+    inputs = gaussian(n, d)
+    some, cosines = sampled_cosines(inputs[0])
+    exact = cosines.abs().sum(1)
+    found = []
+    for name, peer in other_peers().items():
+        (ms, peer_ms), repetitions = interleaved_medians([abs_degree, peer], inputs)
+        error = float(((peer(inputs[0])[some].double() - exact) / exact).abs().max())
+        times = {"ms": ms, "peer_ms": peer_ms, "rate": line.rate * line.ms / ms}
+        named = {"peer": name, "peer_error": error, "repetitions": repetitions}
+        found.append(replace(line, **times, **named))
+    return found
+
+
+def closed_form_squares(x: torch.Tensor) -> torch.Tensor:
+    unit = unit_rows(x)
+    return ((unit @ (unit.T @ unit)) * unit).sum(1) - 1
+
+
+def squares_line(n: int, d: int) -> Line:
+    def ours(x: torch.Tensor) -> torch.Tensor:
+        return hp.weighted_degree(x, edge="squared")
+
+    inputs = gaussian(n, d)
+    (ms, peer_ms), repetitions = interleaved_medians([ours, closed_form_squares], inputs)
+    some, cosines = sampled_cosines(inputs[0])
+    exact = cosines.square().sum(1)
+
+    def error(degree: torch.Tensor) -> float:
+        return float(((degree[some].double() - exact) / exact).abs().max())
+
+    return Line(
+        operation="weighted_degree squared",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n * d * 4 / ms / 1e6,
+        unit="GB/s of x",
+        error=error(ours(inputs[0])),
+        peer="closed form in float32",
+        peer_ms=peer_ms,
+        peer_error=error(closed_form_squares(inputs[0])),
+        repetitions=repetitions,
+        work=3.0 * 4 * n * d,
+        ceiling="copy",
+    )
+
+
+# --- sum of distances -----------------------------------------------------------------------------
+def distance_line(n: int, d: int) -> Line:
+    def ours(x: torch.Tensor) -> torch.Tensor:
+        sums: torch.Tensor = torch.ops.hubprune.distance_sum(x)
+        return sums
+
+    def eager(x: torch.Tensor) -> torch.Tensor:
+        rows = max(256, CHUNK_ENTRIES // len(x))
+        return torch.cat([torch.cdist(block, x).sum(1) for block in x.split(rows)])
+
+    inputs = gaussian(n, d)
+    (ms, peer_ms), repetitions = interleaved_medians([ours, eager], inputs)
+    some = torch.linspace(0, n - 1, min(32, n), device=inputs[0].device).long()
+    mode = "donot_use_mm_for_euclid_dist"
+    exact = torch.cdist(inputs[0][some].double(), inputs[0].double(), compute_mode=mode).sum(1)
+
+    def error(sums: torch.Tensor) -> float:
+        return float(((sums[some].double() - exact) / exact).abs().max())
+
+    return Line(
+        operation="distance_sum",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n * (n - 1) / 2 / ms / 1e6,
+        unit="G pairs/s",
+        error=error(ours(inputs[0])),
+        peer="cdist, sum",
+        peer_ms=peer_ms,
+        peer_error=error(eager(inputs[0])),
+        repetitions=repetitions,
+        work=float(n) * (n - 1) * d,
+        ceiling="float32",
+    )
+
+
+# --- degree of long rows --------------------------------------------------------------------------
+LONG_BOUNDS = {"highest": 1e-6, "high": 1.5e-5, "medium": 1e-2}
+
+
+def long_lines(n: int, d: int, routes: Sequence[str]) -> list[Line]:
+    """Every route at every precision, beside torch's own product at that precision."""
+    inputs = gaussian(n, d)
+    some, cosines = sampled_cosines(inputs[0])
+    exact = cosines.abs().sum(1)
+
+    def error(degree: torch.Tensor) -> float:
+        return float(((degree[some].double() - exact) / exact).abs().max())
+
+    def routed(route: str, precision: str) -> Route:
+        def run(x: torch.Tensor) -> torch.Tensor:
+            os.environ[DEGREE_ROUTE] = route
+            try:
+                return hp.weighted_degree(x, edge="abs", precision=precision)
+            finally:
+                del os.environ[DEGREE_ROUTE]
+
+        return run
+
+    def peer(precision: str, dtype: torch.dtype) -> Route:
+        def run(x: torch.Tensor) -> torch.Tensor:
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision(precision)
+            try:
+                unit = unit_rows(x).to(dtype)
+                rows = max(256, CHUNK_ENTRIES // len(x))
+                panels = (block @ unit.T for block in unit.split(rows))
+                return torch.cat([s.float().abs().sum(1) for s in panels]) - 1
+            finally:
+                torch.set_float32_matmul_precision(before)
+
+        return run
+
+    found = []
+    for precision, dtype, name, products in (
+        ("highest", torch.float32, "X X', abs, sum in float32", 6),
+        ("high", torch.float32, "X X', abs, sum in tf32", 3),
+        ("medium", torch.bfloat16, "X X', abs, sum in bfloat16", 1),
+    ):
+        ours = [routed(route, precision) for route in routes]
+        eager = peer(precision, dtype)
+        (*times, peer_ms), repetitions = interleaved_medians([*ours, eager], inputs)
+        for route, run, ms in zip(routes, ours, times, strict=True):
+            found.append(
+                Line(
+                    operation=f"weighted_degree abs, {route}, {precision}",
+                    shape=f"{n} x {d}",
+                    ms=ms,
+                    rate=n * (n - 1) * d / ms / 1e9,
+                    unit="TFLOP/s",
+                    error=error(run(inputs[0])),
+                    peer=name,
+                    peer_ms=peer_ms,
+                    peer_error=error(eager(inputs[0])),
+                    repetitions=repetitions,
+                    bound=LONG_BOUNDS[precision],
+                    work=float(n) * (n - 1) * d * (1 if route == "tiles" else products),
+                    ceiling="float32" if route == "tiles" else "bfloat16",
+                )
+            )
+    return found
 
 
 # --- nearest --------------------------------------------------------------------------------------
@@ -170,6 +381,37 @@ def nearest_line(n: int, d: int) -> Line:
         peer_ms=peer_ms,
         peer_error=error(eager_nearest(inputs[0])),
         repetitions=repetitions,
+        work=2.0 * n * (n - 1) * d,
+        ceiling="float32",
+    )
+
+
+# --- betweenness ----------------------------------------------------------------------------------
+def betweenness_line(n: int, d: int) -> Line:
+    """Beside our own CPU kernel: nothing else computes weighted betweenness on a GPU."""
+    x = gaussian(n, d, copies=1)[0].double()
+    lengths = 1 - hp.pairwise_cosine(x)
+    there = lengths.cpu()
+
+    def ours(graph: torch.Tensor) -> torch.Tensor:
+        sums: torch.Tensor = torch.ops.hubprune.betweenness_centrality(graph)
+        return sums
+
+    (ms,), repetitions = interleaved_medians([ours], [lengths])
+    began = time.perf_counter()  # once: it takes seconds
+    exact = ours(there)
+    peer_ms = (time.perf_counter() - began) * 1e3
+    return Line(
+        operation="betweenness_centrality",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n * n / ms / 1e6,
+        unit="G steps/s",
+        error=float((ours(lengths).cpu() - exact).abs().max() / exact.max()),
+        peer=f"hubprune, CPU, {torch.get_num_threads()} threads",
+        peer_ms=peer_ms,
+        peer_error=0.0,
+        repetitions=repetitions,
     )
 
 
@@ -194,31 +436,39 @@ def vectors_line(name: str, n: int, c: int, *kernel: int) -> Line:
         peer_ms=peer_ms,
         peer_error=error(rank1_gram(inputs[0])),
         repetitions=repetitions,
+        work=4.0 * inputs[0].numel(),
+        ceiling="copy",
     )
 
 
 # --- a whole network ------------------------------------------------------------------------------
 def network_lines() -> list[Line]:
-    """Vectors and degree of CNN14's twelve layers: called one by one, and as one captured graph."""
+    """Vectors and degree of CNN14: layer by layer, in grouped launches, and these in a graph."""
     weights = [gaussian(n, c, 3, 3, copies=1)[0] for n, c in CNN14]
 
     def ours(layers: list[torch.Tensor]) -> list[torch.Tensor]:
         return [abs_degree(hp.filter_vectors(w)) for w in layers]
 
+    def together(layers: list[torch.Tensor]) -> list[torch.Tensor]:
+        vectors, _ = torch.ops.hubprune.rank1_vectors([w.flatten(2) for w in layers])
+        degrees: list[torch.Tensor] = torch.ops.hubprune.weighted_degree(vectors, "abs")
+        return degrees
+
     def eager(layers: list[torch.Tensor]) -> list[torch.Tensor]:
         return [eager_degree(rank1_gram(w)) for w in layers]
 
-    ours(weights)
+    together(weights)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        captured = ours(weights)
+        captured = together(weights)
 
     def replay(_: list[torch.Tensor]) -> list[torch.Tensor]:
         graph.replay()
         return captured
 
-    (ms, graph_ms, peer_ms), repetitions = interleaved_medians([ours, replay, eager], [weights])
+    routes = [ours, together, replay, eager]
+    (ms, grouped_ms, graph_ms, peer_ms), repetitions = interleaved_medians(routes, [weights])
     exact = [
         hp.reference.weighted_degree(
             hp.reference.filter_vectors(w.double().cpu().numpy(), "rank1"), "abs"
@@ -233,7 +483,7 @@ def network_lines() -> list[Line]:
         )
 
     size = sum(w.numel() for w in weights) * 4
-    errors = [error(route(weights)) for route in (ours, replay, eager)]
+    errors = [error(route(weights)) for route in routes]
     return [
         Line(
             operation=operation,
@@ -244,12 +494,15 @@ def network_lines() -> list[Line]:
             error=own_error,
             peer="bmm, eigh, X X', abs, sum",
             peer_ms=peer_ms,
-            peer_error=errors[2],
+            peer_error=errors[3],
             repetitions=repetitions,
+            work=float(size),
+            ceiling="copy",
         )
         for operation, time, own_error in (
-            ("vectors and degree", ms, errors[0]),
-            ("vectors and degree, graph", graph_ms, errors[1]),
+            ("vectors and degree, layer by layer", ms, errors[0]),
+            ("vectors and degree, grouped", grouped_ms, errors[1]),
+            ("vectors and degree, grouped, graph", graph_ms, errors[2]),
         )
     ]
 
@@ -264,16 +517,27 @@ def lines(quick: bool) -> list[Line]:
         degree_line(2048, 9),
         degree_line(2048, 1024),
         nearest_line(2048, 9),
+        squares_line(2048, 9),
+        distance_line(2048, 9),
+        betweenness_line(512, 9),
     ]
     if not quick:
+        hopper = _native.sm90_available(torch.cuda.current_device())
+        routes = [route for route in DEGREE_ROUTES if hopper or route != "sm90"]
         found += [
             vectors_line("CNN14 block 6", 2048, 2048, 3, 3),
             degree_line(16384, 9),
+            *other_lines(16384, 9),
+            *other_lines(4096, 1024),
             degree_line(65536, 9),
-            degree_line(2048, 18432),
-            degree_line(16384, 4608),
+            *long_lines(2048, 18432, routes),
+            *long_lines(16384, 4608, routes),
             degree_line(1_000_000, 9),
             nearest_line(65536, 9),
+            squares_line(1_000_000, 9),
+            squares_line(65536, 128),
+            distance_line(2048, 4608),
+            betweenness_line(2048, 9),
             nearest_line(2048, 18432),
             *network_lines(),
         ]
@@ -306,21 +570,27 @@ def environment(commit: str) -> dict[str, Any]:
         "matmul_precision": torch.get_float32_matmul_precision(),
         "commit": commit,
         "configuration": configuration(),
+        "ceilings": ceilings(),
     }
+
+
+def of_ceiling(line: Line, machine: dict[str, Any]) -> str:
+    percent = line.percent(machine["ceilings"])
+    return "" if percent is None else f"{percent:.0f}% {line.ceiling}"
 
 
 def markdown(found: list[Line], machine: dict[str, Any]) -> str:
     """Return the table with one sentence on where it was measured."""
     own = machine["configuration"]
     rows = [
-        "| operation | shape | hubprune, ms | rate | error | torch eager | ms | error "
+        "| operation | shape | hubprune, ms | rate | of the ceiling | error | peer | ms | error "
         "| times faster |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     rows += [
         f"| {line.operation} | {line.shape} | {line.ms:.3g} | {line.rate:.3g} {line.unit} | "
-        f"{line.error:.0e} | {line.peer} | {line.peer_ms:.3g} | {line.peer_error:.0e} | "
-        f"{line.times_faster:.2g} |"
+        f"{of_ceiling(line, machine)} | {line.error:.0e} | {line.peer} | {line.peer_ms:.3g} | "
+        f"{line.peer_error:.0e} | {line.times_faster:.2g} |"
         for line in found
     ]
     rows += [
@@ -329,7 +599,14 @@ def markdown(found: list[Line], machine: dict[str, Any]) -> str:
         f"{machine['commit']} (CUDA runtime {own['cuda']['runtime']}), torch {own['torch']} "
         f"(CUDA {machine['torch_cuda']}), float32 products in {machine['matmul_precision']} "
         "precision. Medians of interleaved repetitions; errors against float64: absolute for "
-        "vectors and cosines, relative for degrees.",
+        "vectors and cosines, relative for degrees. Ceilings measured there: "
+        + ", ".join(
+            f"{name} {rate / 1e6:.3g} GB/s"
+            if name == "copy"
+            else f"{name} {rate / 1e9:.3g} TFLOP/s"
+            for name, rate in machine["ceilings"].items()
+        )
+        + ".",
     ]
     return "\n".join(rows) + "\n"
 
@@ -354,10 +631,10 @@ def main() -> int:
     text = markdown(found, machine)
     (arguments.out / "gpu_table.md").write_text(text)
     print(text)
-    wrong = [line for line in found if not line.error <= ERROR_BOUND]
+    wrong = [line for line in found if not line.error <= line.bound]
     for line in wrong:
         print(
-            f"{line.operation} {line.shape}: error {line.error} above {ERROR_BOUND}",
+            f"{line.operation} {line.shape}: error {line.error} above {line.bound}",
             file=sys.stderr,
         )
     return 1 if wrong else 0

@@ -123,6 +123,8 @@ if [ "$built" -eq 0 ]; then
 
   HUBPRUNE_GPU_SMALL=$quick step tests 150 "${tests[@]}"
 
+  small="features or batches or filter_vectors or special or non_finite or strided"
+  small+=" or distance or squares or (long_rows and 300-130) or (in_one_go and float32)"
   sanitizer=$(command -v compute-sanitizer || command -v /usr/local/cuda/bin/compute-sanitizer)
   for tool in memcheck racecheck initcheck synccheck; do
     if [ -z "$sanitizer" ]; then
@@ -136,7 +138,7 @@ if [ "$built" -eq 0 ]; then
     # its end is not hidden by a neighbour. Refused calls are tested elsewhere and are no findings.
     HUBPRUNE_GPU_SMALL=1 PYTORCH_NO_CUDA_MEMORY_CACHING=1 step "$tool" 75 \
       "$sanitizer" --tool "$tool" --error-exitcode 86 --report-api-errors no "${filter[@]}" \
-      "${tests[@]}" -k "features or batches or filter_vectors or special or non_finite or strided"
+      "${tests[@]}" -k "$small"
   done
 
   options=(--commit "$commit")

@@ -17,7 +17,7 @@ import torch
 
 import hubprune as hp
 from cases import PATH_KINDS, random_lengths
-from hubprune import _native, ops, progress, reference
+from hubprune import _native, progress, reference
 
 # Measured at the levels v2, v3 and v4, relative to max(1, value): 6e-14 over 720 random graphs of
 # all kinds. Only sums round: ties and path counts are exact.
@@ -269,11 +269,6 @@ BAD_INPUT: list[tuple[Callable[[], Any], type[Exception], str]] = [
         lambda: hp.graph.betweenness_centrality([[0.0]]),  # type: ignore[arg-type]
         TypeError,
         "lengths must be a torch.Tensor or a numpy.ndarray; got list",
-    ),
-    (
-        lambda: ops._betweenness_centrality_cuda(torch.ones(2, 2)),
-        RuntimeError,
-        "betweenness centrality has no CUDA kernel yet: move its input to the CPU with .cpu()",
     ),
     (
         lambda: reference.graph_betweenness_centrality(np.full((2, 2), np.nan)),

@@ -8,9 +8,11 @@ devices and fail cleanly on a machine without a driver.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -34,16 +36,23 @@ TARGETS: Final = [
     "-gencode=arch=compute_120,code=[sm_120,compute_120]",
 ]
 
+# Hopper's own instructions assemble for Hopper alone.
+ONLY_HOPPER: Final = {"weighted_degree_sm90"}
+
 # Kernels per source. The degree: 3 edges x 2 dtypes + 2 finishes + 2 x 2 of the packed rows + 2 x 2
-# of the closed forms; the others in the same way.
+# of the linear closed forms + 2 x 2 of the squared one; the others in the same way.
 KERNELS: Final = {
+    "betweenness_centrality": 3,
     "device": 0,
+    "distance_sum": 10,
     "eigenvector_centrality": 8,
     "filter_vectors": 8,
     "nearest": 8,
     "pairwise_cosine": 14,
     "row_norms": 4,
-    "weighted_degree": 16,
+    "weighted_degree": 20,
+    "weighted_degree_panels": 6,
+    "weighted_degree_sm90": 3,
 }
 
 
@@ -71,7 +80,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
                 "-std=c++17",
                 "-O3",
                 "--threads=2",
-                *TARGETS,
+                *(TARGETS[1:2] if name in ONLY_HOPPER else TARGETS),
                 "-Xptxas=-v",
                 "-Werror=all-warnings",
                 "-Xcompiler=-Wall,-Wextra,-Werror,-fPIC",
@@ -134,13 +143,44 @@ def test_every_source_is_compiled_here() -> None:
 @pytest.mark.parametrize("name", KERNELS)
 def test_no_spills_on_any_architecture(build: Build, name: str) -> None:
     found = kernels(build.output[name])
-    for architecture in MACHINE_CODE:
+    for architecture in ("sm_90a",) if name in ONLY_HOPPER else MACHINE_CODE:
         here = [kernel for kernel in found if kernel.architecture == architecture]
         assert len({kernel.name for kernel in here}) == KERNELS[name], architecture
     for kernel in found:
         assert (kernel.stack, kernel.spills) == (0, 0), kernel
-        # 256 threads of at most 128 registers: two blocks fit a multiprocessor everywhere.
-        assert kernel.registers <= 128, kernel
+        # 256 threads of at most 128 registers: two blocks fit a multiprocessor everywhere. Hopper's
+        # 384 threads start with 168 each, and share them out between copying and multiplying.
+        assert kernel.registers <= (168 if name in ONLY_HOPPER else 128), kernel
+
+
+def disassembler() -> str | None:
+    """The path of cuobjdump: CUDA's own, or of the package nvidia-cuda-cuobjdump."""
+    found = shutil.which("cuobjdump") or shutil.which("/usr/local/cuda/bin/cuobjdump")
+    packaged = sorted(Path(sysconfig.get_path("purelib")).glob("nvidia/cu*/bin/cuobjdump"))
+    return found or (str(packaged[-1]) if packaged else None)
+
+
+@needs_nvcc
+@pytest.mark.skipif(disassembler() is None, reason="needs cuobjdump")
+def test_hopper_multiplies_and_copies_with_its_own_units(build: Build) -> None:
+    tool = Path(str(disassembler()))
+    listing = subprocess.run(
+        [str(tool), "--dump-sass", str(build.folder / "weighted_degree_sm90.o")],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"},
+    ).stdout
+    functions = listing.split("Function : ")[1:]
+    assert len(functions) == KERNELS["weighted_degree_sm90"]
+    for function in functions:
+        assert "HGMMA.64x128x16.F32.BF16" in function
+        assert "UTMALDG.2D" in function
+        assert "USETMAXREG" in function
+        assert not re.search(r"\b(LDL|STL)\b", function)
+        # Sums are integers: a floating-point atomic would depend on the order.
+        assert re.search(r"\b(ATOMG?|RED|REDG)\.E\.ADD\.64", function)
+        assert not re.search(r"\b(ATOMG?|RED|REDG)\.E\.ADD\.F", function)
 
 
 @needs_nvcc
@@ -175,10 +215,13 @@ def defined_launchers(path: Path) -> set[str]:
     ).stdout
     symbols = {line.split(maxsplit=2)[2] for line in listing.splitlines() if " U " not in line}
     pattern = re.compile(
-        r"(hubprune::Status )?hubprune::cuda::"
-        r"(launch_\w+<|\w+_scratch_bytes\(|(built|device_count|runtime_version|last_error)\()"
+        r"((hubprune::Status|long) )?hubprune::cuda::(launch_\w+<|\w+_scratch_bytes[<(]"
+        r"|(built|device_count|runtime_version|last_error|weighted_degree_route"
+        r"|split_rows_pitch|sm90_available|launch_sm90_degree|launch_split_rows|launch_add_panel"
+        r"|launch_betweenness_centrality|launch_degree_finish)\()"
     )
-    return {symbol for symbol in symbols if pattern.match(symbol) and "::__" not in symbol}
+    symbols = {symbol for symbol in symbols if "::__" not in symbol and "[clone" not in symbol}
+    return {symbol for symbol in symbols if pattern.match(symbol)}
 
 
 @needs_nvcc
@@ -187,7 +230,9 @@ def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path)
     path = tmp_path / "without_cuda.o"
     compile_cpp(CUDA / "without_cuda.cpp", path)
     with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
-    assert len(with_cuda) == 4 + len(KERNELS) - 1 + 3 + 5 * 2  # scratch, filter vectors, the others
+    # Questions, steps of the panels, betweenness, scratch sizes (one of them by type), launchers of
+    # the filter vectors by types, of six other operations by type.
+    assert len(with_cuda) == 7 + 4 + 1 + len(KERNELS) - 2 + 1 + 3 + 6 * 2
     assert defined_launchers(path) == with_cuda
 
 
@@ -216,15 +261,16 @@ def compile_cpp(source: Path, target: Path, *flags: str) -> None:
 def launch_on_nothing(library: Any) -> tuple[int, str]:
     """Ask for the degree of two rows at made-up addresses; return the status and the text."""
     library.emulated_last_error.restype = ctypes.c_char_p
+    table = (ctypes.c_int64 * 5)(4096, 1, 2, 3, 4096)
     library.emulated_weighted_degree.argtypes = [
         ctypes.c_int,
         ctypes.c_void_p,
-        *[ctypes.c_int64] * 3,
+        ctypes.c_int64,
         ctypes.c_int,
-        *[ctypes.c_void_p] * 2,
+        ctypes.c_void_p,
         ctypes.c_int,
     ]
-    status = library.emulated_weighted_degree(0, 4096, 1, 2, 3, 2, 4096, 4096, 0)
+    status = library.emulated_weighted_degree(0, table, 1, 2, 4096, 0)
     return int(status), library.emulated_last_error().decode()
 
 
@@ -240,7 +286,8 @@ def test_without_cuda_every_launch_says_so(tmp_path: Path) -> None:
     assert library.emulated_device_count() == 0
     assert library.emulated_runtime_version() == 0
     assert launch_on_nothing(library) == (NO_CUDA, "")
-    assert library.emulated_filter_vectors(0, 0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
+    assert library.emulated_filter_vectors(0, 0, None, 0, None, 0) == NO_CUDA
+    assert library.emulated_distance_sum(0, None, 0, 0, None, None, 0) == NO_CUDA
     assert library.emulated_nearest(0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
     assert library.emulated_row_norms(0, None, 0, 0, None, None, 0) == NO_CUDA
     assert library.emulated_graph_eigenvector_centrality_scratch(0, 0) == 0

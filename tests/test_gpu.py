@@ -31,6 +31,12 @@ pytestmark = [
 
 EDGES: Final = tuple(ref.EDGES)
 DTYPES: Final = (torch.float32, torch.float64)
+# How degrees of long rows are computed besides tiles; what the device has.
+LONG_ROUTES: Final = (
+    ("panels", "sm90")
+    if torch.cuda.is_available() and _native.sm90_available(torch.cuda.current_device())
+    else ("panels",)
+)
 SIZES: Final = (0, 1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 
 # The tolerances of test_cuda_emulated.py, where the same kernels were measured on a CPU; no device
@@ -164,6 +170,27 @@ def test_eigenvector_centrality_says_when_it_did_not_converge() -> None:
         hp.graph.eigenvector_centrality((path + path.T).cuda(), max_iter=3)
 
 
+@pytest.mark.parametrize("length", ["one_minus", "angle"])
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 40, 5), (300, 9)])
+def test_betweenness_centrality(shape: tuple[int, ...], length: str) -> None:
+    x = random_rows(shape, torch.float64)
+    lengths = torch.from_numpy(ref.path_lengths(x.numpy(), length))
+    there = hp.graph.betweenness_centrality(lengths.cuda())
+    assert there.is_cuda
+    here = hp.graph.betweenness_centrality(lengths)
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12)
+    assert_same_bits([there], [hp.graph.betweenness_centrality(lengths.cuda())])
+
+
+@large
+def test_betweenness_of_a_wide_layer() -> None:
+    x = random_rows((2048, 9), torch.float64)
+    lengths = torch.from_numpy(ref.path_lengths(x.numpy(), "one_minus"))
+    there = torch.ops.hubprune.betweenness_centrality(lengths.cuda())
+    here = torch.ops.hubprune.betweenness_centrality(lengths)
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-11, atol=1e-13)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "d"), [(1100, 9), (40, 33), (30, 257), (600, 1)])
 def test_closed_forms(n: int, d: int, dtype: torch.dtype) -> None:
@@ -171,6 +198,122 @@ def test_closed_forms(n: int, d: int, dtype: torch.dtype) -> None:
     x[1, n // 2] = 0
     for edge in ("signed", "shifted"):
         assert_degree_close(hp.weighted_degree(x, edge=edge), x, edge)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), [(8, 1), (1100, 9), (129, 16), (600, 70), (2048, 256)])
+def test_closed_form_of_the_squares(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows((2, n, d), dtype).cuda()
+    x[1, n // 2] = 0
+    x[0, 3] = x[0, 1]
+    assert_degree_close(hp.weighted_degree(x, edge="squared"), x, "squared")
+
+
+# As in test_cuda_emulated.py, where the matrix product is a CPU's.
+ROUTE_TOLERANCE: Final = {"highest": 1e-6, "high": 1.5e-5, "medium": 1e-2}
+
+
+@pytest.mark.parametrize("route", LONG_ROUTES)
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize(
+    ("n", "d"), [(1, 9), (2, 1), (65, 65), (300, 130), (257, 4200), (1030, 64)]
+)
+def test_degree_of_long_rows(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
+) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
+    x = random_rows((2, n, d), seed=n)
+    if n > 4:
+        x[0, 1] = 0
+        x[0, 3] = x[0, 0]
+        x[1, 4] *= 1e-30
+    x = x.cuda()
+    rows = numpy64(x)
+    for edge in ("abs", "positive", "squared"):
+        degree = hp.weighted_degree(x, edge=edge, precision=precision)
+        expected = ref.weighted_degree(rows, edge)
+        scale = np.maximum(np.abs(ref.adjacency(rows, edge)).sum(axis=-1), 1)
+        assert (np.abs(numpy64(degree) - expected) <= ROUTE_TOLERANCE[precision] * scale).all()
+        again = hp.weighted_degree(x, edge=edge, precision=precision)
+        assert_same_bits([degree], [again])
+    x[0, 0, 0] = float("nan")
+    degree = hp.weighted_degree(x, edge="abs", precision=precision)
+    assert bool(torch.isnan(degree[0]).all()) == (n > 1)
+    assert bool(torch.isfinite(degree[1]).all())
+
+
+@large
+@pytest.mark.parametrize("route", LONG_ROUTES)
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize(("n", "d"), [(2048, 18432), (20000, 1024), (66000, 64)])
+def test_degree_of_long_rows_in_wide_layers(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
+) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
+    x = random_rows((n, d)).cuda()
+    rows = torch.linspace(0, n - 1, 40, device=x.device).long()
+    exact = sampled_degree(x, "abs", rows)
+    got = hp.weighted_degree(x, edge="abs", precision=precision)[rows].double()
+    assert ((got - exact).abs() <= ROUTE_TOLERANCE[precision] * exact).all()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("route", LONG_ROUTES)
+def test_degree_of_long_rows_captured_in_a_graph(
+    monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
+    x = random_rows((300, 2000)).cuda()
+    hp.weighted_degree(x, edge="abs")
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = hp.weighted_degree(x, edge="abs")
+    x.copy_(random_rows((300, 2000), seed=1))
+    graph.replay()
+    torch.cuda.synchronize()
+    assert_same_bits([hp.weighted_degree(x, edge="abs")], [captured])
+
+
+@pytest.mark.skipif("sm90" in LONG_ROUTES, reason="the device has what the route needs")
+def test_the_route_for_hopper_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "sm90")
+    with pytest.raises(RuntimeError, match=r"HUBPRUNE_DEGREE_ROUTE=sm90 needs a device of compute"):
+        hp.weighted_degree(random_rows((5, 3)).cuda(), edge="abs")
+
+
+def model_layers(dtype: torch.dtype, count: int = 40) -> list[torch.Tensor]:
+    """More weights (n, c, 9) than one launch takes, no two of a size."""
+    return [random_rows((3 + 7 * at, 1 + at, 9), dtype, seed=at).cuda() for at in range(count)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_model_in_one_go_gives_the_bits_of_its_layers_alone(dtype: torch.dtype) -> None:
+    weights = model_layers(dtype)
+    vectors, norms = torch.ops.hubprune.rank1_vectors(weights)
+    for weight, layer_vectors, layer_norms in zip(weights, vectors, norms, strict=True):
+        alone, alone_norms = torch.ops.hubprune.rank1_vectors([weight])
+        assert_same_bits([layer_vectors, layer_norms], [alone[0], alone_norms[0]])
+        assert_vectors_close(layer_vectors, weight)
+    for edge in EDGES:
+        degrees = torch.ops.hubprune.weighted_degree(vectors, edge)
+        alone = [torch.ops.hubprune.weighted_degree([x], edge)[0] for x in vectors]
+        assert_same_bits(degrees, alone)
+        for x, degree in zip(vectors, degrees, strict=True):
+            assert_degree_close(degree, x, edge)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), [(0, 4), (1, 3), (2, 1), (65, 19), (300, 576)])
+def test_distance_sum(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows((n, d), dtype)
+    x[: n // 2] *= 7
+    got = torch.ops.hubprune.distance_sum(x.cuda())
+    assert got.is_cuda
+    expected = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    scale = float(expected.sum(1).max()) if n else 0.0
+    difference = (got.cpu() - expected.sum(1)).abs()
+    assert (difference <= TOLERANCE[dtype] * scale).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -324,6 +467,9 @@ def test_scores_agree_with_the_cpu() -> None:
         "pairs",
         "l1",
         "l2",
+        "gm",
+        "landmarks",
+        "betweenness",
         "opnorm",
         hp.scorers.OperatorNorm(rule="spectral"),
         hp.scorers.WeightedDegree(edge="abs", sequential=True, count=50),
@@ -357,6 +503,31 @@ def test_compat_on_the_device() -> None:
     assert torch.equal(importance_scores(weight.cuda()).cpu(), importance_scores(weight))
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
+def test_a_model_is_scored_as_on_the_cpu_with_one_wait() -> None:
+    layers = [torch.nn.Conv2d(3 + at, 8 + 5 * at, 3, dtype=torch.float64) for at in range(5)]
+    with torch.no_grad():
+        layers[2].weight[4] *= 1e-6  # a dead filter
+    here = hp.score_model(torch.nn.Sequential(*layers))
+    model = torch.nn.Sequential(*layers).cuda()
+    there = hp.score_model(model)
+    for name, scores in here.items():
+        np.testing.assert_allclose(
+            numpy64(there[name].values), numpy64(scores.values), rtol=1e-10, atol=1e-10
+        )
+        assert there[name].dead.tolist() == scores.dead.tolist()
+        assert there[name].order.tolist() == scores.order.tolist()
+    with torch.no_grad():
+        layers[2].weight[4] *= 1e6
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with pytest.warns(UserWarning, match="synchronizing") as waits:
+            hp.score_model(model)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(waits) == 1
+
+
 # -------------------------------------------------------------------------------------------------
 # The device's side
 
@@ -370,6 +541,11 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
         hp.row_norms(x),
         hp.eigenvector_centrality(x),
         hp.filter_vectors(weight),
+        torch.ops.hubprune.distance_sum(x),
+        torch.ops.hubprune.betweenness_centrality(1 - hp.pairwise_cosine(x[:90])),
+        hp.weighted_degree(x[:, :9], edge="squared"),
+        *torch.ops.hubprune.weighted_degree([x, x[:70], x[:33]], "abs"),
+        *torch.ops.hubprune.rank1_vectors([weight, weight[:3]])[0],
     ]
 
 
@@ -407,6 +583,33 @@ def test_runs_on_the_callers_stream() -> None:
     assert_same_bits(expected, results)
 
 
+def test_two_streams_at_once() -> None:
+    inputs = [random_rows((300, 40), seed=at).cuda() for at in range(2)]
+    weights = [random_rows((64, 64, 3, 3), seed=at).cuda() for at in range(2)]
+    expected = [every_operation(x, weight) for x, weight in zip(inputs, weights, strict=True)]
+    torch.cuda.synchronize()
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    for _ in range(5):
+        results = []
+        for stream, x, weight in zip(streams, inputs, weights, strict=True):
+            with torch.cuda.stream(stream):
+                results.append(every_operation(x, weight))
+        torch.cuda.synchronize()
+        for wanted, got in zip(expected, results, strict=True):
+            assert_same_bits(wanted, got)
+
+
+@large
+def test_running_out_of_memory_leaves_everything_usable() -> None:
+    x = random_rows((300, 40)).cuda()
+    expected = hp.weighted_degree(x, edge="abs")
+    # Its 2^40 cosines fit no device, and its scratch is made before anything is launched.
+    wide = torch.zeros(2**20, 1, device="cuda")
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        hp.pairwise_cosine(wide)
+    assert_same_bits([expected], [hp.weighted_degree(x, edge="abs")])
+
+
 @pytest.mark.filterwarnings("default")
 def test_captured_in_a_graph() -> None:
     x = random_rows((300, 40)).cuda()
@@ -440,7 +643,7 @@ def test_a_refused_launch_is_reported_and_forgotten() -> None:
     unknown = torch.cuda.device_count()
     with pytest.raises(RuntimeError, match="CUDA error: weighted_degree: cudaErrorInvalidDevice"):
         _native.weighted_degree_cuda(
-            False, x.data_ptr(), 1, 4, 3, 2, x.data_ptr(), scratch.data_ptr(), unknown, 0
+            False, [(x.data_ptr(), 1, 4, 3, x.data_ptr())], 2, scratch.data_ptr(), unknown, 0
         )
     assert torch.isfinite(x + 1).all()  # no error is left for the next call to trip over
 
@@ -458,3 +661,34 @@ def test_operators_pass_opcheck() -> None:
     torch.library.opcheck(torch.ops.hubprune.row_norms.default, (x,))
     torch.library.opcheck(torch.ops.hubprune.pairwise_cosine.default, (x, None, "abs", False))
     torch.library.opcheck(torch.ops.hubprune.rank1_vectors.default, ([weight],))
+    torch.library.opcheck(torch.ops.hubprune.distance_sum.default, (x,))
+
+
+@pytest.mark.parametrize("rule", ["first", "uniform", "leverage", "rpcholesky", "farthest"])
+@pytest.mark.parametrize("edge", ["signed", "abs", "shifted"])
+def test_nystrom_draws_the_same_landmarks_as_the_cpu(rule: str, edge: str) -> None:
+    x = random_rows((300, 40), torch.float64)
+    here = hp.nystrom(x, 30, landmarks=rule, edge=edge, generator=0)
+    there = hp.nystrom(x.cuda(), 30, landmarks=rule, edge=edge, generator=0)
+    assert there.factor.is_cuda
+    assert there.indices.tolist() == here.indices.tolist()
+    assert torch.allclose(there.dense().cpu(), here.dense(), atol=1e-8)
+    assert torch.allclose(there.degree().cpu(), here.degree(), atol=1e-6)
+    assert there.nearest()[1].device == x.cuda().device
+    found, expected = there.error_estimate(), here.error_estimate()
+    assert found.relative_frobenius == pytest.approx(expected.relative_frobenius, rel=1e-6)
+
+
+def test_nystrom_columns_and_sampled_degrees_agree_with_the_cpu() -> None:
+    x = random_rows((300, 40))
+    x[7] = 0.0
+    landmarks = torch.tensor([7, 3, 299])
+    for edge in ("signed", "squared", "abs", "positive", "shifted"):
+        here = torch.ops.hubprune.nystrom_columns(x, landmarks, edge)
+        there = torch.ops.hubprune.nystrom_columns(x.cuda(), landmarks.cuda(), edge).cpu()
+        assert torch.allclose(there, here, atol=2e-6)
+        assert torch.equal(there[landmarks, torch.arange(3)], here[landmarks, torch.arange(3)])
+    asked = hp.Sampled(confidence=0.7)
+    here, there = (hp.sampled_degree(each, approximate=asked) for each in (x, x.cuda()))
+    assert there.columns == here.columns
+    assert torch.allclose(there.values.cpu(), here.values, atol=1e-3)

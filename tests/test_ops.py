@@ -11,6 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import hubprune as hp
+from hubprune import ops
 
 # Operator name -> arguments for one valid call.
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -119,3 +120,26 @@ def test_meta_tensors() -> None:
     x = torch.empty(3, 1000, 9, device="meta")
     assert hp.weighted_degree(x).shape == (3, 1000)
     assert hp.pairwise_cosine(x).shape == (3, 1000, 1000)
+
+
+def test_route_of_a_degree_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule around the native one, which says "tiles" here whatever it is asked."""
+    monkeypatch.setattr(ops._native, "weighted_degree_cuda_route", lambda n, d, edge: "tiles")
+    long, short = torch.empty(5, 2000, device="meta"), torch.empty(5, 9, device="meta")
+    for x, precision, route in (
+        (long, "highest", "tiles"),
+        (long, "high", "panels"),
+        (long.half(), "medium", "panels"),
+        (long.double(), "medium", "tiles"),
+        (short, "medium", "tiles"),
+        (long[:0], "medium", "tiles"),
+    ):
+        assert ops._cuda_route(x, "abs", precision) == route
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "panels")
+    assert ops._cuda_route(short, "abs", "highest") == "panels"
+    assert ops._cuda_route(long.double(), "abs", "highest") == "tiles"
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "tiles")
+    assert ops._cuda_route(long, "abs", "medium") == "tiles"
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "fast")
+    with pytest.raises(ValueError, match=r"HUBPRUNE_DEGREE_ROUTE must be one of tiles, .*'fast'"):
+        ops._cuda_route(long, "abs", "medium")

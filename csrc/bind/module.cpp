@@ -627,37 +627,29 @@ void bind_cuda(py::module_& m) {
       "cuda_device_count", [] { return cuda::device_count(); },
       "Devices that the kernels could run on; 0 without a driver.");
 
-  m.def("filter_vectors_cuda_scratch", &cuda::filter_vectors_scratch_bytes, py::arg("n"),
-        py::arg("c"), py::arg("p"));
+  m.def(
+      "filter_vectors_cuda_scratch",
+      [](const WeightTuples& layers) {
+        const auto checked = weight_layers(layers);
+        return cuda::filter_vectors_scratch_bytes(checked.data(), count_of(checked));
+      },
+      py::arg("layers"), "layers: (weight, n, c, p, vectors, norms) each.");
   m.def(
       "filter_vectors_cuda",
-      [](bool is_double, bool out_double, Address weight, int64_t n, int64_t c, int64_t p,
-         Address vectors, Address norms, Address scratch, int device, Address stream) {
-        check_sizes(n, c, p);
-        check_memory(weight, n * c * p);
-        check_memory(vectors, n * p);
-        check_memory(norms, n);
+      [](bool is_double, bool out_double, const WeightTuples& layers, Address scratch, int device,
+         Address stream) {
+        check_memory(scratch, count_of(layers));
         if (is_double && !out_double) throw std::invalid_argument("float64 weights give float64");
+        const auto checked = weight_layers(layers);
         py::gil_scoped_release release;
-        Status status = Status::kOk;
-        if (is_double) {
-          status = cuda::launch_filter_vectors(
-              pointer<const double>(weight), n, c, p, pointer<double>(vectors),
-              pointer<double>(norms), pointer<void>(scratch), device, pointer<void>(stream));
-        } else if (out_double) {
-          status = cuda::launch_filter_vectors(
-              pointer<const float>(weight), n, c, p, pointer<double>(vectors),
-              pointer<double>(norms), pointer<void>(scratch), device, pointer<void>(stream));
-        } else {
-          status = cuda::launch_filter_vectors(
-              pointer<const float>(weight), n, c, p, pointer<float>(vectors),
-              pointer<double>(norms), pointer<void>(scratch), device, pointer<void>(stream));
-        }
-        check_status(status);
+        const auto run = is_double ? cuda::launch_filter_vectors<double, double>
+                                   : (out_double ? cuda::launch_filter_vectors<float, double>
+                                                 : cuda::launch_filter_vectors<float, float>);
+        check_status(run(checked.data(), count_of(checked), pointer<void>(scratch), device,
+                         pointer<void>(stream)));
       },
-      py::arg("is_double"), py::arg("out_double"), py::arg("weight"), py::arg("n"), py::arg("c"),
-      py::arg("p"), py::arg("vectors"), py::arg("norms"), py::arg("scratch"), py::arg("device"),
-      py::arg("stream"));
+      py::arg("is_double"), py::arg("out_double"), py::arg("layers"), py::arg("scratch"),
+      py::arg("device"), py::arg("stream"));
 
   m.def("row_norms_cuda_scratch", &cuda::row_norms_scratch_bytes, py::arg("rows"));
   m.def(
@@ -702,29 +694,149 @@ void bind_cuda(py::module_& m) {
 
   m.def(
       "weighted_degree_cuda_scratch",
-      [](int64_t batch, int64_t n, int64_t d, int edge, bool is_double) {
-        check_sizes(batch, n, d);
-        return cuda::weighted_degree_scratch_bytes(batch, n, d, checked_edge(edge), is_double);
+      [](bool is_double, const GraphTuples& layers, int edge) {
+        const auto checked = graph_layers(layers);
+        const Edge kind = checked_edge(edge);
+        return with_type(is_double, [&](auto zero) {
+          return cuda::weighted_degree_scratch_bytes<decltype(zero)>(checked.data(),
+                                                                     count_of(checked), kind);
+        });
       },
-      py::arg("batch"), py::arg("n"), py::arg("d"), py::arg("edge"), py::arg("is_double"));
+      py::arg("is_double"), py::arg("layers"), py::arg("edge"),
+      "layers: (rows, batch, n, d, degree) each.");
+  m.def(
+      "weighted_degree_cuda_route",
+      [](int64_t n, int64_t d, int edge) {
+        check_sizes(n, d);
+        return std::string(cuda::weighted_degree_route(n, d, checked_edge(edge)));
+      },
+      py::arg("n"), py::arg("d"), py::arg("edge"), "closed, gram or tiles; empty without CUDA.");
   m.def(
       "weighted_degree_cuda",
-      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, Address degree,
-         Address scratch, int device, Address stream) {
-        check_sizes(batch, n, d);
-        check_memory(x, batch * n * d);
-        check_memory(degree, batch * n);
+      [](bool is_double, const GraphTuples& layers, int edge, Address scratch, int device,
+         Address stream) {
+        check_memory(scratch, count_of(layers));
+        const auto checked = graph_layers(layers);
         const Edge kind = checked_edge(edge);
         py::gil_scoped_release release;
         check_status(with_type(is_double, [&](auto zero) {
-          using T = decltype(zero);
-          return cuda::launch_weighted_degree(pointer<const T>(x), batch, n, d, kind,
-                                              pointer<T>(degree), pointer<void>(scratch), device,
-                                              pointer<void>(stream));
+          return cuda::launch_weighted_degree<decltype(zero)>(checked.data(), count_of(checked),
+                                                              kind, pointer<void>(scratch), device,
+                                                              pointer<void>(stream));
         }));
       },
-      py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
-      py::arg("edge"), py::arg("degree"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+      py::arg("is_double"), py::arg("layers"), py::arg("edge"), py::arg("scratch"),
+      py::arg("device"), py::arg("stream"));
+
+  m.def("split_rows_cuda_pitch", &cuda::split_rows_pitch, py::arg("d"));
+  m.def("split_rows_cuda_scratch", &cuda::split_rows_scratch_bytes, py::arg("n"));
+  m.def(
+      "split_rows_cuda",
+      [](Address x, int64_t n, int64_t d, int planes, Address out, Address nonfinite,
+         Address scratch, int device, Address stream) {
+        check_sizes(n, d);
+        check_memory(x, n * d);
+        check_memory(out, n * d);
+        check_memory(nonfinite, n);
+        check_memory(scratch, n);
+        py::gil_scoped_release release;
+        check_status(
+            cuda::launch_split_rows(pointer<const float>(x), n, d, planes, pointer<uint16_t>(out),
+                                    pointer<unsigned long long>(nonfinite), pointer<void>(scratch),
+                                    device, pointer<void>(stream)));
+      },
+      py::arg("x"), py::arg("n"), py::arg("d"), py::arg("planes"), py::arg("out"),
+      py::arg("nonfinite"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+  m.def(
+      "add_panel_cuda",
+      [](Address products, int64_t rows, int64_t stride, int64_t first, int64_t n, int edge,
+         Address nonfinite, Address sums, int device, Address stream) {
+        check_sizes(rows, stride, first, n);
+        check_memory(products, rows);
+        check_memory(nonfinite, n);
+        check_memory(sums, n);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_add_panel(pointer<const float>(products), rows, stride, first, n,
+                                            kind, pointer<const unsigned long long>(nonfinite),
+                                            pointer<unsigned long long>(sums), device,
+                                            pointer<void>(stream)));
+      },
+      py::arg("products"), py::arg("rows"), py::arg("stride"), py::arg("first"), py::arg("n"),
+      py::arg("edge"), py::arg("nonfinite"), py::arg("sums"), py::arg("device"), py::arg("stream"));
+  m.def("sm90_available", &cuda::sm90_available, py::arg("device"),
+        "Whether a device has Hopper's matrix units and this build the kernel for them.");
+  m.def(
+      "sm90_degree_cuda",
+      [](Address planes, int count, int64_t n, int64_t pitch, int edge, Address nonfinite,
+         Address sums, int device, Address stream) {
+        check_sizes(count, n, pitch);
+        check_memory(planes, count * n * pitch);
+        check_memory(nonfinite, n);
+        check_memory(sums, n);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_sm90_degree(pointer<const uint16_t>(planes), count, n, pitch,
+                                              kind, pointer<const unsigned long long>(nonfinite),
+                                              pointer<unsigned long long>(sums), device,
+                                              pointer<void>(stream)));
+      },
+      py::arg("planes"), py::arg("count"), py::arg("n"), py::arg("pitch"), py::arg("edge"),
+      py::arg("nonfinite"), py::arg("sums"), py::arg("device"), py::arg("stream"));
+  m.def(
+      "degree_finish_cuda",
+      [](Address sums, Address nonfinite, int64_t n, Address degree, int device, Address stream) {
+        check_sizes(n);
+        check_memory(sums, n);
+        check_memory(nonfinite, n);
+        check_memory(degree, n);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_degree_finish(
+            pointer<unsigned long long>(sums), pointer<unsigned long long>(nonfinite), n,
+            pointer<float>(degree), device, pointer<void>(stream)));
+      },
+      py::arg("sums"), py::arg("nonfinite"), py::arg("n"), py::arg("degree"), py::arg("device"),
+      py::arg("stream"));
+
+  m.def("distance_sum_cuda_scratch", &cuda::distance_sum_scratch_bytes, py::arg("n"), py::arg("d"),
+        py::arg("is_double"));
+  m.def(
+      "distance_sum_cuda",
+      [](bool is_double, Address x, int64_t n, int64_t d, Address sums, Address scratch, int device,
+         Address stream) {
+        check_sizes(n, d);
+        check_memory(x, n * d);
+        check_memory(sums, n);
+        check_memory(scratch, n);
+        py::gil_scoped_release release;
+        check_status(with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          return cuda::launch_distance_sum(pointer<const T>(x), n, d, pointer<double>(sums),
+                                           pointer<void>(scratch), device, pointer<void>(stream));
+        }));
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("n"), py::arg("d"), py::arg("sums"),
+      py::arg("scratch"), py::arg("device"), py::arg("stream"));
+
+  m.def("betweenness_centrality_cuda_scratch", &cuda::betweenness_centrality_scratch_bytes,
+        py::arg("n"), py::arg("count"));
+  m.def(
+      "betweenness_centrality_cuda",
+      [](Address lengths, int64_t n, Address sources, int64_t count, Address sums, Address scratch,
+         int device, Address stream) {
+        check_sizes(n, count);
+        check_memory(lengths, n * n);
+        check_memory(sources, count);
+        check_memory(sums, n);
+        check_memory(scratch, n);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_betweenness_centrality(
+            pointer<const double>(lengths), n, pointer<const int64_t>(sources), count,
+            pointer<double>(sums), pointer<void>(scratch), device, pointer<void>(stream)));
+      },
+      py::arg("lengths"), py::arg("n"), py::arg("sources"), py::arg("count"), py::arg("sums"),
+      py::arg("scratch"), py::arg("device"), py::arg("stream"),
+      "Sources, on the device, must be below n: they are not checked.");
 
   m.def("nearest_cuda_scratch", &cuda::nearest_scratch_bytes, py::arg("batch"), py::arg("n"),
         py::arg("d"), py::arg("is_double"));

@@ -2,12 +2,21 @@
 // The edge functions: w_ij = f(s_ij), s a cosine in [-1, 1]. Twin: hubprune.reference.edge_weight.
 #pragma once
 
+#include <cstdint>
+
 #include "core/host_device.h"
 
 namespace hubprune {
 
 enum class Edge : int { kSigned = 0, kSquared = 1, kAbs = 2, kPositive = 3, kShifted = 4 };
 constexpr int kEdgeCount = 5;
+
+// Whether the degree of kSquared is cheaper through the d x d Gram matrix of the unit rows than by
+// pairs: n d (d + 1) multiply-adds in float64 against n^2 d / 2, on the CPU and on the GPU alike.
+constexpr int64_t kMostGramFeatures = 256;
+HUBPRUNE_SHARED bool squared_closed_form_pays(int64_t n, int64_t d) {
+  return d <= kMostGramFeatures && 8 * d <= n;
+}
 
 // Rounding can leave a cosine a few ulp outside [-1, 1]; NaN passes through both comparisons.
 template <class T>

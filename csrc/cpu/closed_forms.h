@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "core/edge.h"
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "cpu/filter_gram.h"
@@ -17,13 +18,8 @@
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
-constexpr int64_t kGramFeatures = 256;  // a thread's unit row fits its stack
-constexpr int64_t kClosedChunks = 64;   // partial sums of a wide graph
-
-// n d (d + 1) FMAs in float64 against n^2 d / 2 in float32, at half the lanes.
-static inline bool squared_closed_form_pays(int64_t n, int64_t d) {
-  return d <= kGramFeatures && 8 * d <= n;
-}
+constexpr int64_t kGramFeatures = kMostGramFeatures;  // a thread's unit row fits its stack
+constexpr int64_t kClosedChunks = 64;                 // partial sums of a wide graph
 
 template <class T>
 struct ClosedForm {

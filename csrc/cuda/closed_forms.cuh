@@ -16,6 +16,7 @@
 
 #include "core/fixed_point.h"
 #include "cuda/launch.cuh"
+#include "cuda/layer_table.cuh"
 #include "cuda/normalized_rows.cuh"
 #include "cuda/power_scaling.cuh"
 #include "cuda/warp_reduce.cuh"
@@ -29,22 +30,32 @@ struct SumMemory {
   double partial[kClosedThreads];
 };
 
-// sums (batch, d): fixed-point sums of the unit rows, zeroed before. One block per piece of rows
-// and piece of features; neighbouring threads read neighbouring values.
+// Blocks of unit_sum_kernel: one per item, piece of rows and piece of features.
+template <class T>
+__host__ __device__ int64_t unit_sum_blocks(const GraphRows<T>& layer) {
+  const int64_t width = layer.d < kClosedThreads ? layer.d : kClosedThreads;
+  if (width == 0) return 0;
+  return layer.batch * ceil_divide(layer.n, kSumRows) * ceil_divide(layer.d, width);
+}
+
+// Adds the unit rows to sums (batch, d), zeroed before; neighbouring threads read neighbouring
+// values. Work: unit_sum_blocks.
 template <class T>
 __global__ void __launch_bounds__(kClosedThreads)
-    unit_sum_kernel(const T* __restrict__ x, const double* __restrict__ norms,
-                    const int* __restrict__ exponents, int64_t batch, int64_t n, int64_t d,
-                    double scale, unsigned long long* __restrict__ sums) {
+    unit_sum_kernel(const __grid_constant__ GraphTable<T> table) {
   SumMemory& shared = block_memory<SumMemory>();
-  const int width = d < kClosedThreads ? static_cast<int>(d) : kClosedThreads;
-  const int lines = kClosedThreads / width;  // rows side by side; the last threads may idle
-  const int line = thread_index() / width;
-  const int64_t row_pieces = ceil_divide(n, kSumRows);
-  const int64_t feature_pieces = ceil_divide(d, width);
 
-  for (int64_t work = block_index(); work < batch * row_pieces * feature_pieces;
-       work += grid_blocks()) {
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at = table.find(next);
+    const GraphRows<T>& layer = table.layers[at];
+    const int64_t work = next - table.first[at];
+    const int64_t n = layer.n;
+    const int64_t d = layer.d;
+    const int width = d < kClosedThreads ? static_cast<int>(d) : kClosedThreads;
+    const int lines = kClosedThreads / width;  // rows side by side; the last threads may idle
+    const int line = thread_index() / width;
+    const int64_t row_pieces = ceil_divide(n, kSumRows);
+    const int64_t feature_pieces = ceil_divide(d, width);
     const int64_t item = work / (row_pieces * feature_pieces);
     const int64_t first = work / feature_pieces % row_pieces * kSumRows;
     const int64_t feature = work % feature_pieces * width + thread_index() % width;
@@ -55,7 +66,9 @@ __global__ void __launch_bounds__(kClosedThreads)
     if (line < lines && feature < d) {
       for (int64_t i = first + line; i < end; i += lines) {
         const int64_t row = item * n + i;
-        if (norms[row] != 0.0) sum += scaled(x[row * d + feature], exponents[row]) / norms[row];
+        if (layer.norms[row] != 0.0) {
+          sum += scaled(layer.x[row * d + feature], layer.exponents[row]) / layer.norms[row];
+        }
       }
     }
     shared.partial[thread_index()] = sum;
@@ -66,72 +79,68 @@ __global__ void __launch_bounds__(kClosedThreads)
       for (int l = 1; l < lines; ++l) sum += shared.partial[l * width + thread_index()];
       // A NaN row makes the whole item NaN, which its flag says; the sum must only stay defined.
       if (sum != sum) sum = 0.0;
-      atomicAdd(sums + item * d + feature,
-                static_cast<unsigned long long>(to_fixed_point(sum, scale)));
+      atomicAdd(layer.sums + item * d + feature,
+                static_cast<unsigned long long>(to_fixed_point(sum, layer.scale)));
     }
     __syncthreads();
   }
 }
 
-// One group of lanes per row, as wide as the row is long (at most a warp).
+// Lanes that share a row: as many as the row is long, at most a warp.
+__host__ __device__ inline int closed_lanes(int64_t d) {
+  int lanes = 1;
+  while (lanes < d && lanes < kWarp) lanes *= 2;
+  return lanes;
+}
+
+template <class T>
+__host__ __device__ int64_t closed_blocks(const GraphRows<T>& layer) {
+  return ceil_divide(layer.batch * layer.n, kClosedThreads / closed_lanes(layer.d));
+}
+
+// Work: closed_blocks.
 template <class T>
 __global__ void __launch_bounds__(kClosedThreads)
-    closed_degree_kernel(const T* __restrict__ x, const double* __restrict__ norms,
-                         const int* __restrict__ exponents,
-                         const unsigned long long* __restrict__ sums,
-                         const unsigned long long* __restrict__ nonfinite, int64_t batch, int64_t n,
-                         int64_t d, double scale, bool shifted, T* __restrict__ out) {
-  int group = 1;
-  while (group < d && group < kWarp) group *= 2;
-  const int lane = thread_index() % group;
-  const int64_t per_block = kClosedThreads / group;
-  const int64_t rows = batch * n;
-
+    closed_degree_kernel(const __grid_constant__ GraphTable<T> table, bool shifted) {
   // Every lane of a warp walks equally often: the shuffles need them all.
-  for (int64_t first = block_index() * per_block; first < rows;
-       first += grid_blocks() * per_block) {
-    const int64_t row = first + thread_index() / group;
-    const bool inside = row < rows;
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at = table.find(next);
+    const GraphRows<T>& layer = table.layers[at];
+    const int64_t n = layer.n;
+    const int64_t d = layer.d;
+    const int group = closed_lanes(d);
+    const int lane = thread_index() % group;
+    const int64_t row =
+        (next - table.first[at]) * (kClosedThreads / group) + thread_index() / group;
+    const bool inside = row < layer.batch * n;
     const int64_t item = inside ? row / n : 0;
     double product = 0.0;
     if (inside) {
       for (int64_t k = lane; k < d; k += group) {
-        product += scaled(x[row * d + k], exponents[row]) *
-                   from_fixed_point(static_cast<int64_t>(sums[item * d + k]), scale);
+        product += scaled(layer.x[row * d + k], layer.exponents[row]) *
+                   from_fixed_point(static_cast<int64_t>(layer.sums[item * d + k]), layer.scale);
       }
     }
     for (int step = group / 2; step > 0; step /= 2) {
       product += __shfl_xor_sync(kFullWarp, product, step);
     }
     if (inside && lane == 0) {
-      const double norm = norms[row];
+      const double norm = layer.norms[row];
       double degree = norm > 0.0 ? product / norm - 1.0 : 0.0;
       if (shifted) degree = 0.5 * (static_cast<double>(n - 1) + degree);
-      out[row] = static_cast<T>(n == 1 ? 0.0 : (nonfinite[item] ? NAN : degree));
+      layer.out[row] = static_cast<T>(n == 1 ? 0.0 : (layer.nonfinite[item] ? NAN : degree));
     }
   }
 }
 
 // sums (batch, d) and nonfinite (batch) are zero.
 template <class T>
-void enqueue_closed_degree(Launches& launches, const T* x, int64_t batch, int64_t n, int64_t d,
-                           bool shifted, double* norms, int* exponents,
-                           unsigned long long* nonfinite, unsigned long long* sums, T* out) {
-  const double scale = fixed_point_scale(n);
-  const int64_t rows = batch * n;
-  launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, x, rows, n, d,
-                  false, norms, exponents, nonfinite);
-  if (d > 0) {
-    const int64_t width = d < kClosedThreads ? d : kClosedThreads;
-    launches.kernel(unit_sum_kernel<T>, batch * ceil_divide(n, kSumRows) * ceil_divide(d, width),
-                    kClosedThreads, sizeof(SumMemory), x, norms, exponents, batch, n, d, scale,
-                    sums);
-  }
-  int64_t group = 1;
-  while (group < d && group < kWarp) group *= 2;
-  launches.kernel(closed_degree_kernel<T>, ceil_divide(rows, kClosedThreads / group),
-                  kClosedThreads, 0, x, norms, exponents, sums, nonfinite, batch, n, d, scale,
-                  shifted, out);
+void enqueue_closed_degree(Launches& launches, GraphTable<T>& table, bool shifted) {
+  enqueue_row_norms(launches, table, false);
+  const int64_t sum_blocks = table.number([](const auto& layer) { return unit_sum_blocks(layer); });
+  launches.kernel(unit_sum_kernel<T>, sum_blocks, kClosedThreads, sizeof(SumMemory), table);
+  const int64_t blocks = table.number([](const auto& layer) { return closed_blocks(layer); });
+  launches.kernel(closed_degree_kernel<T>, blocks, kClosedThreads, 0, table, shifted);
 }
 
 }  // namespace hubprune::cuda

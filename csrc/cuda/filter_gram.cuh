@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "cuda/launch.cuh"
+#include "cuda/layer_table.cuh"
 #include "cuda/power_scaling.cuh"
 #include "cuda/triangular_index.h"
 #include "cuda/warp_reduce.cuh"
@@ -28,7 +29,30 @@ constexpr int kGramWarps = kGramThreads / kWarp;
 constexpr int kGramTile = 16;
 constexpr int kGramTerms = 64;  // terms of the sum staged at once
 constexpr int kGramGroups = 4;
-constexpr int kGramBlocks = 3;  // per multiprocessor: leaves 80 registers a thread, no spills
+// Per multiprocessor: 80 registers a thread in float32, more in float64, no spills.
+template <class T>
+constexpr int kGramBlocks = kNeedsScaling<T> ? 2 : kDenseBlocks;
+
+// The filters of one layer and what the kernels keep of them, q = min(p, c).
+template <class T>
+struct LayerFilters {
+  const T* weight;  // (n, c, p)
+  int64_t n;
+  int64_t c;
+  int64_t p;
+  void* vectors;       // (n, p) in the output's type
+  double* norms;       // (n)
+  int* exponents;      // (n)
+  double* gram;        // (n, q, q)
+  double* work;        // (n, kEigenWork q)
+  double* shorter;     // (n, q): leading eigenvectors
+  double* sigmas;      // (n): leading singular values
+  double* directions;  // (n, p)
+};
+
+template <class T>
+using FilterTable = LayerTable<LayerFilters<T>>;
+static_assert(sizeof(FilterTable<float>) <= kParameterBytes - 64, "room for other parameters");
 
 // float32 filters are never scaled, and have no exponents.
 template <class T>
@@ -45,24 +69,28 @@ struct ExponentMemory {
 };
 
 // One block per filter: the exponent of its largest magnitude (0 for a zero filter; a NaN is left
-// to the Gram matrix, which it reaches whatever the exponent).
+// to the Gram matrix, which it reaches whatever the exponent). Work: filters.
 template <class T>
 __global__ void __launch_bounds__(kGramThreads)
-    filter_exponents_kernel(const T* __restrict__ weight, int64_t n, int64_t size,
-                            int* __restrict__ exponents) {
+    filter_exponents_kernel(const __grid_constant__ FilterTable<T> table) {
   ExponentMemory& shared = block_memory<ExponentMemory>();
-  for (int64_t filter = block_index(); filter < n; filter += grid_blocks()) {
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at = table.find(next);
+    const LayerFilters<T>& layer = table.layers[at];
+    const int64_t filter = next - table.first[at];
+    const int64_t size = layer.c * layer.p;
+    const T* __restrict__ values = layer.weight + filter * size;
     double largest = 0.0;
 #pragma unroll 4
     for (int64_t i = thread_index(); i < size; i += kGramThreads) {
-      largest = fmax(largest, fabs(static_cast<double>(weight[filter * size + i])));
+      largest = fmax(largest, fabs(static_cast<double>(values[i])));
     }
     largest = warp_max(largest);
     if (thread_index() % kWarp == 0) shared.largest[thread_index() / kWarp] = largest;
     __syncthreads();
     if (thread_index() == 0) {
       for (int i = 1; i < kGramWarps; ++i) largest = fmax(largest, shared.largest[i]);
-      exponents[filter] = range_exponent(largest);
+      layer.exponents[filter] = range_exponent(largest);
     }
     __syncthreads();
   }
@@ -124,24 +152,33 @@ __device__ __forceinline__ void stage_terms(const T* __restrict__ values, int ex
   }
 }
 
-// One block per filter and upper tile of its Gram matrix.
+// Blocks of filter_gram_kernel: one per filter and upper tile of its Gram matrix.
 template <class T>
-__global__ void __launch_bounds__(kGramThreads, kGramBlocks)
-    filter_gram_kernel(const T* __restrict__ weight, const int* __restrict__ exponents, int64_t n,
-                       int64_t c, int64_t p, double* __restrict__ gram) {
+__host__ __device__ int64_t gram_tiles(const LayerFilters<T>& layer) {
+  return layer.n * triangular_count(ceil_divide(layer.c < layer.p ? layer.c : layer.p, kGramTile));
+}
+
+// Work: gram_tiles.
+template <class T>
+__global__ void __launch_bounds__(kGramThreads, kGramBlocks<T>)
+    filter_gram_kernel(const __grid_constant__ FilterTable<T> table) {
   GramMemory& shared = block_memory<GramMemory>();
-  const GramShape shape(c, p);
-  const int64_t q = shape.q;
-  const int64_t tiles = triangular_count(ceil_divide(q, kGramTile));
   const int group = thread_index() / 64;
   const int row = thread_index() % 64 / 8 * 2;
   const int column = thread_index() % 8 * 2;
 
-  for (int64_t work = block_index(); work < n * tiles; work += grid_blocks()) {
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at = table.find(next);
+    const LayerFilters<T>& layer = table.layers[at];
+    const int64_t work = next - table.first[at];
+    const GramShape shape(layer.c, layer.p);
+    const int64_t q = shape.q;
+    const int64_t tiles = triangular_count(ceil_divide(q, kGramTile));
+    double* __restrict__ gram = layer.gram;
     const int64_t filter = work / tiles;
     const TileIndex tile = triangular_index(work % tiles);
-    const T* values = weight + filter * c * p;
-    const int exponent = scale_exponent<T>(exponents, filter);
+    const T* __restrict__ values = layer.weight + filter * layer.c * layer.p;
+    const int exponent = scale_exponent<T>(layer.exponents, filter);
     const bool diagonal = tile.row == tile.column;
 
     double sum[2][2] = {};
@@ -187,15 +224,14 @@ __global__ void __launch_bounds__(kGramThreads, kGramBlocks)
 }
 
 template <class T>
-void enqueue_filter_gram(Launches& launches, const T* weight, int64_t n, int64_t c, int64_t p,
-                         int* exponents, double* gram) {
+void enqueue_filter_gram(Launches& launches, FilterTable<T>& table) {
   if constexpr (kNeedsScaling<T>) {
-    launches.kernel(filter_exponents_kernel<T>, n, kGramThreads, sizeof(ExponentMemory), weight, n,
-                    c * p, exponents);
+    const int64_t filters = table.number([](const auto& layer) { return layer.n; });
+    launches.kernel(filter_exponents_kernel<T>, filters, kGramThreads, sizeof(ExponentMemory),
+                    table);
   }
-  const int64_t tiles = triangular_count(ceil_divide(c < p ? c : p, kGramTile));
-  launches.kernel(filter_gram_kernel<T>, n * tiles, kGramThreads, sizeof(GramMemory), weight,
-                  exponents, n, c, p, gram);
+  const int64_t tiles = table.number([](const auto& layer) { return gram_tiles(layer); });
+  launches.kernel(filter_gram_kernel<T>, tiles, kGramThreads, sizeof(GramMemory), table);
 }
 
 }  // namespace hubprune::cuda

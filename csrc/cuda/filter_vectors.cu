@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The rank-1 vector of every filter: the leading left singular vector of its p x c matrix A.
+// The rank-1 vector of every filter: the leading left singular vector of its p x c matrix A. All
+// layers of a model share the three launches (four in float64), whatever their number
+// (layer_table.cuh).
 //
 //   u1 = argmax_{|u| = 1} |A' u|,   sign: <u1, first column of A> > 0 (core/symmetric_eigen.h)
 //
@@ -15,7 +17,7 @@
 // Twin: hubprune.reference.filter_vectors.
 #include <cfloat>
 #include <cmath>
-#include <type_traits>
+#include <vector>
 
 #include "core/scratch.h"
 #include "core/symmetric_eigen.h"
@@ -31,28 +33,30 @@ constexpr int kEigenThreads = 32;  // small blocks spread few filters over many 
 constexpr int kVectorThreads = 128;
 constexpr int kVectorWarps = kVectorThreads / kWarp;
 
-// One thread per filter. gram (n, q, q; destroyed), work (n, kEigenWork q) -> vectors (n, q): the
+// One thread per filter. gram (n, q, q; destroyed), work (n, kEigenWork q) -> shorter (n, q): the
 // leading eigenvector; sigmas (n): the leading singular value, 0 or NaN where there is no vector;
-// norms (n): the trace is the filter's squared norm.
+// norms (n): the trace is the filter's squared norm. Work: filters.
 template <class T>
 __global__ void __launch_bounds__(kEigenThreads)
-    filter_eigen_kernel(double* __restrict__ gram, const int* __restrict__ exponents, int64_t n,
-                        int64_t q, double* __restrict__ work, double* __restrict__ vectors,
-                        double* __restrict__ sigmas, double* __restrict__ norms) {
+    filter_eigen_kernel(const __grid_constant__ FilterTable<T> table) {
   const int64_t step = grid_blocks() * kEigenThreads;
-  for (int64_t filter = block_index() * kEigenThreads + thread_index(); filter < n;
-       filter += step) {
-    double* matrix = gram + filter * q * q;
+  for (int64_t next = block_index() * kEigenThreads + thread_index(); next < table.total();
+       next += step) {
+    const int at = table.find(next);
+    const LayerFilters<T>& layer = table.layers[at];
+    const int64_t filter = next - table.first[at];
+    const int64_t q = layer.c < layer.p ? layer.c : layer.p;
+    double* matrix = layer.gram + filter * q * q;
     // Every weight is squared into some diagonal entry, so the trace sees each NaN and infinity.
     double trace = 0.0;
     for (int64_t i = 0; i < q; ++i) trace += matrix[i * q + i];
-    norms[filter] = ldexp(sqrt(trace), scale_exponent<T>(exponents, filter));
+    layer.norms[filter] = ldexp(sqrt(trace), scale_exponent<T>(layer.exponents, filter));
     double sigma = trace <= DBL_MAX ? 0.0 : NAN;
     if (trace > 0.0 && trace <= DBL_MAX) {
-      sigma = sqrt(
-          leading_eigenpair(matrix, q, q, vectors + filter * q, work + filter * kEigenWork * q));
+      sigma = sqrt(leading_eigenpair(matrix, q, q, layer.shorter + filter * q,
+                                     layer.work + filter * kEigenWork * q));
     }
-    sigmas[filter] = sigma;
+    layer.sigmas[filter] = sigma;
   }
 }
 
@@ -63,32 +67,35 @@ struct VectorMemory {
 };
 
 // One block per filter: u = A v for the longer side (u = v where v already lives on p), its length,
-// its sign. directions (n, p) keeps u between the two walks.
+// its sign. directions (n, p) keeps u between the two walks. Work: filters.
 template <class T, class Out>
 __global__ void __launch_bounds__(kVectorThreads)
-    filter_vectors_kernel(const T* __restrict__ weight, const int* __restrict__ exponents,
-                          const double* __restrict__ vectors, const double* __restrict__ sigmas,
-                          int64_t n, int64_t c, int64_t p, double* __restrict__ directions,
-                          Out* __restrict__ out) {
+    filter_vectors_kernel(const __grid_constant__ FilterTable<T> table) {
   VectorMemory& shared = block_memory<VectorMemory>();
-  const bool channels_shorter = c < p;
   const int lane = thread_index() % kWarp;
   const int warp = thread_index() / kWarp;
 
-  for (int64_t filter = block_index(); filter < n; filter += grid_blocks()) {
-    const T* values = weight + filter * c * p;
-    const double* vector = vectors + filter * (channels_shorter ? c : p);
-    double* direction = directions + filter * p;
-    const double sigma = sigmas[filter];
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at = table.find(next);
+    const LayerFilters<T>& layer = table.layers[at];
+    const int64_t filter = next - table.first[at];
+    const int64_t c = layer.c;
+    const int64_t p = layer.p;
+    const bool channels_shorter = c < p;
+    const T* __restrict__ values = layer.weight + filter * c * p;
+    const double* __restrict__ vector = layer.shorter + filter * (channels_shorter ? c : p);
+    double* direction = layer.directions + filter * p;
+    Out* out = static_cast<Out*>(layer.vectors) + filter * p;
+    const double sigma = layer.sigmas[filter];
     if (!(sigma > 0.0)) {  // zero or NaN: the same answer in every entry
       for (int64_t i = thread_index(); i < p; i += kVectorThreads) {
-        out[filter * p + i] = static_cast<Out>(sigma);
+        out[i] = static_cast<Out>(sigma);
       }
       continue;
     }
 
     // Load and compute
-    const int exponent = scale_exponent<T>(exponents, filter);
+    const int exponent = scale_exponent<T>(layer.exponents, filter);
     double square = 0.0;
     double product = 0.0;
     for (int64_t i = thread_index(); i < p; i += kVectorThreads) {
@@ -125,66 +132,81 @@ __global__ void __launch_bounds__(kVectorThreads)
     // Store
     const double factor = shared.factor;
     for (int64_t i = thread_index(); i < p; i += kVectorThreads) {
-      out[filter * p + i] = static_cast<Out>(direction[i] * factor);
+      out[i] = static_cast<Out>(direction[i] * factor);
     }
     // No barrier: the next filter's first one comes before anything writes `factor` again.
   }
 }
 
+// The layers with their scratch; those without a filter or a tap are left out, and so are those
+// without a channel, whose results are zero.
+template <class T>
 struct VectorScratch {
-  double* gram;
-  double* work;
-  double* vectors;
-  double* sigmas;
-  double* directions;
-  int* exponents;
+  std::vector<LayerFilters<T>> layers;
+  std::vector<LayerFilters<T>> zeros;
   int64_t bytes;
 
-  VectorScratch(void* memory, int64_t n, int64_t c, int64_t p) {
-    const int64_t q = c < p ? c : p;
+  VectorScratch(void* memory, const WeightLayer* given, int64_t count) {
     Scratch pieces(memory);
-    gram = pieces.take<double>(n * q * q);
-    work = pieces.take<double>(n * kEigenWork * q);
-    vectors = pieces.take<double>(n * q);
-    sigmas = pieces.take<double>(n);
-    directions = pieces.take<double>(n * p);
-    exponents = pieces.take<int>(n);
+    for (int64_t l = 0; l < count; ++l) {
+      const auto [weight, n, c, p, vectors, norms] = given[l];
+      if (n == 0 || p == 0) continue;
+      LayerFilters<T> own = {};
+      own.weight = static_cast<const T*>(weight);
+      own.n = n;
+      own.c = c;
+      own.p = p;
+      own.vectors = vectors;
+      own.norms = norms;
+      if (c == 0) {
+        zeros.push_back(own);
+        continue;
+      }
+      const int64_t q = c < p ? c : p;
+      own.gram = pieces.take<double>(n * q * q);
+      own.work = pieces.take<double>(n * kEigenWork * q);
+      own.shorter = pieces.take<double>(n * q);
+      own.sigmas = pieces.take<double>(n);
+      own.directions = pieces.take<double>(n * p);
+      own.exponents = pieces.take<int>(n);
+      layers.push_back(own);
+    }
     bytes = pieces.bytes();
   }
 };
 
 }  // namespace
 
-int64_t filter_vectors_scratch_bytes(int64_t n, int64_t c, int64_t p) {
-  return VectorScratch(nullptr, n, c, p).bytes;
+int64_t filter_vectors_scratch_bytes(const WeightLayer* layers, int64_t count) {
+  return VectorScratch<float>(nullptr, layers, count).bytes;
 }
 
 template <class T, class Out>
-Status launch_filter_vectors(const T* weight, int64_t n, int64_t c, int64_t p, Out* out,
-                             double* norms, void* scratch_memory, int device, void* stream) {
-  if (n == 0 || p == 0) return Status::kOk;
+Status launch_filter_vectors(const WeightLayer* layers, int64_t count, void* scratch_memory,
+                             int device, void* stream) {
+  const VectorScratch<T> scratch(scratch_memory, layers, count);
+  if (scratch.layers.empty() && scratch.zeros.empty()) return Status::kOk;
   Launches launches("filter_vectors", device, stream);
-  if (c == 0) {  // filters without an entry are zero filters
-    launches.zero(out, n * p * static_cast<int64_t>(sizeof(Out)));
-    launches.zero(norms, n * static_cast<int64_t>(sizeof(double)));
-    return launches.status();
+  for (const LayerFilters<T>& layer : scratch.zeros) {
+    launches.zero(layer.vectors, layer.n * layer.p * static_cast<int64_t>(sizeof(Out)));
+    launches.zero(layer.norms, layer.n * static_cast<int64_t>(sizeof(double)));
   }
-  const VectorScratch scratch(scratch_memory, n, c, p);
-  enqueue_filter_gram(launches, weight, n, c, p, scratch.exponents, scratch.gram);
-  launches.kernel(filter_eigen_kernel<T>, ceil_divide(n, kEigenThreads), kEigenThreads, 0,
-                  scratch.gram, scratch.exponents, n, c < p ? c : p, scratch.work, scratch.vectors,
-                  scratch.sigmas, norms);
-  launches.kernel(filter_vectors_kernel<T, Out>, n, kVectorThreads, sizeof(VectorMemory), weight,
-                  scratch.exponents, scratch.vectors, scratch.sigmas, n, c, p, scratch.directions,
-                  out);
+  each_table(scratch.layers.data(), static_cast<int64_t>(scratch.layers.size()),
+             [&](FilterTable<T>& table) {
+               enqueue_filter_gram(launches, table);
+               const int64_t n = table.number([](const auto& layer) { return layer.n; });
+               launches.kernel(filter_eigen_kernel<T>, ceil_divide(n, kEigenThreads), kEigenThreads,
+                               0, table);
+               launches.kernel(filter_vectors_kernel<T, Out>, n, kVectorThreads,
+                               sizeof(VectorMemory), table);
+             });
   return launches.status();
 }
 
-template Status launch_filter_vectors<float, float>(const float*, int64_t, int64_t, int64_t, float*,
-                                                    double*, void*, int, void*);
-template Status launch_filter_vectors<float, double>(const float*, int64_t, int64_t, int64_t,
-                                                     double*, double*, void*, int, void*);
-template Status launch_filter_vectors<double, double>(const double*, int64_t, int64_t, int64_t,
-                                                      double*, double*, void*, int, void*);
+template Status launch_filter_vectors<float, float>(const WeightLayer*, int64_t, void*, int, void*);
+template Status launch_filter_vectors<float, double>(const WeightLayer*, int64_t, void*, int,
+                                                     void*);
+template Status launch_filter_vectors<double, double>(const WeightLayer*, int64_t, void*, int,
+                                                      void*);
 
 }  // namespace hubprune::cuda

@@ -42,6 +42,11 @@ class Launches {
     error_ = cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream_);
   }
 
+  // Takes the answer to a call that a launch depends on.
+  void check(cudaError_t error) {
+    if (error_ == cudaSuccess) error_ = error;
+  }
+
   // Asks for `blocks` blocks and gets at most what the device allows: every kernel here walks its
   // work in steps of gridDim.x.
   template <class... Parameters, class... Arguments>
@@ -78,6 +83,14 @@ __device__ __forceinline__ Shared& block_memory() {
   extern __shared__ __align__(16) unsigned char shared_memory[];
   return *reinterpret_cast<Shared*>(shared_memory);
 }
+
+// Blocks of 256 threads per multiprocessor that a float32 kernel near 80 registers a thread asks
+// for in its launch bounds; code for newer chips needs a few registers more and would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kDenseBlocks = 2;
+#else
+constexpr int kDenseBlocks = 3;
+#endif
 
 __device__ __forceinline__ int64_t block_index() { return static_cast<int64_t>(blockIdx.x); }
 __device__ __forceinline__ int64_t grid_blocks() { return static_cast<int64_t>(gridDim.x); }

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "core/edge.h"
+#include "core/layers.h"
 #include "core/status.h"
 
 namespace hubprune::cuda {
@@ -27,13 +28,13 @@ template <class T>
 Status launch_row_norms(const T* x, int64_t rows, int64_t d, T* out, void* scratch, int device,
                         void* stream);
 
-// weight (n, c, p) -> out (n, p): the leading left singular vector of every filter's p x c matrix;
-// norms (n): the filters' l2 norms.
+// All layers at once: weight (n, c, p) -> vectors (n, p): the leading left singular vector of every
+// filter's p x c matrix; norms (n): the filters' l2 norms.
 // Instantiated for <float, float>, <float, double> and <double, double>.
-int64_t filter_vectors_scratch_bytes(int64_t n, int64_t c, int64_t p);
+int64_t filter_vectors_scratch_bytes(const WeightLayer* layers, int64_t count);
 template <class T, class Out>
-Status launch_filter_vectors(const T* weight, int64_t n, int64_t c, int64_t p, Out* out,
-                             double* norms, void* scratch, int device, void* stream);
+Status launch_filter_vectors(const WeightLayer* layers, int64_t count, void* scratch, int device,
+                             void* stream);
 
 // x (batch, n, d), y (batch, m, d) or null -> out (batch, n, m), m = n without y: edge weights of
 // every pair. T = float, double.
@@ -44,12 +45,40 @@ Status launch_pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, 
                               int64_t d, Edge edge, bool zero_diagonal, T* out, void* scratch,
                               int device, void* stream);
 
-// x (batch, n, d) -> out (batch, n): the weighted degree of every row. T = float, double.
-int64_t weighted_degree_scratch_bytes(int64_t batch, int64_t n, int64_t d, Edge edge,
-                                      bool is_double);
+// All layers at once: rows (batch, n, d) -> degree (batch, n). T = float, double.
 template <class T>
-Status launch_weighted_degree(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* out,
-                              void* scratch, int device, void* stream);
+int64_t weighted_degree_scratch_bytes(const GraphLayer* layers, int64_t count, Edge edge);
+template <class T>
+Status launch_weighted_degree(const GraphLayer* layers, int64_t count, Edge edge, void* scratch,
+                              int device, void* stream);
+// How a graph's degree is computed: "closed", "gram" or "tiles"
+const char* weighted_degree_route(int64_t n, int64_t d, Edge edge);
+
+// The same for rows so long that a matrix product pays, in steps: x (n, d) float32 -> planes
+// (n, count, pitch) bfloat16 that add up to the unit rows, and nonfinite (1), zeroed before ->
+// products of rows first .. first + rows - 1 with rows first .. n - 1, made elsewhere, 16-byte
+// aligned -> sums (n), zeroed before: fixed point -> degree (n). A panel has a multiple of 64 rows,
+// but for the last; edges squared, abs, positive.
+int64_t split_rows_pitch(int64_t d);
+int64_t split_rows_scratch_bytes(int64_t n);
+Status launch_split_rows(const float* x, int64_t n, int64_t d, int planes, uint16_t* out,
+                         unsigned long long* nonfinite, void* scratch, int device, void* stream);
+Status launch_add_panel(const float* products, int64_t rows, int64_t stride, int64_t first,
+                        int64_t n, Edge edge, const unsigned long long* nonfinite,
+                        unsigned long long* sums, int device, void* stream);
+// In place of the products and panels, on compute capability 9.0: planes -> sums, in one launch.
+bool sm90_available(int device);
+Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t pitch, Edge edge,
+                          const unsigned long long* nonfinite, unsigned long long* sums, int device,
+                          void* stream);
+Status launch_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
+                            float* degree, int device, void* stream);
+
+// x (n, d) -> sums (n), in float64: the Euclidean distances of every row to all rows, added up.
+int64_t distance_sum_scratch_bytes(int64_t n, int64_t d, bool is_double);
+template <class T>
+Status launch_distance_sum(const T* x, int64_t n, int64_t d, double* sums, void* scratch,
+                           int device, void* stream);
 
 // x (batch, n, d) -> similarity (batch, n), index (batch, n): every row's most similar other row.
 int64_t nearest_scratch_bytes(int64_t batch, int64_t n, int64_t d, bool is_double);
@@ -66,5 +95,11 @@ Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int6
                                            double noise, int64_t max_iter, T* vector,
                                            int64_t* converged, double* residual, void* scratch,
                                            int device, void* stream);
+
+// lengths (n, n), sources (count) -> sums (n): every node's dependencies on the sources, added up.
+int64_t betweenness_centrality_scratch_bytes(int64_t n, int64_t count);
+Status launch_betweenness_centrality(const double* lengths, int64_t n, const int64_t* sources,
+                                     int64_t count, double* sums, void* scratch, int device,
+                                     void* stream);
 
 }  // namespace hubprune::cuda

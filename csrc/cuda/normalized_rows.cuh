@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "cuda/launch.cuh"
+#include "cuda/layer_table.cuh"
 #include "cuda/power_scaling.cuh"
 #include "cuda/tile_product.cuh"
 #include "cuda/warp_reduce.cuh"
@@ -27,19 +28,22 @@ namespace hubprune::cuda {
 constexpr int kRowThreads = 256;
 constexpr int kRowWarps = kRowThreads / kWarp;
 
-// One warp per row. x (rows, d) -> norms (rows): |x_i| 2^-exponent, NaN for a non-finite row (or
-// infinite, with keep_infinity, where it holds no NaN); exponents (rows): 0 in float32; nonfinite
-// (rows / n) or null: 1 where an item has such a row.
+// One warp per row. x (batch, n, d) -> norms (batch, n): |x_i| 2^-exponent, NaN for a non-finite
+// row (or infinite, with keep_infinity, where it holds no NaN); exponents (batch, n): 0 in float32;
+// nonfinite (batch) or null: 1 where an item has such a row. Work: rows.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
-    row_norms_kernel(const T* __restrict__ x, int64_t rows, int64_t n, int64_t d,
-                     bool keep_infinity, double* __restrict__ norms, int* __restrict__ exponents,
-                     unsigned long long* __restrict__ nonfinite) {
+    row_norms_kernel(const __grid_constant__ GraphTable<T> table, bool keep_infinity) {
   const int lane = thread_index() % kWarp;
   const int warp = thread_index() / kWarp;
-  for (int64_t row = block_index() * kRowWarps + warp; row < rows;
-       row += grid_blocks() * kRowWarps) {
-    const T* values = x + row * d;
+  const int64_t rows = table.total();
+  for (int64_t work = block_index() * kRowWarps + warp; work < rows;
+       work += grid_blocks() * kRowWarps) {
+    const int at = table.find(work);
+    const GraphRows<T>& layer = table.layers[at];
+    const int64_t row = work - table.first[at];
+    const int64_t d = layer.d;
+    const T* __restrict__ values = layer.x + row * d;
     int exponent = 0;
     if constexpr (kNeedsScaling<T>) {
       double largest = 0.0;
@@ -58,9 +62,9 @@ __global__ void __launch_bounds__(kRowThreads)
 
     if (lane == 0) {
       const bool finite = square <= DBL_MAX;
-      norms[row] = finite || keep_infinity ? sqrt(square) : NAN;
-      exponents[row] = exponent;
-      if (!finite && nonfinite) atomicOr(nonfinite + row / n, 1ull);
+      layer.norms[row] = finite || keep_infinity ? sqrt(square) : NAN;
+      layer.exponents[row] = exponent;
+      if (!finite && layer.nonfinite) atomicOr(layer.nonfinite + row / layer.n, 1ull);
     }
   }
 }
@@ -72,18 +76,30 @@ struct PanelChunk {
   T values[kChunk][kPanel + 1];  // the odd stride keeps the transposed stores apart
 };
 
-// One block per panel and chunk of features: rows come in, features go out.
+// Blocks of normalized_panels_kernel: one per panel and chunk of features.
+template <class T>
+__host__ __device__ int64_t panel_chunks(const GraphRows<T>& layer) {
+  return layer.batch * ceil_divide(layer.n, kPanel) * ceil_divide(panel_depth<T>(layer.d), kChunk);
+}
+
+// Rows come in, features go out. Work: panel_chunks.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
-    normalized_panels_kernel(const T* __restrict__ x, int64_t batch, int64_t n, int64_t d,
-                             const double* __restrict__ norms, const int* __restrict__ exponents,
-                             T* __restrict__ panels) {
+    normalized_panels_kernel(const __grid_constant__ GraphTable<T> table) {
   PanelChunk<T>& shared = block_memory<PanelChunk<T>>();
-  const int64_t side = ceil_divide(n, kPanel);
-  const int64_t depth = panel_depth<T>(d);
-  const int64_t chunks = ceil_divide(depth, kChunk);
 
-  for (int64_t work = block_index(); work < batch * side * chunks; work += grid_blocks()) {
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at_layer = table.find(next);
+    const GraphRows<T>& layer = table.layers[at_layer];
+    const int64_t work = next - table.first[at_layer];
+    const int64_t n = layer.n;
+    const int64_t d = layer.d;
+    const int64_t side = ceil_divide(n, kPanel);
+    const int64_t depth = panel_depth<T>(d);
+    const int64_t chunks = ceil_divide(depth, kChunk);
+    const T* __restrict__ x = layer.x;
+    const double* __restrict__ norms = layer.norms;
+    T* __restrict__ panels = layer.panels;
     const int64_t panel = work / chunks;  // counted over the whole batch
     const int64_t first_feature = work % chunks * kChunk;
     const int64_t item = panel / side;
@@ -98,7 +114,7 @@ __global__ void __launch_bounds__(kRowThreads)
         const int64_t at = item * n + row;
         // 0 / 0 would be NaN; a NaN norm makes the row NaN.
         if (norms[at] != 0.0) {
-          value = static_cast<T>(scaled(x[at * d + feature], exponents[at]) / norms[at]);
+          value = static_cast<T>(scaled(x[at * d + feature], layer.exponents[at]) / norms[at]);
         }
       }
       shared.values[i % kChunk][i / kChunk] = value;
@@ -123,15 +139,27 @@ int64_t panels_count(int64_t batch, int64_t n, int64_t d) {
 }
 
 template <class T>
+void enqueue_row_norms(Launches& launches, GraphTable<T>& table, bool keep_infinity) {
+  const int64_t rows = table.number([](const auto& layer) { return layer.batch * layer.n; });
+  launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, table,
+                  keep_infinity);
+}
+
+template <class T>
+void enqueue_normalized_panels(Launches& launches, GraphTable<T>& table) {
+  enqueue_row_norms(launches, table, false);
+  const int64_t blocks = table.number([](const auto& layer) { return panel_chunks(layer); });
+  launches.kernel(normalized_panels_kernel<T>, blocks, kRowThreads, sizeof(PanelChunk<T>), table);
+}
+
+// The same for one layer, whose fields are given.
+template <class T>
 void enqueue_normalized_panels(Launches& launches, const T* x, int64_t batch, int64_t n, int64_t d,
                                double* norms, int* exponents, unsigned long long* nonfinite,
                                T* panels) {
-  const int64_t rows = batch * n;
-  launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, x, rows, n, d,
-                  false, norms, exponents, nonfinite);
-  const int64_t chunks = ceil_divide(panel_depth<T>(d), kChunk);
-  launches.kernel(normalized_panels_kernel<T>, batch * ceil_divide(n, kPanel) * chunks, kRowThreads,
-                  sizeof(PanelChunk<T>), x, batch, n, d, norms, exponents, panels);
+  GraphTable<T> table = table_of(
+      GraphRows<T>{x, batch, n, d, 0.0, nullptr, norms, exponents, nonfinite, nullptr, panels});
+  enqueue_normalized_panels(launches, table);
 }
 
 }  // namespace hubprune::cuda

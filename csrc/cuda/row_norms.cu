@@ -49,8 +49,9 @@ Status launch_row_norms(const T* x, int64_t rows, int64_t d, T* out, void* scrat
   if (rows == 0) return Status::kOk;
   const NormScratch scratch(scratch_memory, rows);
   Launches launches("row_norms", device, stream);
-  launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, x, rows, rows,
-                  d, true, scratch.norms, scratch.exponents, nullptr);
+  GraphTable<T> table = table_of(GraphRows<T>{x, 1, rows, d, 0.0, nullptr, scratch.norms,
+                                              scratch.exponents, nullptr, nullptr, nullptr});
+  enqueue_row_norms(launches, table, true);
   launches.kernel(row_norms_finish_kernel<T>, ceil_divide(rows, kFinishThreads), kFinishThreads, 0,
                   scratch.norms, scratch.exponents, rows, out);
   return launches.status();

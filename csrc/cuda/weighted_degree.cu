@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: MIT
-// Weighted degree of every row, fused: no n x n matrix exists.
+// Weighted degree of every row, fused: no n x n matrix exists. All layers of a model share the
+// launches: four for the tiles, three for a closed form, whatever their number (layer_table.cuh).
 //
 //   degree_i = sum_{j != i} f(clamp(<y_i, y_j>)),   y = rows of unit length, f = the edge function
 //
-// Shapes: x (batch, n, d) -> degree (batch, n). signed and shifted never form a pair: see
-// closed_forms.cuh. What follows is the route of the other edges.
+// Shapes: x (batch, n, d) -> degree (batch, n). signed and shifted never form a pair
+// (closed_forms.cuh), squared none while 8 d <= n (gram_degree.cuh). What follows is the rest.
 // Bound: n^2 d / 2 float multiply-adds (upper tiles only; every tile serves its rows and its
 // columns). Below d ~ 64 the sums over the tile weigh as much as the products.
-// Numerics: T -> T products (tile_product.cuh) -> the four weights a thread holds of one row are
-// added in T, the 16 such sums of a tile in float64, tiles in 64-bit fixed point. Integer addition
-// has no order, so the result has the same bits on every run and for every grid.
+// Numerics: T -> T products (tile_product.cuh) -> sums of a tile (tile_sums.cuh) -> 64-bit fixed
+// point. Integer addition has no order: the result has the same bits on every run and for every
+// grid, and whatever other layers are computed with it.
 // |error| <= (e + 3 u) n for an error e of a cosine, typically 1e-8 n in float32.
 // A batch item with a NaN or an infinity has NaN degrees; n = 1 has degree 0.
 // Twin: hubprune.reference.weighted_degree.
 #include <cmath>
+#include <vector>
 
+#include "core/edge.h"
 #include "core/fixed_point.h"
 #include "core/scratch.h"
 #include "cuda/closed_forms.cuh"
+#include "cuda/gram_degree.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
+#include "cuda/layer_table.cuh"
 #include "cuda/normalized_rows.cuh"
 #include "cuda/tile_product.cuh"
+#include "cuda/tile_sums.cuh"
 #include "cuda/triangular_index.h"
 
 namespace hubprune::cuda {
@@ -29,44 +35,41 @@ namespace {
 
 // Per multiprocessor: 80 registers a thread in float32, 128 in float64, no spills.
 template <class T>
-constexpr int kBlocks = sizeof(T) == sizeof(float) ? 3 : 2;
-constexpr int kFinishThreads = 256;
-constexpr int kPadding = 4;  // moves the lanes' stores to different banks, keeps 16-byte alignment
+constexpr int kBlocks = sizeof(T) == sizeof(float) ? kDenseBlocks : 2;
 
 template <class T>
-struct DegreeMemory {
-  Stages<T> stages;
-  T row_sums[kTileLanes][kPanel + kPadding];     // [thread along the columns][row of the tile]
-  T column_sums[kTileLanes][kPanel + kPadding];  // [thread along the rows][column of the tile]
-};
+__host__ __device__ int64_t upper_tiles(const GraphRows<T>& layer) {
+  return layer.batch * triangular_count(ceil_divide(layer.n, kPanel));
+}
 
-// sums (batch, n): fixed-point degrees, zeroed before. One block per upper tile.
+// Adds to sums (batch, n): fixed-point degrees, zeroed before. Work: upper_tiles.
 template <Edge kEdge, class T>
 __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
-    weighted_degree_kernel(const T* __restrict__ panels,
-                           const unsigned long long* __restrict__ nonfinite, int64_t batch,
-                           int64_t n, int64_t d, double scale,
-                           unsigned long long* __restrict__ sums) {
-  DegreeMemory<T>& shared = block_memory<DegreeMemory<T>>();
-  const int64_t side = ceil_divide(n, kPanel);
-  const int64_t tiles = triangular_count(side);
-  const int64_t panel_size = panel_depth<T>(d) * kPanel;
+    weighted_degree_kernel(const __grid_constant__ GraphTable<T> table) {
+  TileSumMemory<T>& shared = block_memory<TileSumMemory<T>>();
   const int row = micro_row();
   const int column = micro_column();
 
-  for (int64_t work = block_index(); work < batch * tiles; work += grid_blocks()) {
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at = table.find(next);
+    const GraphRows<T>& layer = table.layers[at];
+    const int64_t work = next - table.first[at];
+    const int64_t side = ceil_divide(layer.n, kPanel);
+    const int64_t tiles = triangular_count(side);
     const int64_t item = work / tiles;
-    if (nonfinite[item]) continue;  // its degrees are NaN whatever the sums hold
+    if (layer.nonfinite[item]) continue;  // its degrees are NaN whatever the sums hold
     const TileIndex tile = triangular_index(work % tiles);
     const bool diagonal = tile.row == tile.column;
     const int64_t first_row = tile.row * kPanel;
     const int64_t first_column = tile.column * kPanel;
+    const int64_t panel_size = panel_depth<T>(layer.d) * kPanel;
 
     // Compute: the products, then their weights in place
     T weight[kMicro][kMicro];
-    tile_product(panels + (item * side + tile.row) * panel_size,
-                 panels + (item * side + tile.column) * panel_size, d, shared.stages, weight);
-    const bool whole = !diagonal && first_column + kPanel <= n;
+    tile_product(layer.panels + (item * side + tile.row) * panel_size,
+                 layer.panels + (item * side + tile.column) * panel_size, layer.d, shared.stages,
+                 weight);
+    const bool whole = !diagonal && first_column + kPanel <= layer.n;
 #pragma unroll
     for (int r = 0; r < kMicro; ++r) {
 #pragma unroll
@@ -75,125 +78,130 @@ __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
         if (!whole) {  // no self loops, and f(0) may not be 0 in the padding
           const int64_t i = first_row + row + r;
           const int64_t j = first_column + column + c;
-          if (i == j || i >= n || j >= n) weight[r][c] = T(0);
+          if (i == j || i >= layer.n || j >= layer.n) weight[r][c] = T(0);
         }
       }
     }
-#pragma unroll
-    for (int i = 0; i < kMicro; ++i) {
-      shared.row_sums[column / kMicro][row + i] =
-          (weight[i][0] + weight[i][1]) + (weight[i][2] + weight[i][3]);
-      shared.column_sums[row / kMicro][column + i] =
-          (weight[0][i] + weight[1][i]) + (weight[2][i] + weight[3][i]);
-    }
-    __syncthreads();
 
-    // Store: threads 0 to 63 own the rows of the tile, 64 to 127 its columns. A diagonal tile
-    // holds every pair twice, so its rows are complete without the columns.
-    const int lane = thread_index() % kPanel;
-    const int part = thread_index() / kPanel;
-    const int64_t index = (part == 0 ? first_row : first_column) + lane;
-    if (part < (diagonal ? 1 : 2) && index < n) {
-      const auto& partial = part == 0 ? shared.row_sums : shared.column_sums;
-      double sum = 0.0;
-#pragma unroll
-      for (int i = 0; i < kTileLanes; ++i) sum += static_cast<double>(partial[i][lane]);
-      atomicAdd(sums + item * n + index,
-                static_cast<unsigned long long>(to_fixed_point(sum, scale)));
-    }
-    // No barrier: the next tile_product has one before anything writes these sums again.
+    // Store
+    add_tile_sums(weight, diagonal, first_row, first_column, layer.n, layer.scale, shared,
+                  layer.sums + item * layer.n);
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(kFinishThreads)
-    weighted_degree_finish_kernel(const unsigned long long* __restrict__ sums,
-                                  const unsigned long long* __restrict__ nonfinite, int64_t batch,
-                                  int64_t n, double scale, T* __restrict__ out) {
-  const int64_t step = grid_blocks() * kFinishThreads;
-  for (int64_t i = block_index() * kFinishThreads + thread_index(); i < batch * n; i += step) {
-    const double degree = from_fixed_point(static_cast<int64_t>(sums[i]), scale);
-    out[i] = static_cast<T>(nonfinite[i / n] && n > 1 ? NAN : degree);
-  }
+enum class Route { kClosed, kGram, kTiles };
+
+Route route_of(int64_t n, int64_t d, Edge edge) {
+  if (edge == Edge::kSigned || edge == Edge::kShifted) return Route::kClosed;
+  return edge == Edge::kSquared && squared_closed_form_pays(n, d) ? Route::kGram : Route::kTiles;
 }
 
+// The layers with their scratch; those without a row are left out. One piece, so that one memset
+// clears all, holds the sums and a flag per item of every layer.
 template <class T>
 struct DegreeScratch {
-  // One piece, so that one memset clears all: fixed-point degrees (batch, n) or, for the closed
-  // forms, sums of unit rows (batch, d); then a flag per item.
-  unsigned long long* sums;
-  unsigned long long* nonfinite;  // (batch)
-  int64_t cleared;                // bytes
-  double* norms;
-  int* exponents;
-  T* panels;
+  std::vector<GraphRows<T>> layers[3];  // by route
+  unsigned long long* cleared;
+  int64_t cleared_count = 0;
   int64_t bytes;
 
-  DegreeScratch(void* memory, int64_t batch, int64_t n, int64_t d, bool closed) {
+  DegreeScratch(void* memory, const GraphLayer* given, int64_t count, Edge edge) {
+    const auto sums_of = [edge](const GraphLayer& layer) {
+      const Route route = route_of(layer.n, layer.d, edge);
+      if (route == Route::kTiles) return layer.batch * layer.n;
+      return layer.batch * layer.d * (route == Route::kGram ? layer.d : 1);
+    };
+    for (int64_t l = 0; l < count; ++l) {
+      if (given[l].n > 0) cleared_count += sums_of(given[l]) + given[l].batch;
+    }
     Scratch pieces(memory);
-    const int64_t count = batch * (closed ? d : n);
-    cleared = (count + batch) * static_cast<int64_t>(sizeof(unsigned long long));
-    sums = pieces.take<unsigned long long>(count + batch);
-    nonfinite = sums ? sums + count : nullptr;
-    norms = pieces.take<double>(batch * n);
-    exponents = pieces.take<int>(batch * n);
-    panels = pieces.take<T>(closed ? 0 : panels_count<T>(batch, n, d));
+    cleared = pieces.take<unsigned long long>(cleared_count);
+    int64_t used = 0;
+    for (int64_t l = 0; l < count; ++l) {
+      const GraphLayer& layer = given[l];
+      const int64_t rows = layer.batch * layer.n;
+      if (rows == 0) continue;
+      const Route route = route_of(layer.n, layer.d, edge);
+      GraphRows<T> own = {};
+      own.x = static_cast<const T*>(layer.rows);
+      own.batch = layer.batch;
+      own.n = layer.n;
+      own.d = layer.d;
+      own.scale = fixed_point_scale(layer.n);
+      own.out = static_cast<T*>(layer.degree);
+      own.norms = pieces.take<double>(rows);
+      own.exponents = pieces.take<int>(rows);
+      if (route == Route::kTiles) {
+        own.panels = pieces.take<T>(panels_count<T>(layer.batch, layer.n, layer.d));
+      }
+      if (memory) {
+        own.sums = cleared + used;
+        own.nonfinite = own.sums + sums_of(layer);
+      }
+      used += sums_of(layer) + layer.batch;
+      layers[static_cast<int>(route)].push_back(own);
+    }
     bytes = pieces.bytes();
+  }
+
+  // Calls enqueue(table) for the layers of a route.
+  template <class Enqueue>
+  void each(Route route, const Enqueue& enqueue) const {
+    const auto& own = layers[static_cast<int>(route)];
+    each_table(own.data(), static_cast<int64_t>(own.size()), enqueue);
   }
 };
 
-bool has_closed_form(Edge edge) { return edge == Edge::kSigned || edge == Edge::kShifted; }
-
 template <Edge kEdge, class T>
-void enqueue_tiles(Launches& launches, const DegreeScratch<T>& scratch, int64_t batch, int64_t n,
-                   int64_t d, double scale) {
-  launches.kernel(weighted_degree_kernel<kEdge, T>,
-                  batch * triangular_count(ceil_divide(n, kPanel)), kTileThreads,
-                  sizeof(DegreeMemory<T>), scratch.panels, scratch.nonfinite, batch, n, d, scale,
-                  scratch.sums);
+void enqueue_tiles(Launches& launches, GraphTable<T>& table) {
+  enqueue_normalized_panels(launches, table);
+  const int64_t tiles = table.number([](const auto& layer) { return upper_tiles(layer); });
+  launches.kernel(weighted_degree_kernel<kEdge, T>, tiles, kTileThreads, sizeof(TileSumMemory<T>),
+                  table);
+  enqueue_degree_finish(launches, table);
 }
 
 }  // namespace
 
-int64_t weighted_degree_scratch_bytes(int64_t batch, int64_t n, int64_t d, Edge edge,
-                                      bool is_double) {
-  const bool closed = has_closed_form(edge);
-  return is_double ? DegreeScratch<double>(nullptr, batch, n, d, closed).bytes
-                   : DegreeScratch<float>(nullptr, batch, n, d, closed).bytes;
+const char* weighted_degree_route(int64_t n, int64_t d, Edge edge) {
+  const Route route = route_of(n, d, edge);
+  return route == Route::kClosed ? "closed" : (route == Route::kGram ? "gram" : "tiles");
 }
 
 template <class T>
-Status launch_weighted_degree(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge, T* out,
+int64_t weighted_degree_scratch_bytes(const GraphLayer* layers, int64_t count, Edge edge) {
+  return DegreeScratch<T>(nullptr, layers, count, edge).bytes;
+}
+
+template <class T>
+Status launch_weighted_degree(const GraphLayer* layers, int64_t count, Edge edge,
                               void* scratch_memory, int device, void* stream) {
   const int code = static_cast<int>(edge);
   if (code < 0 || code >= kEdgeCount) return Status::kInvalidValue;
-  if (batch == 0 || n == 0) return Status::kOk;
-  const DegreeScratch<T> scratch(scratch_memory, batch, n, d, has_closed_form(edge));
-  const double scale = fixed_point_scale(n);
+  const DegreeScratch<T> scratch(scratch_memory, layers, count, edge);
+  if (scratch.cleared_count == 0) return Status::kOk;
   Launches launches("weighted_degree", device, stream);
-  launches.zero(scratch.sums, scratch.cleared);
-  if (has_closed_form(edge)) {
-    enqueue_closed_degree(launches, x, batch, n, d, edge == Edge::kShifted, scratch.norms,
-                          scratch.exponents, scratch.nonfinite, scratch.sums, out);
-    return launches.status();
-  }
-  enqueue_normalized_panels(launches, x, batch, n, d, scratch.norms, scratch.exponents,
-                            scratch.nonfinite, scratch.panels);
-  if (edge == Edge::kSquared) {
-    enqueue_tiles<Edge::kSquared>(launches, scratch, batch, n, d, scale);
-  } else if (edge == Edge::kAbs) {
-    enqueue_tiles<Edge::kAbs>(launches, scratch, batch, n, d, scale);
-  } else {
-    enqueue_tiles<Edge::kPositive>(launches, scratch, batch, n, d, scale);
-  }
-  launches.kernel(weighted_degree_finish_kernel<T>, ceil_divide(batch * n, kFinishThreads),
-                  kFinishThreads, 0, scratch.sums, scratch.nonfinite, batch, n, scale, out);
+  launches.zero(scratch.cleared,
+                scratch.cleared_count * static_cast<int64_t>(sizeof(unsigned long long)));
+  scratch.each(Route::kClosed, [&](GraphTable<T>& table) {
+    enqueue_closed_degree(launches, table, edge == Edge::kShifted);
+  });
+  scratch.each(Route::kGram, [&](GraphTable<T>& table) { enqueue_gram_degree(launches, table); });
+  scratch.each(Route::kTiles, [&](GraphTable<T>& table) {
+    if (edge == Edge::kSquared) {
+      enqueue_tiles<Edge::kSquared>(launches, table);
+    } else if (edge == Edge::kAbs) {
+      enqueue_tiles<Edge::kAbs>(launches, table);
+    } else {
+      enqueue_tiles<Edge::kPositive>(launches, table);
+    }
+  });
   return launches.status();
 }
 
-template Status launch_weighted_degree<float>(const float*, int64_t, int64_t, int64_t, Edge, float*,
-                                              void*, int, void*);
-template Status launch_weighted_degree<double>(const double*, int64_t, int64_t, int64_t, Edge,
-                                               double*, void*, int, void*);
+template int64_t weighted_degree_scratch_bytes<float>(const GraphLayer*, int64_t, Edge);
+template int64_t weighted_degree_scratch_bytes<double>(const GraphLayer*, int64_t, Edge);
+template Status launch_weighted_degree<float>(const GraphLayer*, int64_t, Edge, void*, int, void*);
+template Status launch_weighted_degree<double>(const GraphLayer*, int64_t, Edge, void*, int, void*);
 
 }  // namespace hubprune::cuda

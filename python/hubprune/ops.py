@@ -11,6 +11,7 @@ validate; these operators expect valid arguments.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -18,9 +19,15 @@ import torch
 
 from . import _native
 from .arguments import EDGES, PRECISIONS, compute_dtype
+from .panel_route import PANEL_FEATURES, panel_degree
 from .progress import progress_bar
 
 __all__ = ["library"]
+
+#: An environment variable that forces how float32 degrees without a closed form are computed on
+#: CUDA, whatever d and `precision`: to compare the routes, and as a way out.
+DEGREE_ROUTE = "HUBPRUNE_DEGREE_ROUTE"
+DEGREE_ROUTES = ("tiles", "panels", "sm90")
 
 library = torch.library.Library("hubprune", "DEF")
 
@@ -92,6 +99,13 @@ def _by_dtype(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:
         positions = [at for at, double in enumerate(doubles) if double == is_double]
         if positions:
             yield is_double, positions
+
+
+def _by_dtype_and_device(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:
+    """As `_by_dtype`, each device's tensors apart: a launch runs on one."""
+    for is_double, positions in _by_dtype(tensors):
+        for device in dict.fromkeys(tensors[at].device for at in positions):
+            yield is_double, [at for at in positions if tensors[at].device == device]
 
 
 def _given(y: torch.Tensor | None, scratch: torch.Tensor) -> int:
@@ -168,20 +182,16 @@ def _rank1_vectors_cuda(
     weights: list[torch.Tensor], dtype: torch.dtype | None = None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     vectors, norms = _rank1_vectors_fake(weights, dtype)
-    for at, weight in enumerate(map(_dense, weights)):
-        n, c, p = weight.shape
-        scratch = _scratch(_native.filter_vectors_cuda_scratch(n, c, p), weight)
+    for is_double, positions in _by_dtype_and_device(weights):
+        dense = [_dense(weights[at]) for at in positions]
+        layers = [
+            (weight.data_ptr(), *weight.shape, vectors[at].data_ptr(), norms[at].data_ptr())
+            for weight, at in zip(dense, positions, strict=True)
+        ]
+        scratch = _scratch(_native.filter_vectors_cuda_scratch(layers), dense[0])
+        out_double = is_double or dtype == torch.float64
         _native.filter_vectors_cuda(
-            _is_double(weight),
-            _is_double(vectors[at]),
-            weight.data_ptr(),
-            n,
-            c,
-            p,
-            vectors[at].data_ptr(),
-            norms[at].data_ptr(),
-            scratch.data_ptr(),
-            *_stream(weight),
+            is_double, out_double, layers, scratch.data_ptr(), *_stream(dense[0])
         )
     return vectors, norms
 
@@ -351,24 +361,122 @@ def _weighted_degree_cpu(
 def _weighted_degree_cuda(
     x: list[torch.Tensor], edge: str = "signed", precision: str | None = None
 ) -> list[torch.Tensor]:
+    code = EDGES.index(edge)
     degrees = _weighted_degree_fake(x)
-    for rows, degree in zip(map(_dense, x), degrees, strict=True):
-        batch, n, d = _rows(rows)
-        is_double = _is_double(rows)
-        code = EDGES.index(edge)
-        scratch = _scratch(_native.weighted_degree_cuda_scratch(batch, n, d, code, is_double), rows)
+    together = []
+    for at, rows in enumerate(x):
+        route = _cuda_route(rows, edge, precision)
+        if route not in ("panels", "sm90"):
+            together.append(at)
+            continue
+        planes = len(PRECISIONS) - _precision_code(precision)
+        n, d = rows.shape[-2:]
+        graphs, results = _dense(rows).reshape(-1, n, d), degrees[at].view(-1, n)
+        for graph, result in zip(graphs, results, strict=True):
+            if route == "sm90":
+                result.copy_(_sm90_degree(graph, edge, planes))
+            else:
+                result.copy_(panel_degree(graph, edge, planes, _CudaPanels()))
+    for is_double, positions in _by_dtype_and_device([x[at] for at in together]):
+        chosen = [together[at] for at in positions]
+        dense = [_dense(x[at]) for at in chosen]
+        layers = [
+            (rows.data_ptr(), *_rows(rows), degrees[at].data_ptr())
+            for rows, at in zip(dense, chosen, strict=True)
+        ]
+        scratch = _scratch(_native.weighted_degree_cuda_scratch(is_double, layers, code), dense[0])
         _native.weighted_degree_cuda(
-            is_double,
-            rows.data_ptr(),
-            batch,
-            n,
-            d,
-            code,
-            degree.data_ptr(),
-            scratch.data_ptr(),
-            *_stream(rows),
+            is_double, layers, code, scratch.data_ptr(), *_stream(dense[0])
         )
     return degrees
+
+
+class _CudaPanels:
+    """The steps of `panel_degree` on a CUDA device."""
+
+    def split_rows(self, x: torch.Tensor, planes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        n, d = x.shape
+        pitch = _native.split_rows_cuda_pitch(d)
+        split = torch.empty((n, planes, pitch), dtype=torch.bfloat16, device=x.device)
+        sums = torch.zeros(n + 1, dtype=torch.int64, device=x.device)
+        scratch = _scratch(_native.split_rows_cuda_scratch(n), x)
+        _native.split_rows_cuda(
+            x.data_ptr(),
+            n,
+            d,
+            planes,
+            split.data_ptr(),
+            sums[n:].data_ptr(),
+            scratch.data_ptr(),
+            *_stream(x),
+        )
+        return split, sums
+
+    def multiply(
+        self, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, accumulate: bool
+    ) -> None:
+        if accumulate:
+            torch.addmm(out, a, b.mT, out_dtype=torch.float32, out=out)
+        else:
+            torch.mm(a, b.mT, out_dtype=torch.float32, out=out)
+
+    def add_panel(self, panel: torch.Tensor, first: int, edge: str, sums: torch.Tensor) -> None:
+        n = len(sums) - 1
+        _native.add_panel_cuda(
+            panel.data_ptr(),
+            len(panel),
+            panel.stride(0),
+            first,
+            n,
+            EDGES.index(edge),
+            sums[n:].data_ptr(),
+            sums.data_ptr(),
+            *_stream(panel),
+        )
+
+    def finish(self, sums: torch.Tensor) -> torch.Tensor:
+        n = len(sums) - 1
+        degree = torch.empty(n, dtype=torch.float32, device=sums.device)
+        _native.degree_finish_cuda(
+            sums.data_ptr(), sums[n:].data_ptr(), n, degree.data_ptr(), *_stream(sums)
+        )
+        return degree
+
+
+def _sm90_degree(x: torch.Tensor, edge: str, planes: int) -> torch.Tensor:
+    kernels = _CudaPanels()
+    split, sums = kernels.split_rows(x, planes)
+    n, _, pitch = split.shape
+    _native.sm90_degree_cuda(
+        split.data_ptr(),
+        planes,
+        n,
+        pitch,
+        EDGES.index(edge),
+        sums[n:].data_ptr(),
+        sums.data_ptr(),
+        *_stream(x),
+    )
+    return kernels.finish(sums)
+
+
+def _cuda_route(x: torch.Tensor, edge: str, precision: str | None) -> str:
+    """Return how the degree of (..., n, d) is computed: "closed", "gram" or a `DEGREE_ROUTES`."""
+    n, d = x.shape[-2:]
+    route = _native.weighted_degree_cuda_route(n, d, EDGES.index(edge))
+    if route != "tiles" or n == 0 or compute_dtype(x) == torch.float64:
+        return route
+    asked = os.environ.get(DEGREE_ROUTE)
+    if asked is not None and asked not in DEGREE_ROUTES:
+        raise ValueError(f"{DEGREE_ROUTE} must be one of {', '.join(DEGREE_ROUTES)}; got {asked!r}")
+    if asked == "sm90" and not _native.sm90_available(_stream(x)[0]):
+        raise RuntimeError(
+            f"{DEGREE_ROUTE}=sm90 needs a device of compute capability 9.0; x is on {x.device}"
+        )
+    # Products in bfloat16 planes have not been run on a device: only where less than "highest" was
+    # asked for, and the rows are long.
+    pays = d >= PANEL_FEATURES and _precision_code(precision) > 0
+    return asked or ("panels" if pays else "tiles")
 
 
 def _weighted_degree_fake(
@@ -384,11 +492,16 @@ def _precision_code(precision: str | None) -> int:
 
 def weighted_degree_route(x: torch.Tensor, edge: str, precision: str | None = None) -> str:
     """Return how `weighted_degree` computes a graph (n, d), in words."""
-    if x.is_cuda:
-        if edge in ("signed", "shifted"):
-            return f"closed form on the GPU, O(n d): edge {edge!r} is linear in the cosine"
-        return "fused tiles of the upper triangle on the GPU"
     n, d = x.shape
+    if x.is_cuda:
+        return {
+            "closed": f"closed form on the GPU, O(n d): edge {edge!r} is linear in the cosine",
+            "gram": f"closed form on the GPU through the d x d Gram matrix: 8 d <= n "
+            f"(d = {d}, n = {n})",
+            "tiles": "fused tiles of the upper triangle on the GPU",
+            "sm90": "fused tiles on Hopper's matrix units in bfloat16",
+            "panels": "matrix products of row panels in bfloat16 on the GPU, sums fused",
+        }[_cuda_route(x, edge, precision)]
     codes = EDGES.index(edge), _precision_code(precision)
     route = _native.weighted_degree_cpu_route(x.dtype == torch.float64, n, d, *codes)
     tiles = f"tiles of the upper triangle: edge {edge!r} has no cheaper closed form"
@@ -415,12 +528,14 @@ def _distance_sum_cpu(x: torch.Tensor) -> torch.Tensor:
 
 
 def _distance_sum_cuda(x: torch.Tensor) -> torch.Tensor:
-    rows = x.double()
-    sums = [
-        torch.cdist(block, rows, compute_mode="use_mm_for_euclid_dist").sum(1)
-        for block in rows.split(512)
-    ]
-    return torch.cat(sums)
+    x = _dense(x)
+    n, d = x.shape
+    sums = torch.empty(n, dtype=torch.float64, device=x.device)
+    scratch = _scratch(_native.distance_sum_cuda_scratch(n, d, _is_double(x)), x)
+    _native.distance_sum_cuda(
+        _is_double(x), x.data_ptr(), n, d, sums.data_ptr(), scratch.data_ptr(), *_stream(x)
+    )
+    return sums
 
 
 def _distance_sum_fake(x: torch.Tensor) -> torch.Tensor:
@@ -820,7 +935,34 @@ def _closeness_centrality_cpu(lengths: torch.Tensor) -> torch.Tensor:
 def _betweenness_centrality_cuda(
     lengths: torch.Tensor, normalized: bool = True, sources: Sequence[int] | None = None
 ) -> torch.Tensor:
-    raise _no_cuda_kernel("betweenness centrality")
+    given, lengths = lengths, lengths.double().contiguous()
+    batch, n, _ = _rows(lengths)
+    device = lengths.device
+    # A list of sources is copied to the device, which a graph capture does not allow.
+    chosen = (
+        torch.arange(n, device=device)
+        if sources is None
+        else torch.tensor(sources, dtype=torch.int64, device=device)
+    )
+    sums = torch.empty((batch, n), dtype=torch.float64, device=device)
+    size = _native.betweenness_centrality_cuda_scratch(n, len(chosen))
+    scratch = _scratch(size, lengths)
+    for graph, graph_sums in zip(lengths.reshape(batch, n, n), sums, strict=True):
+        _native.betweenness_centrality_cuda(
+            graph.data_ptr(),
+            n,
+            chosen.data_ptr() or scratch.data_ptr(),
+            len(chosen),
+            graph_sums.data_ptr(),
+            scratch.data_ptr(),
+            *_stream(lengths),
+        )
+    if n > 2:
+        if sources is None:
+            sums *= 1.0 / ((n - 1.0) * (n - 2.0)) if normalized else 0.5
+        else:
+            sums *= _betweenness_scale(n, normalized, list(sources)).to(device)
+    return sums.reshape(lengths.shape[:-1]).to(compute_dtype(given))
 
 
 def _closeness_centrality_cuda(lengths: torch.Tensor) -> torch.Tensor:

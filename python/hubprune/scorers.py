@@ -232,16 +232,18 @@ class Scorer(ABC):
             if weight.shape[0] == 0 or weight.numel() == 0:
                 raise ValueError(f"{label} must not be empty; got shape {tuple(weight.shape)}")
         vectors, norms = self._describe_filters(weights)
+        norms = _on_host(norms)
         for layer_norms, label in zip(norms, labels, strict=True):
             _check_finite(layer_norms, label)
-        dead = [torch.nonzero(each < DEAD_RATIO * each.max()).flatten() for each in norms]
-        ranked, alive = [], []
+        dead, ranked, alive = [], [], []
         for at, weight in enumerate(weights):
+            is_dead = norms[at] < DEAD_RATIO * norms[at].max()
+            dead.append(_indices(is_dead, weight))
             contribution = contributions[at] if contributions is not None else Contribution()
             filters = _Filters(names[at] or "", weight, vectors[at], contribution)
             living: torch.Tensor | None = None
             if self.dead == "first" and len(dead[at]):
-                living = torch.nonzero(norms[at] >= DEAD_RATIO * norms[at].max()).flatten()
+                living = _indices(~is_dead, weight)
                 filters = filters.take(living)
             alive.append(living)
             ranked.append(filters)
@@ -861,6 +863,24 @@ def _check_approximate(value: object, kinds: tuple[type, ...]) -> None:
 
 def _route_text(chosen: Route, factor: NystromFactor | None = None) -> str:
     return chosen.explain() if factor is None else f"{chosen.explain()}\n{factor.explain()}"
+
+
+def _on_host(norms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return all layers' norms on the CPU: one copy, and one wait, for those of a device."""
+    host = list(norms)
+    for device in dict.fromkeys(each.device for each in norms if each.device.type != "cpu"):
+        chosen = [at for at, each in enumerate(norms) if each.device == device]
+        together = torch.cat([norms[at] for at in chosen]).cpu()
+        sizes = [len(norms[at]) for at in chosen]
+        for at, each in zip(chosen, together.split(sizes), strict=True):
+            host[at] = each
+    return host
+
+
+def _indices(mask: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return where `mask`, on the CPU, is true, beside `weight`; nothing is copied for nowhere."""
+    found = torch.nonzero(mask).flatten()
+    return found.to(weight.device) if len(found) else found.new_empty(0, device=weight.device)
 
 
 def _check_finite(norms: torch.Tensor, label: str) -> None:

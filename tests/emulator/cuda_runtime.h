@@ -13,6 +13,7 @@
 #include "emulator.h"
 
 #define __global__
+#define __grid_constant__
 #define __device__
 #define __host__
 #define __forceinline__ inline
@@ -67,6 +68,26 @@ T atomicOr(T* address, T value) {
   const T bits = old | value;
   emulator::atomic_store(address, &bits, sizeof bits);
   return old;
+}
+
+template <class T>
+T atomicMax(T* address, T value) {
+  T old;
+  emulator::atomic_load(address, &old, sizeof old);
+  const T largest = old < value ? value : old;
+  emulator::atomic_store(address, &largest, sizeof largest);
+  return old;
+}
+
+inline double __longlong_as_double(long long bits) {
+  double value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+inline long long __double_as_longlong(double value) {
+  long long bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
 }
 
 enum cudaError_t : int {

@@ -1,9 +1,39 @@
 // SPDX-License-Identifier: MIT
 // The launchers of csrc/cuda under C names, for ctypes. dtype codes: 0 = float32, 1 = float64.
+#include <vector>
+
 #include "cuda/launchers.h"
+#include "cuda/sm90_layout.h"
 #include "cuda/triangular_index.h"
 
 using namespace hubprune;
+
+namespace {
+
+template <class T>
+T* address(int64_t bits) {
+  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(bits));
+}
+
+std::vector<WeightLayer> weight_layers(const int64_t* words, int64_t count) {
+  std::vector<WeightLayer> layers;
+  for (; count > 0; --count, words += 6) {
+    layers.push_back({address<void>(words[0]), words[1], words[2], words[3],
+                      address<void>(words[4]), address<double>(words[5])});
+  }
+  return layers;
+}
+
+std::vector<GraphLayer> graph_layers(const int64_t* words, int64_t count) {
+  std::vector<GraphLayer> layers;
+  for (; count > 0; --count, words += 5) {
+    layers.push_back(
+        {address<void>(words[0]), words[1], words[2], words[3], address<void>(words[4])});
+  }
+  return layers;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -18,26 +48,18 @@ void emulated_triangular_index(int64_t index, int64_t* row, int64_t* column) {
   *column = tile.column;
 }
 
-int64_t emulated_filter_vectors_scratch(int64_t n, int64_t c, int64_t p) {
-  return cuda::filter_vectors_scratch_bytes(n, c, p);
+// layers: `count` times (weight, n, c, p, vectors, norms), 64 bits each.
+int64_t emulated_filter_vectors_scratch(const int64_t* layers, int64_t count) {
+  return cuda::filter_vectors_scratch_bytes(weight_layers(layers, count).data(), count);
 }
 
-int emulated_filter_vectors(int in_double, int out_double, const void* weight, int64_t n, int64_t c,
-                            int64_t p, void* out, double* norms, void* scratch, int device) {
-  Status status;
-  if (in_double) {
-    status =
-        cuda::launch_filter_vectors(static_cast<const double*>(weight), n, c, p,
-                                    static_cast<double*>(out), norms, scratch, device, nullptr);
-  } else if (out_double) {
-    status =
-        cuda::launch_filter_vectors(static_cast<const float*>(weight), n, c, p,
-                                    static_cast<double*>(out), norms, scratch, device, nullptr);
-  } else {
-    status = cuda::launch_filter_vectors(static_cast<const float*>(weight), n, c, p,
-                                         static_cast<float*>(out), norms, scratch, device, nullptr);
-  }
-  return static_cast<int>(status);
+int emulated_filter_vectors(int in_double, int out_double, const int64_t* layers, int64_t count,
+                            void* scratch, int device) {
+  const auto given = weight_layers(layers, count);
+  const auto run = in_double ? cuda::launch_filter_vectors<double, double>
+                             : (out_double ? cuda::launch_filter_vectors<float, double>
+                                           : cuda::launch_filter_vectors<float, float>);
+  return static_cast<int>(run(given.data(), count, scratch, device, nullptr));
 }
 
 int64_t emulated_row_norms_scratch(int64_t rows) { return cuda::row_norms_scratch_bytes(rows); }
@@ -71,19 +93,79 @@ int emulated_pairwise_cosine(int is_double, const void* x, const void* y, int64_
   return static_cast<int>(status);
 }
 
-int64_t emulated_weighted_degree_scratch(int64_t batch, int64_t n, int64_t d, int edge,
-                                         int is_double) {
-  return cuda::weighted_degree_scratch_bytes(batch, n, d, static_cast<Edge>(edge), is_double != 0);
+// layers: `count` times (rows, batch, n, d, degree), 64 bits each.
+int64_t emulated_weighted_degree_scratch(int is_double, const int64_t* layers, int64_t count,
+                                         int edge) {
+  const auto given = graph_layers(layers, count);
+  const Edge kind = static_cast<Edge>(edge);
+  return is_double ? cuda::weighted_degree_scratch_bytes<double>(given.data(), count, kind)
+                   : cuda::weighted_degree_scratch_bytes<float>(given.data(), count, kind);
 }
 
-int emulated_weighted_degree(int is_double, const void* x, int64_t batch, int64_t n, int64_t d,
-                             int edge, void* out, void* scratch, int device) {
-  const Edge kind = static_cast<Edge>(edge);
-  const Status status =
-      is_double ? cuda::launch_weighted_degree(static_cast<const double*>(x), batch, n, d, kind,
-                                               static_cast<double*>(out), scratch, device, nullptr)
-                : cuda::launch_weighted_degree(static_cast<const float*>(x), batch, n, d, kind,
-                                               static_cast<float*>(out), scratch, device, nullptr);
+int emulated_weighted_degree(int is_double, const int64_t* layers, int64_t count, int edge,
+                             void* scratch, int device) {
+  const auto given = graph_layers(layers, count);
+  const auto run =
+      is_double ? cuda::launch_weighted_degree<double> : cuda::launch_weighted_degree<float>;
+  return static_cast<int>(
+      run(given.data(), count, static_cast<Edge>(edge), scratch, device, nullptr));
+}
+
+const char* emulated_weighted_degree_route(int64_t n, int64_t d, int edge) {
+  return cuda::weighted_degree_route(n, d, static_cast<Edge>(edge));
+}
+
+int64_t emulated_split_rows_pitch(int64_t d) { return cuda::split_rows_pitch(d); }
+int64_t emulated_split_rows_scratch(int64_t n) { return cuda::split_rows_scratch_bytes(n); }
+
+int emulated_split_rows(const float* x, int64_t n, int64_t d, int planes, uint16_t* out,
+                        unsigned long long* nonfinite, void* scratch, int device) {
+  return static_cast<int>(
+      cuda::launch_split_rows(x, n, d, planes, out, nonfinite, scratch, device, nullptr));
+}
+
+int emulated_add_panel(const float* products, int64_t rows, int64_t stride, int64_t first,
+                       int64_t n, int edge, const unsigned long long* nonfinite,
+                       unsigned long long* sums, int device) {
+  return static_cast<int>(cuda::launch_add_panel(
+      products, rows, stride, first, n, static_cast<Edge>(edge), nonfinite, sums, device, nullptr));
+}
+
+int emulated_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
+                           float* degree, int device) {
+  return static_cast<int>(cuda::launch_degree_finish(sums, nonfinite, n, degree, device, nullptr));
+}
+
+int emulated_plane_pair(int planes, int index, int* right) {
+  const cuda::PlanePair pair = cuda::plane_pair(planes, index);
+  *right = pair.right;
+  return pair.left;
+}
+int emulated_fragment_row(int thread, int value) { return cuda::fragment_row(thread, value); }
+int emulated_fragment_column(int thread, int value) { return cuda::fragment_column(thread, value); }
+uint64_t emulated_operand_descriptor(uint32_t address) { return cuda::operand_descriptor(address); }
+int emulated_swizzled_offset(int row, int byte) { return cuda::swizzled_offset(row, byte); }
+
+int64_t emulated_betweenness_centrality_scratch(int64_t n, int64_t count) {
+  return cuda::betweenness_centrality_scratch_bytes(n, count);
+}
+
+int emulated_betweenness_centrality(const double* lengths, int64_t n, const int64_t* sources,
+                                    int64_t count, double* sums, void* scratch, int device) {
+  return static_cast<int>(cuda::launch_betweenness_centrality(lengths, n, sources, count, sums,
+                                                              scratch, device, nullptr));
+}
+
+int64_t emulated_distance_sum_scratch(int64_t n, int64_t d, int is_double) {
+  return cuda::distance_sum_scratch_bytes(n, d, is_double != 0);
+}
+
+int emulated_distance_sum(int is_double, const void* x, int64_t n, int64_t d, double* sums,
+                          void* scratch, int device) {
+  const Status status = is_double ? cuda::launch_distance_sum(static_cast<const double*>(x), n, d,
+                                                              sums, scratch, device, nullptr)
+                                  : cuda::launch_distance_sum(static_cast<const float*>(x), n, d,
+                                                              sums, scratch, device, nullptr);
   return static_cast<int>(status);
 }
 

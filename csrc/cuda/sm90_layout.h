@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// Where things are in weighted_degree_sm90.cu, in functions that run on any machine: the order of
+// the products, the operand's descriptor, and which entry of a product a thread's register holds.
+// Source: PTX ISA 8.0 and later, "Asynchronous Warpgroup Level Matrix Instructions".
+#pragma once
+
+#include <cstdint>
+
+#include "core/host_device.h"
+
+namespace hubprune::cuda {
+
+constexpr int kTensorTile = 128;    // rows and columns of a tile
+constexpr int kTensorDepth = 64;    // features staged at once: 128 bytes, the swizzle's row
+constexpr int kTensorStages = 4;    // of the ring between the copies and the products
+constexpr int kTensorStep = 16;     // features of one matrix instruction
+constexpr int kTensorValues = 64;   // float registers a thread holds of 64 x 128 products
+constexpr int kTensorPromote = 64;  // stages whose products are added up inside the matrix unit
+
+struct PlanePair {
+  int left;
+  int right;
+};
+
+HUBPRUNE_SHARED int plane_pair_count(int planes) { return planes * (planes + 1) / 2; }
+
+// The pairs (left, right) with left + right < planes, the smallest products first.
+HUBPRUNE_SHARED PlanePair plane_pair(int planes, int index) {
+  int sum = planes - 1;
+  while (index > sum) {
+    index -= sum + 1;
+    --sum;
+  }
+  return {index, sum - index};
+}
+
+// Row (0 to 63) and column (0 to 127) of register `value` of a thread (0 to 127) of a warpgroup:
+// each warp holds 16 rows; a quad of lanes holds 8 neighbouring columns of one row, two a lane.
+HUBPRUNE_SHARED int fragment_row(int thread, int value) {
+  return thread / 32 * 16 + thread % 32 / 4 + value / 2 % 2 * 8;
+}
+HUBPRUNE_SHARED int fragment_column(int thread, int value) {
+  return value / 4 * 8 + thread % 4 * 2 + value % 2;
+}
+
+// Descriptor of an operand in shared memory: rows of 128 bytes, features side by side, in groups of
+// 8 rows (1024 bytes apart), 16-byte chunks swizzled over the row's 128 bytes. `address` is the
+// shared address of its first feature; the tile itself starts at a multiple of 1024.
+HUBPRUNE_SHARED uint64_t operand_descriptor(uint32_t address) {
+  const uint64_t start = (address & 0x3ffffu) >> 4;
+  const uint64_t leading = 1;             // not used by this layout
+  const uint64_t group = (8 * 128) >> 4;  // bytes between groups of 8 rows
+  const uint64_t swizzle_128_bytes = 1;
+  return start | leading << 16 | group << 32 | swizzle_128_bytes << 62;
+}
+
+// Where the copy engine puts byte `byte` (0 to 127) of row `row` of a tile: the 16-byte chunk
+// number is combined with the row's number in its group of 8.
+HUBPRUNE_SHARED int swizzled_offset(int row, int byte) {
+  return row * 128 + ((byte / 16) ^ (row % 8)) * 16 + byte % 16;
+}
+
+}  // namespace hubprune::cuda

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+// The steps of the weighted degree of long rows around a matrix product that is not ours: unit rows
+// split into bfloat16 planes before it, edge weights and their sums after it.
+//
+//   planes_ib = bfloat16 of what the planes before it left of y_i;  y = rows of unit length
+//   sums_i += sum_j f(clamp(s_ij)),  sums_j += sum_i f(clamp(s_ij)) for a panel s of row products
+//
+// Shapes: x (n, d) float32 -> planes (n, count, pitch) bfloat16, pitch = d rounded up to 64, zeros
+// between; panel (rows, n - first) float32, row stride `stride`: the products of rows first ..
+// first + rows - 1 with rows first .. n - 1; sums (n).
+// Bound: bytes. The planes read x twice and write 2 to 6 bytes an entry, a panel is read once.
+// Numerics: y in float64, three planes hold it to 2^-24; weights and sums as in tile_sums.cuh, in
+// fixed point: the same bits for the same panels, whatever their number and order.
+// A row with a NaN or an infinity sets `nonfinite`, which makes every degree NaN.
+// Twin: hubprune.reference.weighted_degree.
+#include <cmath>
+
+#include "core/edge.h"
+#include "core/fixed_point.h"
+#include "core/scratch.h"
+#include "cuda/bfloat16_split.h"
+#include "cuda/launch.cuh"
+#include "cuda/launchers.h"
+#include "cuda/normalized_rows.cuh"
+#include "cuda/tile_product.cuh"
+#include "cuda/tile_sums.cuh"
+
+namespace hubprune::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kPitch = 64;  // features a matrix unit takes at once
+
+// planes (n, count, pitch), pitch even: one thread per row and pair of features, which makes one
+// store of a plane; neighbours side by side.
+__global__ void __launch_bounds__(kThreads)
+    split_rows_kernel(const float* __restrict__ x, const double* __restrict__ norms, int64_t n,
+                      int64_t d, int64_t pitch, int count, uint32_t* __restrict__ planes) {
+  const int64_t step = grid_blocks() * kThreads;
+  const int64_t pairs = pitch / 2;
+  for (int64_t i = block_index() * kThreads + thread_index(); i < n * pairs; i += step) {
+    const int64_t row = i / pairs;
+    const int64_t feature = i % pairs * 2;
+    const double norm = norms[row];
+    double left[2] = {};
+    for (int k = 0; k < 2; ++k) {
+      // A zero row stays zero; so does a non-finite one, whose flag says more.
+      if (feature + k < d && norm > 0.0) {
+        left[k] = static_cast<double>(x[row * d + feature + k]) / norm;
+      }
+    }
+    for (int plane = 0; plane < count; ++plane) {
+      uint32_t parts[2];
+      for (int k = 0; k < 2; ++k) {
+        const uint16_t part = to_bfloat16(static_cast<float>(left[k]));
+        left[k] -= static_cast<double>(from_bfloat16(part));
+        parts[k] = part;
+      }
+      planes[(row * count + plane) * pairs + feature / 2] = parts[0] | parts[1] << 16;
+    }
+  }
+}
+
+struct Panel {
+  const float* products;
+  int64_t rows;
+  int64_t columns;
+  int64_t stride;
+  int64_t first;
+};
+
+// One block per 64 x 64 tile of the panel. Columns that are rows of the panel too meet each pair
+// from both ends there, so that only the others are summed over rows.
+template <Edge kEdge>
+__global__ void __launch_bounds__(kTileThreads, kDenseBlocks)
+    add_panel_kernel(const Panel panel, int64_t n, double scale,
+                     const unsigned long long* __restrict__ nonfinite,
+                     unsigned long long* __restrict__ sums) {
+  TileSumMemory<float>& shared = block_memory<TileSumMemory<float>>();
+  if (*nonfinite) return;  // every degree is NaN whatever the sums hold
+  const int64_t across = ceil_divide(panel.columns, kPanel);
+  const int64_t tiles = ceil_divide(panel.rows, kPanel) * across;
+
+  for (int64_t work = block_index(); work < tiles; work += grid_blocks()) {
+    const int64_t first_row = work / across * kPanel;
+    const int64_t first_column = work % across * kPanel;
+
+    // Load: the product of every pair, its weight in place
+    float weight[kMicro][kMicro];
+    const int64_t column = first_column + micro_column();
+#pragma unroll
+    for (int r = 0; r < kMicro; ++r) {
+      const int64_t row = first_row + micro_row() + r;
+      const float* values = panel.products + row * panel.stride + column;
+      Micro<float> loaded = {};
+      if (row < panel.rows && column + kMicro <= panel.columns) {
+        loaded = *reinterpret_cast<const Micro<float>*>(values);
+      } else if (row < panel.rows) {
+        for (int c = 0; c < kMicro; ++c) {
+          if (column + c < panel.columns) loaded.values[c] = values[c];
+        }
+      }
+#pragma unroll
+      for (int c = 0; c < kMicro; ++c) {
+        const bool inside = row < panel.rows && column + c < panel.columns;
+        const bool self = row == column + c;
+        const float cosine = clamp_cosine(loaded.values[c]);
+        weight[r][c] = inside && !self ? edge_weight<kEdge>(cosine) : 0.0f;
+      }
+    }
+
+    // Store
+    add_tile_sums(weight, first_column < panel.rows, panel.first + first_row,
+                  panel.first + first_column, n, scale, shared, sums);
+    __syncthreads();
+  }
+}
+
+struct SplitScratch {
+  double* norms;
+  int* exponents;
+  int64_t bytes;
+
+  SplitScratch(void* memory, int64_t n) {
+    Scratch pieces(memory);
+    norms = pieces.take<double>(n);
+    exponents = pieces.take<int>(n);
+    bytes = pieces.bytes();
+  }
+};
+
+}  // namespace
+
+int64_t split_rows_pitch(int64_t d) { return ceil_divide(d, kPitch) * kPitch; }
+
+int64_t split_rows_scratch_bytes(int64_t n) { return SplitScratch(nullptr, n).bytes; }
+
+Status launch_split_rows(const float* x, int64_t n, int64_t d, int planes, uint16_t* out,
+                         unsigned long long* nonfinite, void* scratch_memory, int device,
+                         void* stream) {
+  if (planes < 1 || planes > kMostPlanes) return Status::kInvalidValue;
+  if (n == 0) return Status::kOk;
+  const SplitScratch scratch(scratch_memory, n);
+  GraphTable<float> table = table_of(GraphRows<float>{
+      x, 1, n, d, 0.0, nullptr, scratch.norms, scratch.exponents, nonfinite, nullptr, nullptr});
+  Launches launches("weighted_degree", device, stream);
+  enqueue_row_norms(launches, table, false);
+  const int64_t pitch = split_rows_pitch(d);
+  launches.kernel(split_rows_kernel, ceil_divide(n * pitch / 2, kThreads), kThreads, 0, x,
+                  scratch.norms, n, d, pitch, planes, reinterpret_cast<uint32_t*>(out));
+  return launches.status();
+}
+
+Status launch_add_panel(const float* products, int64_t rows, int64_t stride, int64_t first,
+                        int64_t n, Edge edge, const unsigned long long* nonfinite,
+                        unsigned long long* sums, int device, void* stream) {
+  const int64_t columns = n - first;
+  const bool whole_tiles = rows % kPanel == 0 || rows == columns;
+  if (edge == Edge::kSigned || edge == Edge::kShifted || !whole_tiles || rows > columns ||
+      stride < columns || stride % kMicro != 0) {
+    return Status::kInvalidValue;
+  }
+  if (rows == 0) return Status::kOk;
+  const auto kernel = edge == Edge::kAbs        ? add_panel_kernel<Edge::kAbs>
+                      : edge == Edge::kPositive ? add_panel_kernel<Edge::kPositive>
+                                                : add_panel_kernel<Edge::kSquared>;
+  Launches launches("weighted_degree", device, stream);
+  launches.kernel(kernel, ceil_divide(rows, kPanel) * ceil_divide(columns, kPanel), kTileThreads,
+                  sizeof(TileSumMemory<float>), Panel{products, rows, columns, stride, first}, n,
+                  fixed_point_scale(n), nonfinite, sums);
+  return launches.status();
+}
+
+Status launch_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
+                            float* degree, int device, void* stream) {
+  if (n == 0) return Status::kOk;
+  Launches launches("weighted_degree", device, stream);
+  GraphTable<float> table = table_of(GraphRows<float>{
+      nullptr, 1, n, 0, fixed_point_scale(n), degree, nullptr, nullptr, nonfinite, sums, nullptr});
+  enqueue_degree_finish(launches, table);
+  return launches.status();
+}
+
+}  // namespace hubprune::cuda
