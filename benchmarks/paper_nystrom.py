@@ -4,7 +4,8 @@
 Usage: python benchmarks/paper_nystrom.py OUTPUT_FOLDER [--quick]
 
 For the layers of the DCASE 2021 baseline, VGGish and CNN14 (Gaussian weights of their shapes: the
-published weights are not at hand) and for the pretrained filters of CREPE (tiny):
+published weights are not at hand), for filters around few centres, and for the pretrained filters
+of CREPE (tiny):
 
 - error of the similarity matrix against the number of columns m, spectral norm as in the paper and
   relative Frobenius norm, for each rule (median over three seeds), with the estimate a user sees;
@@ -48,6 +49,16 @@ def gaussian_layers(quick: bool) -> dict[str, torch.Tensor]:
         for at, shape in enumerate(shapes, 1)
         if not quick or shape[0] <= 16
     }
+
+
+def near_duplicates(quick: bool) -> dict[str, torch.Tensor]:
+    """Return filters around sixty centres, most around a few: a decaying spectrum."""
+    generator = torch.Generator().manual_seed(0)
+    n, d = (64, 200) if quick else (1024, 512)
+    centres = torch.randn(60, d, generator=generator)
+    share = 0.85 ** torch.arange(60.0)
+    which = torch.multinomial(share, n, replacement=True, generator=generator)
+    return {"near-duplicates": centres[which] + 0.02 * torch.randn(n, d, generator=generator)}
 
 
 def pretrained_layers(quick: bool) -> dict[str, torch.Tensor]:
@@ -144,8 +155,10 @@ def layer_report(name: str, kind: str, x: torch.Tensor) -> dict[str, Any]:
 
 
 def draw(reports: list[dict[str, Any]], measure: str, label: str, path: Path) -> None:
-    """Draw a measure against m / n for whole filters: one panel a layer."""
-    chosen = [report for report in reports if report["vectors"] == "flatten"][-6:]
+    """Draw a measure against m / n: one panel a layer, of the trained and the redundant ones."""
+    trained = [report for report in reports if report["layer"].startswith("CREPE")]
+    chosen = [report for report in reports if report["layer"] == "near-duplicates"]
+    chosen += [report for report in trained if report["vectors"] == "rank1"][:5]
     columns = max(1, min(3, len(chosen)))
     lines = -(-len(chosen) // columns)
     figure = figure_class()(figsize=(4.2 * columns, 3.2 * lines), layout="constrained")
@@ -160,10 +173,11 @@ def draw(reports: list[dict[str, Any]], measure: str, label: str, path: Path) ->
                 markersize=3,
                 label=rule,
             )
-        axis.set_title(f"{report['layer']}, {report['n']} x {report['d']}", fontsize=9)
+        vectors = "rank-1, " if report["vectors"] == "rank1" else ""
+        title = f"{report['layer']}, {vectors}{report['n']} x {report['d']}"
+        axis.set_title(title, fontsize=9)
         axis.set_xscale("log", base=2)
-        if measure != "agreement":
-            axis.set_yscale("log")
+        axis.set_ylim(bottom=0.0)
         axis.set_xlabel("columns / filters")
         axis.set_ylabel(label)
     for axis in axes.flat[len(chosen) :]:
@@ -180,8 +194,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     reports = []
-    gaussian, pretrained = gaussian_layers(arguments.quick), pretrained_layers(arguments.quick)
-    for name, weight in {**gaussian, **pretrained}.items():
+    pretrained = pretrained_layers(arguments.quick)
+    layers = {
+        **gaussian_layers(arguments.quick),
+        **near_duplicates(arguments.quick),
+        **pretrained,
+    }
+    for name, weight in layers.items():
         kinds = ["rank1"] if weight[0, 0].numel() > 1 and weight.shape[1] > 1 else []
         if name in pretrained or weight.shape[0] * weight[0].numel() <= 512 * 4608:
             kinds.append("flatten")

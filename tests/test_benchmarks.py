@@ -99,6 +99,7 @@ def test_the_nystrom_experiments_fill_their_table(
             for row in report["rows"]:
                 assert 0 <= row["agreement"] <= 1
                 assert abs(row["frobenius"] - row["estimated"]) < 0.2
+        assert "near-duplicates" in {report["layer"] for report in reports}
         text = table.tables(reports)["nystrom table"]
         assert "| DCASE layer 1 | flatten | 16 x 49 | 4 |" in text
         assert {path.name for path in tmp_path.iterdir()} == {
