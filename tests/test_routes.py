@@ -109,6 +109,7 @@ def test_scorers_say_what_they_approximated() -> None:
     ):
         scores = hp.score(weight, scorer)
         assert said in scores.explain()
+        assert "predicted" in scores.explain() or "exact factor" in scores.explain()
         assert bool(scores.values.isfinite().all())
     with pytest.raises(TypeError, match="approximate must be Nystrom or None; got Sampled"):
         scorers.Eigenvector(approximate=sampled)  # type: ignore[arg-type]

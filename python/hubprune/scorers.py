@@ -10,6 +10,7 @@ out of the graph; ``dead="rank"`` treats them like any other, as the published s
 
 from __future__ import annotations
 
+import time
 import warnings
 import zlib
 from abc import ABC, abstractmethod
@@ -367,14 +368,16 @@ class WeightedDegree(_GraphScorer):
 
     def _approximated(self, vectors: torch.Tensor) -> _Redundancy:
         chosen = route(vectors, "weighted_degree", edge=self.edge, approximate=self.approximate)
+        started = time.perf_counter()
         if isinstance(self.approximate, Nystrom) and not chosen.exact:
             factor = self.approximate.factor(vectors, self.edge)
-            return _Redundancy(factor.degree().double(), None, _route_text(chosen, factor))
-        if isinstance(self.approximate, Sampled) and not chosen.exact:
+            values, said = factor.degree(), factor.explain
+        elif isinstance(self.approximate, Sampled) and not chosen.exact:
             sampled = sampled_degree(vectors, edge=self.edge, approximate=self.approximate)
-            return _Redundancy(sampled.values, None, f"{_route_text(chosen)}\n{sampled.explain()}")
-        degree = torch.ops.hubprune.weighted_degree([vectors], self.edge)[0]
-        return _Redundancy(degree.double(), None, _route_text(chosen))
+            values, said = sampled.values, sampled.explain
+        else:
+            values, said = torch.ops.hubprune.weighted_degree([vectors], self.edge)[0], None
+        return _Redundancy(values.double(), None, _route_text(chosen, started, said))
 
     def _greedy(self, rows: torch.Tensor) -> _Redundancy:
         n, d = rows.shape
@@ -423,9 +426,11 @@ class Eigenvector(_GraphScorer):
                 vectors, "eigenvector_centrality", edge=self.edge, approximate=self.approximate
             )
             if not chosen.exact:
+                started = time.perf_counter()
                 factor = self.approximate.factor(vectors, self.edge)
                 values = factor.eigenvector(tol=self.tol, max_iter=self.max_iter)
-                return _Redundancy(values.double(), None, _route_text(chosen, factor))
+                text = _route_text(chosen, started, factor.explain)
+                return _Redundancy(values.double(), None, text)
         values = torch.ops.hubprune.eigenvector_centrality(
             vectors, self.edge, self.tol, self.max_iter
         )
@@ -520,10 +525,11 @@ class ClosestPairs(_GraphScorer):
         if self.approximate is not None:
             chosen = route(vectors, "nearest", approximate=self.approximate)
         if self.approximate is not None and chosen is not None and not chosen.exact:
+            started = time.perf_counter()
             factor = self.approximate.factor(vectors, "signed")
             similarity, index = factor.nearest()
             distance = 1.0 - similarity
-            route_text = _route_text(chosen, factor)
+            route_text = _route_text(chosen, started, factor.explain)
         elif self.decimals is None:
             similarity, index = torch.ops.hubprune.nearest(vectors)
             distance = 1.0 - similarity
@@ -861,8 +867,10 @@ def _check_approximate(value: object, kinds: tuple[type, ...]) -> None:
         raise TypeError(f"approximate must be {names} or None; got {type(value).__name__}")
 
 
-def _route_text(chosen: Route, factor: NystromFactor | None = None) -> str:
-    return chosen.explain() if factor is None else f"{chosen.explain()}\n{factor.explain()}"
+def _route_text(chosen: Route, started: float, said: Callable[[], str] | None = None) -> str:
+    """Return the planner's choice, what it took, and what the approximation says of itself."""
+    text = f"{chosen.explain()}\ntook {(time.perf_counter() - started) * 1e3:.3g} ms"
+    return text if said is None else f"{text}\n{said()}"
 
 
 def _on_host(norms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
