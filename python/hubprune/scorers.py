@@ -33,7 +33,7 @@ from .arguments import (
 )
 from .centrality import SIMILARITY_WARNING, check_not_negative, path_lengths
 from .greedy import check_count
-from .nystrom import Nystrom, NystromFactor
+from .nystrom import Nystrom
 from .operator_norm import leading_projections, spectral_norms
 from .ops import weighted_degree_route
 from .reference import LANDMARK_TOLERANCE
