@@ -143,3 +143,75 @@ def test_route_of_a_degree_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "fast")
     with pytest.raises(ValueError, match=r"HUBPRUNE_DEGREE_ROUTE must be one of tiles, .*'fast'"):
         ops._cuda_route(long, "abs", "medium")
+
+
+CUDA_CALLS: dict[str, Callable[[], Any]] = {
+    "row_norms": lambda: ops._row_norms_cuda(torch.randn(3, 4)),
+    "rank1_vectors": lambda: ops._rank1_vectors_cuda([torch.randn(3, 4, 9), torch.randn(2, 1, 9)]),
+    "pairwise_cosine": lambda: ops._pairwise_cosine_cuda(torch.randn(3, 4), torch.randn(5, 4)),
+    "weighted_degree": lambda: ops._weighted_degree_cuda([torch.randn(2, 3, 4)], "abs"),
+    "distance_sum": lambda: ops._distance_sum_cuda(torch.randn(3, 4)),
+    "nearest": lambda: ops._nearest_cuda(torch.randn(3, 4)),
+    "eigenvector_centrality": lambda: ops._eigenvector_centrality_cuda(torch.randn(3, 4)),
+    "graph_eigenvector_centrality": lambda: ops._graph_eigenvector_centrality_cuda(
+        torch.ones(3, 3)
+    ),
+    "betweenness_centrality": lambda: ops._betweenness_centrality_cuda(torch.ones(2, 3, 3)),
+    "betweenness of some": lambda: ops._betweenness_centrality_cuda(torch.ones(3, 3), True, [1]),
+    "split_rows": lambda: ops._CudaPanels().split_rows(torch.randn(3, 4), 2),
+    "add_panel": lambda: ops._CudaPanels().add_panel(
+        torch.zeros(3, 4)[:, :3], 0, "abs", torch.zeros(4, dtype=torch.int64)
+    ),
+    "finish": lambda: ops._CudaPanels().finish(torch.zeros(4, dtype=torch.int64)),
+}
+
+
+@pytest.mark.skipif(ops._native.cuda_device_count() > 0, reason="there the kernels would run")
+@pytest.mark.parametrize("name", CUDA_CALLS)
+def test_cuda_operators_reach_their_launchers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arguments fit the binding, and without a device the launch says so."""
+    monkeypatch.setattr(ops, "_stream", lambda x: (0, 0))
+    monkeypatch.setattr(ops._native, "split_rows_cuda_pitch", lambda d: 64)
+    with pytest.raises(RuntimeError, match=r"has no CUDA kernels|CUDA error: "):
+        CUDA_CALLS[name]()
+
+
+def test_long_rows_take_the_route_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several layers, each goes where it belongs, and the others stay together."""
+    launched: list[tuple[Any, ...]] = []
+
+    def degree_of(route: str) -> Callable[..., torch.Tensor]:
+        def run(x: torch.Tensor, edge: str, planes: int, *_: Any) -> torch.Tensor:
+            launched.append((route, tuple(x.shape), planes))
+            return torch.full((len(x),), 7.0)
+
+        return run
+
+    def together(is_double: bool, layers: list[tuple[int, ...]], *_: Any) -> None:
+        launched.append(("tiles", is_double, [layer[1:4] for layer in layers]))
+
+    monkeypatch.setattr(ops, "_stream", lambda x: (0, 0))
+    monkeypatch.setattr(ops, "panel_degree", degree_of("panels"))
+    monkeypatch.setattr(ops, "_sm90_degree", degree_of("sm90"))
+    monkeypatch.setattr(ops._native, "weighted_degree_cuda_route", lambda n, d, edge: "tiles")
+    monkeypatch.setattr(ops._native, "weighted_degree_cuda", together)
+    monkeypatch.setattr(ops._native, "sm90_available", lambda device: True)
+    long, short = torch.randn(2, 3, 1500), torch.randn(5, 9)
+    layers = [short, long, long[0].double(), short[:4]]
+
+    degrees = ops._weighted_degree_cuda(layers, "abs", "high")
+    assert launched == [
+        *[("panels", (3, 1500), 2)] * 2,
+        ("tiles", False, [(1, 5, 9), (1, 4, 9)]),
+        ("tiles", True, [(1, 3, 1500)]),
+    ]
+    assert [tuple(degree.shape) for degree in degrees] == [(5,), (2, 3), (3,), (4,)]
+    assert (degrees[1] == 7).all()
+
+    launched.clear()
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "sm90")
+    ops._weighted_degree_cuda(layers, "abs", "highest")
+    assert [each[0] for each in launched] == ["sm90"] * 4 + ["tiles"]
+    monkeypatch.setattr(ops._native, "sm90_available", lambda device: False)
+    with pytest.raises(RuntimeError, match="=sm90 needs a device of compute capability 9"):
+        ops._weighted_degree_cuda(layers, "abs", "highest")

@@ -638,7 +638,6 @@ void bind_cuda(py::module_& m) {
       "filter_vectors_cuda",
       [](bool is_double, bool out_double, const WeightTuples& layers, Address scratch, int device,
          Address stream) {
-        check_memory(scratch, count_of(layers));
         if (is_double && !out_double) throw std::invalid_argument("float64 weights give float64");
         const auto checked = weight_layers(layers);
         py::gil_scoped_release release;
@@ -715,7 +714,6 @@ void bind_cuda(py::module_& m) {
       "weighted_degree_cuda",
       [](bool is_double, const GraphTuples& layers, int edge, Address scratch, int device,
          Address stream) {
-        check_memory(scratch, count_of(layers));
         const auto checked = graph_layers(layers);
         const Edge kind = checked_edge(edge);
         py::gil_scoped_release release;
@@ -738,7 +736,6 @@ void bind_cuda(py::module_& m) {
         check_memory(x, n * d);
         check_memory(out, n * d);
         check_memory(nonfinite, n);
-        check_memory(scratch, n);
         py::gil_scoped_release release;
         check_status(
             cuda::launch_split_rows(pointer<const float>(x), n, d, planes, pointer<uint16_t>(out),
@@ -807,7 +804,6 @@ void bind_cuda(py::module_& m) {
         check_sizes(n, d);
         check_memory(x, n * d);
         check_memory(sums, n);
-        check_memory(scratch, n);
         py::gil_scoped_release release;
         check_status(with_type(is_double, [&](auto zero) {
           using T = decltype(zero);
@@ -828,7 +824,6 @@ void bind_cuda(py::module_& m) {
         check_memory(lengths, n * n);
         check_memory(sources, count);
         check_memory(sums, n);
-        check_memory(scratch, n);
         py::gil_scoped_release release;
         check_status(cuda::launch_betweenness_centrality(
             pointer<const double>(lengths), n, pointer<const int64_t>(sources), count,

@@ -229,16 +229,13 @@ def betweenness_centrality(
     TypeError, ValueError
         For another type or dtype; for fewer than two dimensions, an unknown length, or k outside
         [1, n].
-    RuntimeError
-        For a CUDA tensor: there is no CUDA kernel yet.
-
     Notes
     -----
     Similarities, lengths and distances in float64, whatever x holds. Paths tie where their float64
     lengths are equal, as in NetworkX; edges of length zero (duplicate rows) are edges. n searches
     of about n to n^2 steps; 20 n^2 bytes beside the similarities. Bitwise the same for any number
-    of threads. A row with NaN or infinity makes every entry NaN. A progress bar is shown on a
-    terminal if it takes long.
+    of threads. On CUDA as in `hubprune.graph.betweenness_centrality`. A row with NaN or infinity
+    makes every entry NaN. A progress bar is shown on a terminal if it takes long.
     Source: Brandes, 2001; King, Singh & Plumbley, 2023 (arXiv 2305.03391).
 
     Equivalent to::

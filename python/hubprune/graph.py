@@ -93,16 +93,15 @@ def betweenness_centrality(
     TypeError, ValueError
         For another type or dtype; for matrices that are not square and symmetric, or k outside
         [1, n].
-    RuntimeError
-        For a CUDA tensor: there is no CUDA kernel yet.
-
     Notes
     -----
     Distances and sums in float64; paths tie where their float64 lengths are equal. Where zero
     lengths make the order of equal distances matter, it is NetworkX's, with neighbours by index.
     Path counts beyond the range of float64 give NaN. 20 n^2 bytes beside the lengths. Bitwise the
-    same for any number of threads. A NaN or minus infinity makes every entry of its graph NaN.
-    A progress bar is shown on a terminal if it takes long.
+    same for any number of threads. On CUDA one block per source and 40 n bytes for each of at most
+    1024 at once; the sources of k are copied to the device, which a graph capture refuses. A NaN or
+    minus infinity makes every entry of its graph NaN. A progress bar is shown on a terminal if it
+    takes long.
     Source: Brandes, 2001. Equivalent to ``networkx.betweenness_centrality(graph, weight="weight")``
     of version 3.5 and later.
 
