@@ -43,10 +43,8 @@ demo: build ## Prune a real pretrained pitch network and measure it (about a min
 test: build $(VENV)/.tested-with ## Run all tests
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.tested-with ## Measure against the peers and rewrite the tables (about five minutes)
-	mkdir -p benchmarks/results
-	$(BIN)/python -m pytest benchmarks -p benchmark -o addopts= -o python_files='bench_*.py' \
-	  --benchmark-json=benchmarks/results/cpu.json --benchmark-columns=min,median,rounds
+bench: $(VENV)/.tested-with ## Measure against the peers and rewrite the tables (about ten minutes)
+	$(BIN)/python benchmarks/run.py benchmarks/results/cpu.json
 	$(BIN)/python benchmarks/table.py benchmarks/results/cpu.json README.md docs/performance.md
 
 paper: $(VENV)/.tested-with ## The Nystroem paper's experiments, with plots (about five minutes)

@@ -33,6 +33,7 @@ SELECTION = (
     "nearest / CNN14 conv12 rank-1, 2048 x 9",
     "pairwise_cosine / 2048 x 256",
     "eigenvector_centrality abs / CNN14 conv9 rank-1, 1024 x 9",
+    "nystrom m = 256 / CNN14 conv12 flattened, 2048 x 18432",
     "weighted_degree abs / DCASE conv2 rank-1, 16 x 49",
 )
 
