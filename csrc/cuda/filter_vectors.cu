@@ -149,15 +149,18 @@ struct VectorScratch {
   VectorScratch(void* memory, const WeightLayer* given, int64_t count) {
     Scratch pieces(memory);
     for (int64_t l = 0; l < count; ++l) {
-      const auto [weight, n, c, p, vectors, norms] = given[l];
+      const WeightLayer& layer = given[l];  // always with Euclidean norms here
+      const int64_t n = layer.n;
+      const int64_t c = layer.c;
+      const int64_t p = layer.p;
       if (n == 0 || p == 0) continue;
       LayerFilters<T> own = {};
-      own.weight = static_cast<const T*>(weight);
+      own.weight = static_cast<const T*>(layer.weight);
       own.n = n;
       own.c = c;
       own.p = p;
-      own.vectors = vectors;
-      own.norms = norms;
+      own.vectors = layer.vectors;
+      own.norms = layer.norms;
       if (c == 0) {
         zeros.push_back(own);
         continue;

@@ -207,7 +207,6 @@ def _rank1_vectors_fake(
 
 
 # --- spectral norms -------------------------------------------------------------------------------
-# --- spectral norms -------------------------------------------------------------------------------
 _SPECTRAL_BLOCK = 1 << 24  # weights in float64 at a time, on a device
 
 
