@@ -19,7 +19,7 @@ std::vector<WeightLayer> weight_layers(const int64_t* words, int64_t count) {
   std::vector<WeightLayer> layers;
   for (; count > 0; --count, words += 6) {
     layers.push_back({address<void>(words[0]), words[1], words[2], words[3],
-                      address<void>(words[4]), address<double>(words[5])});
+                      address<void>(words[4]), address<double>(words[5]), false});
   }
   return layers;
 }
