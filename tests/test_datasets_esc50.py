@@ -49,6 +49,11 @@ def test_features_and_resampling(tmp_path: Path) -> None:
     place = folder(tmp_path)
     assert Esc50(place, features=Dcase21LogMel(None))[0][0].shape == (1, 40, 251)
     assert Esc50(place, sample_rate=32000)[0][0].shape == (160000,)
+    assert Esc50(place, sample_rate=32000, features="logmel")[0][0].shape == (1, 501, 64)
+    with pytest.raises(
+        ValueError, match="sample_rate must be one of 32000, 16000, 8000; got 44100"
+    ):
+        Esc50(place, features="logmel")
 
 
 @pytest.mark.parametrize("folds", [0, 6, (), (1, 7)])

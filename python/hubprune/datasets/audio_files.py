@@ -13,7 +13,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-__all__ = ["FrontEnd", "fixed_length", "needed", "read_audio", "read_table"]
+__all__ = [
+    "FrontEnd",
+    "apply_front_end",
+    "fixed_length",
+    "front_end_of",
+    "needed",
+    "read_audio",
+    "read_table",
+]
 
 FrontEnd: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Waveforms (batch, samples) to features (batch, ...)."""
@@ -164,6 +172,58 @@ def fixed_length(waveform: torch.Tensor, samples: int) -> torch.Tensor:
     if len(waveform) >= samples:
         return waveform[:samples]
     return torch.nn.functional.pad(waveform, (0, samples - len(waveform)))
+
+
+def front_end_of(features: FrontEnd | str | None, sample_rate: int) -> FrontEnd | None:
+    """Make a front end of what a data set's `features` may be.
+
+    Parameters
+    ----------
+    features : callable, "logmel" or None
+        A front end, the name of the PANNs', or None for none.
+    sample_rate : int
+        Hz, for the one that is named.
+
+    Returns
+    -------
+    callable or None
+        The front end.
+
+    Raises
+    ------
+    ImportError
+        If it needs a package that is not installed.
+    ValueError
+        If the name is unknown, or there is none at this sample rate.
+    """
+    if features is None or callable(features):
+        return features
+    if features != "logmel":
+        raise ValueError(f"features must be 'logmel', a front end or None; got {features!r}")
+    from hubprune.models.panns import LogMel
+
+    return LogMel.at(sample_rate)
+
+
+def apply_front_end(front_end: FrontEnd | None, waveform: torch.Tensor) -> torch.Tensor:
+    """Apply a front end to one waveform, without gradients.
+
+    Parameters
+    ----------
+    front_end : callable or None
+        Waveforms (batch, samples) to features (batch, ...).
+    waveform : torch.Tensor
+        Shape (samples,).
+
+    Returns
+    -------
+    torch.Tensor
+        The features, or the waveform itself.
+    """
+    if front_end is None:
+        return waveform
+    with torch.no_grad():
+        return front_end(waveform[None])[0]
 
 
 def read_table(

@@ -19,7 +19,9 @@ from torch.utils.data import Dataset
 
 from hubprune.datasets.audio_files import (
     FrontEnd,
+    apply_front_end,
     fixed_length,
+    front_end_of,
     needed,
     read_audio,
     read_table,
@@ -35,24 +37,6 @@ _EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 _SEGMENTS_HEADER = "# YTID, start_seconds, end_seconds, positive_labels"
 
 Item = tuple[torch.Tensor, torch.Tensor]
-
-
-def _front_end(features: FrontEnd | str | None, sample_rate: int) -> FrontEnd | None:
-    """A front end by name."""
-    if features is None or callable(features):
-        return features
-    if features != "logmel":
-        raise ValueError(f"features must be 'logmel', a front end or None; got {features!r}")
-    from hubprune.models.panns import LogMel
-
-    return LogMel.at(sample_rate)
-
-
-def _features(front_end: FrontEnd | None, waveform: torch.Tensor) -> torch.Tensor:
-    if front_end is None:
-        return waveform
-    with torch.no_grad():
-        return front_end(waveform[None])[0]
 
 
 class AudioSetHdf5(Dataset[Item]):
@@ -105,7 +89,7 @@ class AudioSetHdf5(Dataset[Item]):
     ) -> None:
         self.path = Path(path)
         self.sample_rate = sample_rate
-        self._front_end = _front_end(features, sample_rate)
+        self._front_end = front_end_of(features, sample_rate)
         self._file: Any = None
         self._process = 0
         file = self._open()
@@ -184,7 +168,7 @@ class AudioSetHdf5(Dataset[Item]):
         target = torch.from_numpy(marks.astype("float32"))
         if not bool(((target == 0) | (target == 1)).all()):
             raise ValueError(f"{self.path}: row {row} of target must hold zeros and ones")
-        return _features(self._front_end, waveform), target
+        return apply_front_end(self._front_end, waveform), target
 
 
 @dataclass(frozen=True)
@@ -319,7 +303,7 @@ class AudioSetFolder(Dataset[Item]):
             raise NotADirectoryError(f"{self.folder} is not a folder")
         self.sample_rate = sample_rate
         self._resample, self._stereo = resample, stereo
-        self._front_end = _front_end(features, sample_rate)
+        self._front_end = front_end_of(features, sample_rate)
         self._list = self.folder / "eval_segments.csv" if segments is None else Path(segments)
         index, self.labels = _read_classes(
             self.folder / "class_labels_indices.csv"
@@ -379,4 +363,4 @@ class AudioSetFolder(Dataset[Item]):
         target = torch.zeros(len(self.labels))
         marks: Sequence[int] = self._targets[index]
         target[list(marks)] = 1
-        return _features(self._front_end, waveform), target
+        return apply_front_end(self._front_end, waveform), target

@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from hubprune.datasets.audio_files import FrontEnd, fixed_length, read_audio, read_table
+from hubprune.datasets.audio_files import (
+    FrontEnd,
+    apply_front_end,
+    fixed_length,
+    front_end_of,
+    read_audio,
+    read_table,
+)
 
 __all__ = ["Esc50"]
 
@@ -31,8 +38,9 @@ class Esc50(Dataset[tuple[torch.Tensor, int]]):
         Holds ``audio/*.wav`` and ``meta/esc50.csv``.
     folds : int or sequence of int, default (1, 2, 3, 4, 5)
         The folds taken; the usual cross-validation trains on four and tests on the fifth.
-    features : callable or None, default None
-        A front end for waveforms (batch, samples). None: the waveform itself.
+    features : callable, "logmel" or None, default None
+        A front end for waveforms (batch, samples); ``"logmel"`` is `hubprune.models.LogMel` at
+        `sample_rate` (32000, 16000 or 8000). None: the waveform itself.
     sample_rate : int, default 44100
         Hz, of the waveforms. The clips have 44100; any other rate resamples them.
     stereo : {"error", "mix"}, default "error"
@@ -62,7 +70,7 @@ class Esc50(Dataset[tuple[torch.Tensor, int]]):
         folder: str | os.PathLike[str],
         folds: int | Sequence[int] = _FOLDS,
         *,
-        features: FrontEnd | None = None,
+        features: FrontEnd | str | None = None,
         sample_rate: int = _SAMPLE_RATE,
         stereo: str = "error",
     ) -> None:
@@ -72,7 +80,7 @@ class Esc50(Dataset[tuple[torch.Tensor, int]]):
         self.folder = Path(folder)
         self.folds = wanted
         self.sample_rate = sample_rate
-        self._front_end = features
+        self._front_end = front_end_of(features, sample_rate)
         self._stereo = stereo
         self._list = self.folder / "meta" / "esc50.csv"
         self.files: list[Path] = []
@@ -117,7 +125,4 @@ class Esc50(Dataset[tuple[torch.Tensor, int]]):
             where=f"{self._list}:{self._lines[index]}: ",
         )
         waveform = fixed_length(waveform, _SECONDS * self.sample_rate)
-        if self._front_end is None:
-            return waveform, self.targets[index]
-        with torch.no_grad():
-            return self._front_end(waveform[None])[0], self.targets[index]
+        return apply_front_end(self._front_end, waveform), self.targets[index]
