@@ -23,7 +23,7 @@ from . import config as _config
 
 _config.apply_environment()
 
-from . import graph, models, reference, scorers  # noqa: E402
+from . import finetuning, graph, metrics, models, reference, scorers  # noqa: E402
 from .centrality import (  # noqa: E402
     betweenness_centrality,
     closeness_centrality,
@@ -31,6 +31,7 @@ from .centrality import (  # noqa: E402
     weighted_degree,
 )
 from .config import show_config  # noqa: E402
+from .finetuning import FineTuned, evaluate, finetune  # noqa: E402
 from .greedy import greedy_degree  # noqa: E402
 from .nystrom import Nystrom, NystromError, NystromFactor, nystrom  # noqa: E402
 from .planning import PruningPlan, plan  # noqa: E402
@@ -45,6 +46,7 @@ from .vectors import filter_vectors  # noqa: E402
 __version__ = _native.__version__
 
 __all__ = [
+    "FineTuned",
     "Nystrom",
     "NystromError",
     "NystromFactor",
@@ -57,10 +59,14 @@ __all__ = [
     "betweenness_centrality",
     "closeness_centrality",
     "eigenvector_centrality",
+    "evaluate",
     "filter_vectors",
+    "finetune",
+    "finetuning",
     "graph",
     "greedy_degree",
     "load_pruned",
+    "metrics",
     "models",
     "nearest",
     "nystrom",

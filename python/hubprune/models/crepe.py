@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.resources
 import os
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,9 @@ class Crepe(nn.Module):
     >>> Crepe("tiny")(torch.zeros(2, 1024)).shape
     torch.Size([2, 360])
     """
+
+    output_kind: ClassVar[str] = "probabilities"
+    """What `forward` returns."""
 
     def __init__(self, capacity: str | Sequence[int] = "tiny") -> None:
         widths = _capacity_widths(capacity) if isinstance(capacity, str) else tuple(capacity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +62,9 @@ class Dcase21Baseline(nn.Module):
     >>> sum(v.numel() for k, v in model.state_dict().items() if "num_batches" not in k)
     46246
     """
+
+    output_kind: ClassVar[str] = "logits"
+    """What `forward` returns."""
 
     def __init__(
         self, filters: Sequence[int] = (16, 16, 32), *, hidden: int = 100, classes: int = 10

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""Tensors and readable values in one file, written so that a crash leaves the old or the new one.
+
+The file is safetensors; the values are JSON in its metadata. Nothing in it can run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from .plots import replaced_file
+
+__all__ = ["differences", "fingerprint", "read_file", "state_of", "write_file"]
+
+StrPath = str | os.PathLike[str]
+_ENTRY = "hubprune"
+
+
+def state_of(model: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
+    """A copy of a model's state dict on the CPU, contiguous, no memory shared by two names.
+
+    Raises
+    ------
+    ValueError
+        If it holds something other than dense tensors.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for name, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            raise ValueError(
+                f"the model's state must hold dense tensors only; {name!r} is a "
+                f"{type(value).__name__}"
+            )
+        state[prefix + name] = value.detach().to("cpu", copy=True).contiguous()
+    return state
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of every name, dtype, shape and bit of a model's state."""
+    digest = hashlib.sha256()
+    for name, tensor in state_of(model).items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write_file(path: StrPath, tensors: Mapping[str, torch.Tensor], values: Any) -> None:
+    """Write tensors and JSON-able values; an older file is replaced in one step.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    target = Path(path)
+    remove_leftovers(target)
+    with replaced_file(target) as file:
+        entry = json.dumps(values, allow_nan=False)
+        save_file(dict(tensors), str(file), metadata={"format": "pt", _ENTRY: entry})
+        mask = os.umask(0)
+        os.umask(mask)
+        file.chmod(0o666 & ~mask)  # safetensors writes for the owner alone
+
+
+def read_file(path: StrPath) -> tuple[dict[str, torch.Tensor], Any]:
+    """Read what `write_file` has written, on the CPU.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is another file, or damaged.
+    """
+    with Path(path).open("rb"):  # a missing or unreadable file is told as such
+        pass
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            entry = (file.metadata() or {}).get(_ENTRY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if entry is None:
+            raise ValueError("it was not written by hubprune")
+        return tensors, json.loads(entry)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)} is no checkpoint that can be read: {error}") from error
+
+
+def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two configurations: "lr was 0.001 and is 0.01"."""
+    return [
+        f"{key} was {saved.get(key)!r} and is {wanted.get(key)!r}"
+        for key in dict.fromkeys([*wanted, *saved])
+        if saved.get(key) != wanted.get(key)
+    ]
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove the half-written files of processes that were killed while they wrote `target`."""
+    prefix = f".{target.name}."
+    for entry in target.parent.iterdir():
+        process = entry.name.removeprefix(prefix).removesuffix(".part")
+        if entry.name == f"{prefix}{process}.part" and process.isdigit() and not _alive(process):
+            with contextlib.suppress(OSError):
+                entry.unlink()
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""What a network's output means, and the loss and the metrics that fit it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from . import metrics
+from .arguments import check_choice, shape_text
+from .channel_groups import evaluating
+from .training_data import Examples
+
+__all__ = ["METRICS", "Objective", "Predictions"]
+
+Metric = Callable[[torch.Tensor, torch.Tensor], float]
+Loss = Callable[[Any, torch.Tensor], torch.Tensor]
+
+#: Entries of a dict that are understood, in order of preference, and what they hold. PANNs gives
+#: independent sigmoids, which are no distribution over classes.
+_KNOWN_ENTRIES = {
+    "logits": "logits",
+    "clipwise_output": "sigmoids",
+    "probabilities": "probabilities",
+}
+#: Names of the metrics by task; the first is the default.
+METRICS = {
+    "classes": ("accuracy", "log_loss"),
+    "tags": ("mean_average_precision", "roc_auc", "log_loss"),
+}
+
+
+class Predictions:
+    """Scores and targets of a whole data set, on the CPU."""
+
+    def __init__(self, scores: torch.Tensor, targets: torch.Tensor, output: str) -> None:
+        self.scores, self.targets, self.output = scores, targets, output
+
+
+class Objective:
+    """The loss and the metrics of a task.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its class may say what it returns: ``output_kind = "logits"`` or ``"probabilities"``.
+    task : {"classes", "tags"}
+        One class of many, or independent tags.
+    output : {"logits", "probabilities"} or None
+        What the network returns. None: what its class says; probabilities where it is an
+        `nn.Sequential` that ends in a softmax or sigmoid; of a dict the entry "logits",
+        "clipwise_output" (independent probabilities, as in PANNs) or "probabilities"; else logits.
+    loss : callable (output, targets) or None
+        Instead of (binary) cross-entropy; takes what the model returns.
+    metric : str, callable (scores, targets) or None
+        What is best; callables: higher is better. None: accuracy, or mean average precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: str,
+        *,
+        output: str | None = None,
+        loss: Loss | None = None,
+        metric: str | Metric | None = None,
+    ) -> None:
+        check_choice(task, METRICS, "task")
+        if output is not None:
+            check_choice(output, ("logits", "probabilities"), "output")
+        if loss is not None and not callable(loss):
+            raise TypeError(f"loss must be callable (output, targets); got {type(loss).__name__}")
+        if metric is None:
+            metric = METRICS[task][0]
+        elif isinstance(metric, str):
+            check_choice(metric, METRICS[task], "metric")
+        elif not callable(metric):
+            raise TypeError(
+                f"metric must be a name or callable (scores, targets); got {type(metric).__name__}"
+            )
+        self.task = task
+        self.declared = output or _declared_output(model)
+        self._explicit = output is not None
+        self._loss = loss
+        self._own: Metric | None = None if isinstance(metric, str) else metric
+        self.metric = metric if isinstance(metric, str) else _callable_name(metric)
+        self.lower_is_better = self._own is None and metric == "log_loss"
+
+    def better(self, value: float, best: float) -> bool:
+        """Whether a value of the metric is strictly better."""
+        return value < best if self.lower_is_better else value > best
+
+    def scores(self, output: Any, targets: torch.Tensor) -> tuple[torch.Tensor, str]:
+        """The scores (batch, k) in a network's output, and whether they are probabilities."""
+        kind = self.declared or "logits"
+        if isinstance(output, Mapping):
+            found = next((key for key in _KNOWN_ENTRIES if key in output), None)
+            if found is None:
+                raise TypeError(
+                    "model must return a tensor or a dict with one of "
+                    f"{', '.join(map(repr, _KNOWN_ENTRIES))}; got a dict with "
+                    f"{', '.join(map(repr, output)) or 'nothing'}"
+                )
+            # What a class says of itself is about tensors; an entry's name is more exact.
+            kind = kind if self._explicit else _KNOWN_ENTRIES[found]
+            output = output[found]
+        if not isinstance(output, torch.Tensor):
+            raise TypeError(
+                f"model must return a tensor or a dict of tensors; got {type(output).__name__}"
+            )
+        if output.ndim != 2 or len(output) != len(targets):
+            raise ValueError(
+                f"model must return scores of shape ({len(targets)}, classes) for that many "
+                f"examples; got shape {shape_text(output.shape)}"
+            )
+        if targets.ndim == 2:
+            if targets.shape != output.shape:
+                raise ValueError(
+                    f"targets have shape {shape_text(targets.shape)}, the model's scores "
+                    f"{shape_text(output.shape)}: they must agree"
+                )
+        elif len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= output.shape[1]):
+            raise ValueError(
+                f"targets must be classes in [0, {output.shape[1]}), as the model has outputs; got "
+                f"values from {int(targets.min())} to {int(targets.max())}"
+            )
+        return output, kind
+
+    def loss(self, output: Any, targets: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch, in float32 or wider; targets of classes may be soft."""
+        if self._loss is not None:
+            value = self._loss(output, targets)
+            if not isinstance(value, torch.Tensor) or value.numel() != 1:
+                raise TypeError("loss must return a tensor with one value")
+            return value.reshape(())
+        scores, kind = self.scores(output, targets)
+        scores = scores if scores.dtype == torch.float64 else scores.float()
+        if kind == "logits":
+            if self.task == "classes":
+                return F.cross_entropy(scores, targets)
+            return F.binary_cross_entropy_with_logits(scores, targets.to(scores.dtype))
+        if self.task == "classes" and kind == "sigmoids" and targets.ndim == 1:
+            targets = F.one_hot(targets, scores.shape[1])  # each class against the rest
+        if self.task == "tags" or kind == "sigmoids":
+            return F.binary_cross_entropy(scores, targets.to(scores.dtype))
+        # Keras's rule: probabilities away from 0, so that a certain mistake has a gradient.
+        logs = scores.clamp(1e-7, 1.0).log()
+        if targets.ndim == 2:
+            return -(targets.to(logs.dtype) * logs).sum(1).mean()
+        return F.nll_loss(logs, targets)
+
+    def predict(self, model: nn.Module, data: Examples, batch_size: int) -> Predictions:
+        """Run a model over a data set, in evaluation mode and full precision.
+
+        Raises
+        ------
+        RuntimeError
+            If it computes NaN; the example is named.
+        """
+        device = device_of(model)
+        rows: list[torch.Tensor] = []
+        labels: list[torch.Tensor] = []
+        kind, seen = "logits", 0
+        with evaluating(model), torch.no_grad():
+            for inputs, targets in data.batches(batch_size):
+                scores, kind = self.scores(model(inputs.to(device)), targets)
+                scores = scores.cpu() if scores.dtype == torch.float64 else scores.float().cpu()
+                if bool(scores.isnan().any()):
+                    first = seen + int(scores.isnan().any(1).nonzero()[0])
+                    raise RuntimeError(f"the model computes NaN on example {first} of {data.name}")
+                rows.append(scores)
+                labels.append(targets.cpu())
+                seen += len(targets)
+        return Predictions(torch.cat(rows), torch.cat(labels), kind)
+
+    def evaluate(self, model: nn.Module, data: Examples, batch_size: int) -> dict[str, float]:
+        """Every metric of the task that the targets define.
+
+        Raises
+        ------
+        ValueError
+            If the targets do not define the metric that decides, or the output is not what it was
+            taken for.
+        RuntimeError
+            If the model computes NaN.
+        """
+        found = self.predict(model, data, batch_size)
+        if found.output == "logits" and not (self._explicit or self._loss):
+            _look_like_logits(found.scores, self.task)
+        scores, targets = found.scores, found.targets
+        result: dict[str, float] = {}
+        if self.task == "classes":
+            result["accuracy"] = metrics.accuracy(scores, targets)
+        else:
+            for name, each in (
+                ("mean_average_precision", metrics.average_precision(scores, targets)),
+                ("roc_auc", metrics.roc_auc_per_class(scores, targets)),
+            ):
+                # Without positives in any class (or negatives): not defined, so not in the result.
+                if not np.isnan(each).all():
+                    result[name] = float(np.nanmean(each))
+        # Sigmoids are no distribution over classes, and what a loss of the user's own trains may
+        # be no likelihood.
+        if self._loss is None and not (self.task == "classes" and found.output == "sigmoids"):
+            output = "logits" if found.output == "logits" else "probabilities"
+            result["log_loss"] = metrics.log_loss(scores, targets, output=output)
+        if self._own is not None:
+            result[self.metric] = float(self._own(scores, targets))
+        if self.metric not in result:
+            raise ValueError(
+                f"metric {self.metric} is not defined on {data.name}: no class has the positives "
+                "and negatives it needs, or the outputs are no distribution"
+            )
+        if not abs(result[self.metric]) < float("inf"):
+            raise ValueError(f"metric {self.metric} must be finite; got {result[self.metric]}")
+        return result
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's first parameter is."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def _declared_output(model: nn.Module) -> str | None:
+    kind = getattr(type(model), "output_kind", None)
+    if kind in ("logits", "probabilities"):
+        return str(kind)
+    last = model
+    while isinstance(last, nn.Sequential) and len(last):
+        last = last[-1]
+    return "probabilities" if isinstance(last, nn.Softmax | nn.Sigmoid) else None
+
+
+def _look_like_logits(scores: torch.Tensor, task: str) -> None:
+    """Refuse a softmax taken for logits, and doubt a sigmoid."""
+    if len(scores) < 2 or scores.shape[1] < 2 or bool((scores < 0).any() | (scores > 1).any()):
+        return
+    if task == "classes" and bool(((scores.sum(1) - 1).abs() < 1e-3).all()):
+        raise ValueError(
+            "the model's outputs sum to 1, as after a softmax, but were taken for logits: pass "
+            "output='probabilities' (or output='logits' if they are)"
+        )
+    if task == "tags":
+        warnings.warn(
+            "all outputs are in [0, 1], as after a sigmoid, but are taken for logits: pass "
+            "output='probabilities', or output='logits' if they are",
+            stacklevel=2,
+        )
+
+
+def _callable_name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: MIT
+"""The training loop of fine-tuning: an epoch is a function of the state before it and the seed."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .arguments import check_choice
+from .channel_groups import check_model, duplicate
+from .checkpointing import differences, fingerprint, read_file, state_of, write_file
+from .energy import EnergyMeter
+from .objective import Loss, Metric, Objective, device_of
+from .progress import progress_bar
+from .training_data import (
+    AUGMENT,
+    GLOBAL,
+    SHUFFLE,
+    Examples,
+    preserved_rng,
+    seed_everything,
+    stream_seed,
+)
+
+__all__ = ["Augment", "Progress", "TrainingRun", "check_count"]
+
+SCHEDULES = ("cosine", "plateau", "constant")
+_PLATEAU_EPOCHS, _PLATEAU_FACTOR = 3, 0.5
+_FORMAT = "fine-tuning 1"
+
+Augment = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
+Progress = Callable[[int, int, str], None]
+
+
+class TrainingRun:
+    """One fine-tuning: the state between epochs, and how to go one further."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Any,
+        valid: Any,
+        *,
+        seed: int,
+        amp: bool | str | None,
+        freeze: Collection[str],
+        augment: Augment | None,
+        energy: bool | str,
+    ) -> None:
+        check_model(model)
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise ValueError(f"seed must be an integer from 0 to 2**63 - 1; got {seed!r}")
+        if augment is not None and not callable(augment):
+            raise TypeError(f"augment must be callable; got {type(augment).__name__}")
+        self.seed, self.augment, self.energy_of = seed, augment, energy
+        self.device = device_of(model)
+        self.amp = _amp_dtype(amp, self.device)
+        with preserved_rng():
+            self.train = Examples(train, "train")
+            self.valid = None if valid is None else Examples(valid, "valid")
+        if self.valid is not None and self.valid.task != self.train.task:
+            raise ValueError(
+                f"train has targets of {self.train.task} and valid of {self.valid.task}: they "
+                "must be alike"
+            )
+        self.model = duplicate(model)
+        self.flags = [parameter.requires_grad for parameter in self.model.parameters()]
+        self.modes = [module.training for module in self.model.modules()]
+        self.frozen = _frozen_modules(self.model, freeze)
+        for module in self.frozen:
+            module.requires_grad_(False)
+        self.trained = [each for each in self.model.parameters() if each.requires_grad]
+        if not self.trained:
+            raise ValueError(
+                "model must have parameters to train: all are frozen or there are none"
+            )
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and parameter.dtype not in (torch.float32, torch.float64):
+                raise ValueError(
+                    f"model must have its weights in float32 or float64; '{name}' is "
+                    f"{parameter.dtype}: call model.float(), and use amp for mixed precision"
+                )
+        self.freeze = sorted({freeze} if isinstance(freeze, str) else freeze)
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self.best_epoch = 0
+        self.seconds = 0.0
+        self.energy: dict[str, float] = {}
+        self.checkpoint: Path | None = None
+
+    def set_options(self, **options: Any) -> None:
+        for name in ("epochs", "batch_size"):
+            check_count(name, options[name])
+        if options["patience"] is not None:
+            check_count("patience", options["patience"])
+        check_count("warmup", options["warmup"], least=0)
+        for name, low, high in (("lr", 0.0, None), ("weight_decay", None, None)):
+            _check_number(name, options[name], above=low, at_most=high)
+        _check_number("fraction", options["fraction"], above=0.0, at_most=1.0)
+        check_choice(options["schedule"], SCHEDULES, "schedule")
+        if self.valid is None and (options["patience"] or options["schedule"] == "plateau"):
+            raise ValueError("valid must not be None with patience or schedule='plateau'")
+        if options["warmup"] >= options["epochs"] and options["warmup"]:
+            raise ValueError(
+                f"warmup must be less than epochs ({options['epochs']}); got {options['warmup']}"
+            )
+        self.options = options
+        self.subset = self.train.subset(options["fraction"], self.seed)
+        self.examples = self.train.count if self.subset is None else len(self.subset)
+        self.steps = self.train.batch_count(options["batch_size"], self.examples)
+        self.optimizer = torch.optim.Adam(
+            self.trained, lr=options["lr"], weight_decay=options["weight_decay"]
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == torch.float16)
+
+    def set_objective(
+        self, *, loss: Loss | None, metric: str | Metric | None, output: str | None
+    ) -> None:
+        self.objective = Objective(
+            self.model, self.train.task, output=output, loss=loss, metric=metric
+        )
+        self.configuration = {
+            **self.options,
+            "seed": self.seed,
+            "task": self.train.task,
+            "metric": self.objective.metric,
+            "output": self.objective.declared,
+            "loss": None if loss is None else _described(loss),
+            "augment": None if self.augment is None else _described(self.augment),
+            "freeze": self.freeze,
+            "amp": None if self.amp is None else str(self.amp).removeprefix("torch."),
+            "energy": self.energy_of,
+            "examples": self.examples,
+            "valid_examples": None if self.valid is None else self.valid.count,
+            "input_shape": list(self.train.input_shape),
+            "model": fingerprint(self.model),
+        }
+
+    # --- checkpoints ---
+
+    def open_checkpoint(self, path: Path, *, resume: bool) -> None:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"checkpoint: {path} must be a file in a folder that exists")
+        self.checkpoint = path
+        if not resume or not path.exists():
+            return
+        tensors, values = read_file(path)
+        if values.get("format") != _FORMAT:
+            raise ValueError(f"checkpoint: {path} holds no fine-tuning")
+        different = differences(values["configuration"], self.configuration)
+        if different:
+            # The hash says nothing to a person.
+            text = [
+                "the model or its weights are others" if each.startswith("model was") else each
+                for each in different
+            ]
+            raise ValueError(
+                f"checkpoint: {path} is of another run: {'; '.join(text)}. Pass resume=False to "
+                "replace it, or another file"
+            )
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {
+                name[len(prefix) :]: tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+
+        self.model.load_state_dict(part("model."))
+        self.best = part("best.")
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in part("optimizer.").items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = tensor
+        state = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**state, "state": moments})
+        self.scaler.load_state_dict(values["scaler"])
+        self.history, self.best_epoch = values["history"], values["best_epoch"]
+        self.seconds, self.energy = values["seconds"], values["energy"]
+
+    def _save_checkpoint(self) -> None:
+        if self.checkpoint is None:
+            return
+        tensors = state_of(self.model, "model.")
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for index, entries in self.optimizer.state_dict()["state"].items():
+            for key, value in entries.items():
+                tensors[f"optimizer.{index}.{key}"] = value.detach().cpu().contiguous()
+        values = {
+            "format": _FORMAT,
+            "configuration": self.configuration,
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "scaler": self.scaler.state_dict(),
+            "seconds": self.seconds,
+            "energy": self.energy,
+        }
+        write_file(self.checkpoint, tensors, values)
+
+    # --- epochs ---
+
+    def finish(self, meter: EnergyMeter | None, progress: Progress | None) -> dict[str, Any]:
+        """Run what is left of the epochs; give the entries of the result."""
+        epochs = self.options["epochs"]
+        stopped = self._stopped()
+        total = epochs * (self.steps or 1)
+        with ExitStack() as stack:
+            stack.enter_context(preserved_rng())
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(_deterministic_convolutions())
+            bar = stack.enter_context(progress_bar("fine-tuning", total))
+
+            def report(done: int, text: str) -> None:
+                bar(done)
+                if progress is not None:
+                    progress(done, total, text)
+
+            if not self.history:
+                self._judge({"epoch": 0, "lr": None, "train_loss": None}, time.perf_counter())
+            while stopped is None:
+                if meter is None:
+                    self._advance(report)
+                else:
+                    with meter.measure(self.energy):
+                        self._advance(report)
+                self._save_checkpoint()
+                stopped = self._stopped()
+        self.model.load_state_dict(self.best)
+        for parameter, flag in zip(self.model.parameters(), self.flags, strict=True):
+            parameter.requires_grad_(flag)
+            parameter.grad = None
+        for module, training in zip(self.model.modules(), self.modes, strict=True):
+            module.training = training
+        chosen = self.history[self.best_epoch]["valid"]
+        energy = {**self.energy, "country": meter.country} if meter and self.energy else None
+        return {
+            "model": self.model,
+            "history": self.history,
+            "metric": self.objective.metric,
+            "best_epoch": self.best_epoch,
+            "best": None if chosen is None else chosen[self.objective.metric],
+            "stopped": stopped,
+            "seconds": self.seconds,
+            "energy": energy,
+            "configuration": self.configuration,
+        }
+
+    def _stopped(self) -> str | None:
+        last = len(self.history) - 1
+        if last >= self.options["epochs"]:
+            return "all epochs"
+        patience = self.options["patience"]
+        return "patience" if patience and last - self.best_epoch >= patience else None
+
+    def _advance(self, report: Callable[[int, str], None]) -> None:
+        """Train one epoch more, measure it, and keep its weights if they are the best."""
+        start = time.perf_counter()
+        epoch = len(self.history)
+        seed_everything(stream_seed(self.seed, epoch, GLOBAL))
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, epoch, AUGMENT))
+        self.model.train()
+        for module in self.frozen:
+            module.eval()
+        total, seen, rate, before = 0.0, 0, 0.0, (epoch - 1) * (self.steps or 1)
+        for number, (inputs, targets) in enumerate(self._batches(epoch), start=1):
+            rate = self._rate(epoch, number)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            value = self._step(inputs.to(self.device), targets.to(self.device), generator)
+            if not math.isfinite(value):
+                raise RuntimeError(
+                    f"the loss is {value} in epoch {epoch}, batch {number} of "
+                    f"{self.steps or 'unknown'}: try a lower lr (now {rate:.3g}), and look for "
+                    "non-finite training inputs"
+                )
+            total += value * len(targets)
+            seen += len(targets)
+            report(before + number if self.steps else epoch, f"epoch {epoch}")
+        if not seen:
+            raise ValueError(f"train gave no examples in epoch {epoch}")
+        self._judge({"epoch": epoch, "lr": rate, "train_loss": total / seen}, start)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        seed = stream_seed(self.seed, epoch, SHUFFLE)
+        order: Sequence[int] | None = None
+        if self.train.loader is None:
+            generator = torch.Generator().manual_seed(seed)
+            order = torch.randperm(self.examples or 0, generator=generator).tolist()
+            if self.subset is not None:
+                order = [self.subset[index] for index in order]
+        return self.train.batches(self.options["batch_size"], order, loader_seed=seed)
+
+    def _step(
+        self, inputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> float:
+        if self.augment is not None:
+            inputs, targets = self.augment(inputs, targets, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
+            output = self.model(inputs)
+        loss = self.objective.loss(output, targets)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return value
+
+    def _rate(self, epoch: int, number: int) -> float:
+        """The learning rate of a step, a function of the history and of where the step is."""
+        options = self.options
+        # Epochs completed, with the part of this one; of unknown length: whole epochs.
+        within = (number - 1) / self.steps if self.steps else 0.0
+        done, warmup = epoch - 1 + within, options["warmup"]
+        if done < warmup:
+            step = 1 / self.steps if self.steps else 1.0
+            return float(options["lr"] * min(1.0, (done + step) / warmup))
+        if options["schedule"] == "cosine":
+            part = (done - warmup) / (options["epochs"] - warmup)
+            return float(options["lr"] * 0.5 * (1 + math.cos(math.pi * part)))
+        if options["schedule"] == "plateau":
+            return float(options["lr"] * _PLATEAU_FACTOR ** self._plateaus())
+        return float(options["lr"])
+
+    def _plateaus(self) -> int:
+        """How often the metric has stood still for `_PLATEAU_EPOCHS` epochs."""
+        best: float | None = None
+        still = found = 0
+        for record in self.history:
+            value = record["valid"][self.objective.metric]
+            if best is None or self.objective.better(value, best):
+                best, still = value, 0
+            elif (still := still + 1) == _PLATEAU_EPOCHS:
+                found, still = found + 1, 0
+        return found
+
+    def _judge(self, record: dict[str, Any], start: float) -> None:
+        metrics = None
+        if self.valid is not None:
+            metrics = self.objective.evaluate(self.model, self.valid, self.options["batch_size"])
+        metric = self.objective.metric
+        best = self.history[self.best_epoch]["valid"] if self.history else None
+        if metrics is None or best is None or self.objective.better(metrics[metric], best[metric]):
+            self.best, self.best_epoch = state_of(self.model), record["epoch"]
+        seconds = time.perf_counter() - start
+        self.history.append({**record, "valid": metrics, "seconds": seconds})
+        self.seconds += seconds
+
+
+def _frozen_modules(model: nn.Module, freeze: Collection[str]) -> list[nn.Module]:
+    found: list[nn.Module] = []
+    for pattern in [freeze] if isinstance(freeze, str) else freeze:
+        if not isinstance(pattern, str):
+            raise TypeError(f"freeze must hold strings; got {type(pattern).__name__}")
+        matched = [
+            module
+            for name, module in model.named_modules()
+            if name and fnmatch.fnmatchcase(name, pattern)
+        ]
+        if not matched:
+            raise ValueError(f"freeze: no module of the model is called {pattern!r}")
+        found += matched
+    return found
+
+
+def _amp_dtype(amp: bool | str | None, device: torch.device) -> torch.dtype | None:
+    if amp is None:
+        return torch.bfloat16 if device.type == "cuda" else None
+    if isinstance(amp, bool):
+        return torch.bfloat16 if amp else None
+    check_choice(amp, ("bfloat16", "float16"), "amp")
+    if amp == "float16" and device.type != "cuda":
+        raise ValueError(f"amp must be 'bfloat16' or a bool on {device.type}; got 'float16'")
+    return torch.bfloat16 if amp == "bfloat16" else torch.float16
+
+
+def _described(function: Any) -> str:
+    """What a callable is, the same in every process: no addresses."""
+    if is_dataclass(function):
+        return repr(function)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    module = getattr(function, "__module__", type(function).__module__)
+    return f"{module}.{name}"
+
+
+@contextmanager
+def _deterministic_convolutions() -> Iterator[None]:
+    """Ask cuDNN for the same bits every time."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+def check_count(name: str, value: Any, *, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int; got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def _check_number(name: str, value: Any, *, above: float | None, at_most: float | None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number; got {type(value).__name__}")
+    low = value > above if above is not None else value >= 0
+    if not math.isfinite(value) or not low or (at_most is not None and value > at_most):
+        text = "at least 0" if above is None else f"above {above:g}"
+        text += "" if at_most is None else f" and at most {at_most:g}"
+        raise ValueError(f"{name} must be {text}; got {value}")
