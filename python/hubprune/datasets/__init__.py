@@ -7,10 +7,23 @@ Importing this package loads PyTorch and NumPy and nothing heavier: librosa, sou
 
 from __future__ import annotations
 
+from hubprune.datasets.audioset import AudioSetFolder, AudioSetHdf5
+from hubprune.datasets.dcase import DcaseArrays
+from hubprune.datasets.esc50 import Esc50
 from hubprune.datasets.features import Dcase21LogMel, Standardisation, VggishLogMel
+from hubprune.datasets.registry import KNOWN_DATA, open_data
+from hubprune.datasets.tau import SCENES, TauUrbanScenes
 
 __all__ = [
+    "KNOWN_DATA",
+    "SCENES",
+    "AudioSetFolder",
+    "AudioSetHdf5",
     "Dcase21LogMel",
+    "DcaseArrays",
+    "Esc50",
     "Standardisation",
+    "TauUrbanScenes",
     "VggishLogMel",
+    "open_data",
 ]
