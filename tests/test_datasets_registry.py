@@ -122,7 +122,9 @@ def test_tau(tmp_path: Path) -> None:
         ("tau:x:dev", "last part of tau:x:dev must be one of train, evaluate, test; got 'dev'"),
         ("dcase-npy:x:1", "must be one of train, val, test; got '1'"),
         ("esc50:x:6", "last part of esc50:x:6 must be folds from 1 to 5 with commas between"),
-        ("esc50:x:1?fold=2", r"data: esc50 takes features, sample_rate, stereo .*; got 'fold'"),
+        ("esc50:x:1?fold=2", "data: esc50 takes features, sample_rate, stereo; got 'fold'"),
+        ("tau:x?resample=maybe", "data: resample must be true or false; got 'maybe'"),
+        ("tau:x?fold=one", "data: fold must be a whole number; got 'one'"),
         ("tau:x?cache=a&b", r"what follows '\?' must be name=value with '&' between; got"),
     ],
 )

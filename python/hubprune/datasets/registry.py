@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ class DataSpec:
     """How the spec looks."""
     description: str
     """One line for a person."""
-    options: tuple[str, ...]
-    """What may stand behind ``?``: arguments of `build`."""
+    options: Mapping[str, type]
+    """What may stand behind ``?``: arguments of `build`, and their kinds."""
     build: Callable[..., Any]
     """Takes the path and, where there is one, the part behind it; then the options."""
     part: Callable[[str], object] | None = None
@@ -56,7 +56,7 @@ def _folds(text: str) -> tuple[int, ...]:
     return tuple(int(fold) for fold in text.split(","))
 
 
-_AUDIOSET_OPTIONS = ("features", "sample_rate", "classes")
+_AUDIOSET_OPTIONS = {"features": str, "sample_rate": int, "classes": int}
 
 KNOWN_DATA: dict[str, DataSpec] = {
     "audioset-hdf5": DataSpec(
@@ -68,27 +68,41 @@ KNOWN_DATA: dict[str, DataSpec] = {
     "audioset-folder": DataSpec(
         "audioset-folder:FOLDER",
         "AudioSet's clips and lists; log-mel unless ?features=none",
-        (*_AUDIOSET_OPTIONS, "segments", "class_labels", "missing", "resample", "stereo"),
+        {
+            **_AUDIOSET_OPTIONS,
+            "segments": str,
+            "class_labels": str,
+            "missing": str,
+            "resample": bool,
+            "stereo": str,
+        },
         lambda path, **options: AudioSetFolder(path, **{"features": "logmel", **options}),
     ),
     "tau": DataSpec(
         "tau:FOLDER[:train|evaluate|test]",
         "TAU Urban Acoustic Scenes 2020 Mobile; evaluate if not said",
-        ("fold", "standardise", "cache", "padding", "resample", "stereo"),
+        {
+            "fold": int,
+            "standardise": bool,
+            "cache": str,
+            "padding": str,
+            "resample": bool,
+            "stereo": str,
+        },
         lambda path, split="evaluate", **options: TauUrbanScenes(path, split, **options),
         _word("train", "evaluate", "test"),
     ),
     "dcase-npy": DataSpec(
         "dcase-npy:FOLDER[:train|val|test]",
         "the pruning papers' X_test.npy and Y_test.npy; test if not said",
-        ("classes",),
+        {"classes": int},
         lambda path, split="test", **options: DcaseArrays.open(path, split, **options),
         _word("train", "val", "test"),
     ),
     "esc50": DataSpec(
         "esc50:FOLDER[:FOLDS]",
         "ESC-50; all folds if not said, or some, such as 1,2",
-        ("features", "sample_rate", "stereo"),
+        {"features": str, "sample_rate": int, "stereo": str},
         lambda path, folds=(1, 2, 3, 4, 5), **options: Esc50(path, folds, **options),
         _folds,
     ),
@@ -98,22 +112,33 @@ KNOWN_DATA: dict[str, DataSpec] = {
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
 
 
-def _value(text: str) -> object:
-    """What an option's text stands for."""
-    named = {"true": True, "false": False, "none": None}
-    if text.lower() in named:
-        return named[text.lower()]
-    return int(text) if re.fullmatch(r"-?\d+", text) else text
+def _value(text: str, kind: type) -> object:
+    """Read an option's text."""
+    if kind is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if kind is int and re.fullmatch(r"\d+", text):
+        return int(text)
+    if kind is str:
+        return None if text.lower() == "none" else text
+    raise ValueError("true or false" if kind is bool else "a whole number")
 
 
-def _options(text: str) -> dict[str, object]:
+def _options(text: str, known: DataSpec, name: str) -> dict[str, object]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True)
     except ValueError:
         raise ValueError(
             f"data: what follows '?' must be name=value with '&' between; got {text!r}"
         ) from None
-    return {key: _value(value) for key, value in pairs}
+    options = {}
+    for key, value in pairs:
+        if key not in known.options:
+            raise ValueError(f"data: {name} takes {', '.join(known.options)}; got {key!r}")
+        try:
+            options[key] = _value(value, known.options[key])
+        except ValueError as error:
+            raise ValueError(f"data: {key} must be {error}; got {value!r}") from None
+    return options
 
 
 def _split_options(rest: str) -> tuple[str, str]:
@@ -135,7 +160,7 @@ def _split_part(rest: str, known: DataSpec, name: str) -> tuple[str, tuple[objec
         raise ValueError(f"data: the last part of {name}:{rest} {error}") from None
 
 
-def _call(spec: str) -> Any:
+def _call(spec: str, hint: str) -> Any:
     """What the function that ``package.module:function`` names returns."""
     module_name, _, path = spec.partition(":")
     folder = os.getcwd()
@@ -146,6 +171,7 @@ def _call(spec: str) -> Any:
     except (Exception, SystemExit) as error:
         raise ImportError(
             f"data: module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+            f"{hint}"
         ) from error
     for part in path.split("."):
         if not hasattr(found, part):
@@ -159,7 +185,11 @@ def _call(spec: str) -> Any:
         raise TypeError(f"data: {spec} must be callable without arguments") from None
     except ValueError:  # no signature to read, as of some built-in functions: the call will tell
         pass
-    data = found()
+    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
+    try:
+        data = found()
+    except (Exception, SystemExit) as error:
+        raise RuntimeError(f"data: {spec} failed: {type(error).__name__}: {error}") from error
     is_pair = isinstance(data, tuple | list) and len(data) == 2
     is_map = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if not (isinstance(data, DataLoader) or is_pair or (is_map and not isinstance(data, tuple))):
@@ -204,6 +234,8 @@ def open_data(spec: str, **options: Any) -> Any:
         If the module, or a package that the data set needs, cannot be imported.
     OSError
         If a file is missing or cannot be read.
+    RuntimeError
+        If the function fails.
     ValueError
         If the text is none of these, or the data set finds a mistake.
     """
@@ -211,12 +243,12 @@ def open_data(spec: str, **options: Any) -> Any:
         raise TypeError(f"data must be a str; got {type(spec).__name__}")
     name, colon, rest = spec.partition(":")
     if name not in KNOWN_DATA:
+        close = difflib.get_close_matches(name, KNOWN_DATA, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
         if _FUNCTION.fullmatch(spec):
             if options:
                 raise ValueError(f"data: {spec} takes no options; got {', '.join(options)}")
-            return _call(spec)
-        close = difflib.get_close_matches(name, KNOWN_DATA, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+            return _call(spec, hint)
         if os.path.exists(spec):
             hint = f"; say what {spec!r} is, such as tau:{spec}"
         forms = ", ".join(known.form for known in KNOWN_DATA.values())
@@ -228,9 +260,5 @@ def open_data(spec: str, **options: Any) -> Any:
     path, part = _split_part(rest, known, name)
     if not colon or not path:
         raise ValueError(f"data must be {known.form}; got {spec!r}, without a path")
-    chosen = {**(_options(query) if query else {}), **options}
-    if unknown := [key for key in chosen if key not in known.options]:
-        raise ValueError(
-            f"data: {name} takes {', '.join(known.options)} behind '?'; got {unknown[0]!r}"
-        )
+    chosen = {**(_options(query, known, name) if query else {}), **options}
     return known.build(Path(path).expanduser(), *part, **chosen)
