@@ -87,6 +87,7 @@ def test_classes(capsys: pytest.CaptureFixture[str], module: str) -> None:
     assert got["metrics"] == evaluate(net, open_data(f"{module}:pair"))
     assert set(got["metrics"]) == {"accuracy", "log_loss"}
     assert got["examples"] == 7
+    assert got["device"] == "cpu"
     assert got["model"] == f"{module}:net"
     assert got["data"] == f"{module}:pair"
     other = result(capsys, f"{module}:net", "--data", f"{module}:loader", "--batch-size", "2")
@@ -145,6 +146,8 @@ def test_pruned_known_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     ("words", "status", "message"),
     [
         (["dcase21", "--data", "tau:nowhere"], 2, "nowhere is not a folder"),
+        (["dcase21", "--data", "tau:x", "--device", "gpu"], 2, "--device 'gpu' cannot be used"),
+        (["dcase21", "--data", "tau:x", "--device", "meta"], 2, "'meta' computes nothing"),
         (["dcase21", "--data", "taus:x"], 2, "did you mean tau"),
         (["dcase22", "--data", "tau:x"], 2, "did you mean dcase21"),
         (["dcase22", "--pruned", "x", "--data", "tau:x"], 2, "did you mean dcase21"),

@@ -151,6 +151,26 @@ def test_hdf5_damaged_or_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         AudioSetHdf5(path)
 
 
+def test_hdf5_damaged_inside(tmp_path: Path) -> None:
+    """Whatever byte is wrong, it is an error of ours or changes a value."""
+    path = pack(tmp_path / "eval.h5", waveform=np.zeros((3, 8), np.int16))
+    good = path.read_bytes()
+    generator = np.random.default_rng(0)
+    filled = np.flatnonzero(np.frombuffer(good, np.uint8))
+    refused: list[str] = []
+    for _ in range(200):
+        data = bytearray(good)
+        for place in generator.choice(filled, 4):
+            data[place] = generator.integers(256)
+        path.write_bytes(data)
+        try:
+            list(iter(AudioSetHdf5(path)))  # type: ignore[call-overload]
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    assert all("eval.h5" in message for message in refused)
+
+
 # ---- folder -------------------------------------------------------------------------------------
 
 HEAD = (

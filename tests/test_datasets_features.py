@@ -263,6 +263,26 @@ def test_read_audio_refuses_a_truncated_file(tmp_path: Path, left: int) -> None:
         read_audio(path, 8000)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_read_audio_of_damaged_files(tmp_path: Path, suffix: str) -> None:
+    """Whatever byte of the header is wrong: an error of ours, or sound."""
+    path = wav(tmp_path / f"a.{suffix}", noise(2000).numpy(), 16000)
+    good = path.read_bytes()
+    generator = np.random.default_rng(0)
+    refused: list[str] = []
+    for _ in range(60):
+        data = bytearray(good)
+        for place in generator.integers(120, size=3):
+            data[place] = generator.integers(256)
+        path.write_bytes(data[: generator.integers(4 * len(data))])
+        try:
+            assert torch.isfinite(read_audio(path, 16000)).all()
+        except ValueError as error:
+            refused.append(str(error))
+    assert refused
+    assert all(f"a.{suffix}" in message for message in refused)
+
+
 def test_read_audio_takes_a_stream_of_unknown_length(tmp_path: Path) -> None:
     path = wav(tmp_path / "a.wav", np.ones(1000) * 0.5)
     data = bytearray(path.read_bytes())

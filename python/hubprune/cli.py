@@ -269,6 +269,9 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-size", type=_count, default=32, metavar="N", help="examples a pass (default 32)"
     )
     measure.add_argument(
+        "--device", default="cpu", metavar="NAME", help="such as cuda or cuda:1 (default cpu)"
+    )
+    measure.add_argument(
         "--returns",
         choices=("logits", "probabilities"),
         help="what the model returns, where it does not say so itself",
@@ -696,7 +699,20 @@ def _load_saved(arguments: argparse.Namespace) -> tuple[nn.Module, str]:
     return load_pruned(factory, arguments.pruned).eval(), f"pruned, weights of {arguments.pruned}"
 
 
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch has no CUDA in it
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"--device {name!r} cannot be used: {reason}") from error
+    if device.type == "meta":
+        raise ValueError("--device 'meta' computes nothing")
+    return device
+
+
 def _evaluate(arguments: argparse.Namespace) -> Any:
+    device = _device(arguments.device)
     if arguments.pruned is not None:
         model, weights = _load_saved(arguments)
     else:
@@ -712,7 +728,9 @@ def _evaluate(arguments: argparse.Namespace) -> Any:
         elif isinstance(data, tuple | list):
             examples = len(data[0])
         start = time.perf_counter()
-        metrics = evaluate(model, data, batch_size=arguments.batch_size, output=arguments.returns)
+        metrics = evaluate(
+            model.to(device), data, batch_size=arguments.batch_size, output=arguments.returns
+        )
         seconds = time.perf_counter() - start
     if arguments.json:
         return {
@@ -720,6 +738,7 @@ def _evaluate(arguments: argparse.Namespace) -> Any:
             "weights": weights,
             "data": arguments.data,
             "examples": examples,
+            "device": str(device),
             "seconds": seconds,
             "metrics": metrics,
         }

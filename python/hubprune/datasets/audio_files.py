@@ -27,6 +27,7 @@ FrontEnd: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Waveforms (batch, samples) to features (batch, ...)."""
 
 _STEREO = ("mix", "error")
+_BLOCK = 1 << 20  # frames
 _SIZE_UNKNOWN = (0, 0xFFFFFFFF)
 """RIFF sizes that a program writes which cannot go back to the header."""
 
@@ -121,7 +122,13 @@ def read_audio(
     soundfile = needed("soundfile", "reading audio files")
     _check_whole(path, where)
     try:
-        samples, rate = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(os.fspath(path)) as file:
+            rate = file.samplerate
+            # In blocks: what a damaged header claims is never allocated.
+            blocks = [np.zeros((0, file.channels), np.float32)]
+            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                blocks.append(block)
+        samples = np.concatenate(blocks)
     except soundfile.LibsndfileError as error:
         raise ValueError(
             f"{where}{path} is not an audio file that can be read: {error.error_string}"

@@ -33,6 +33,8 @@ _CLASSES = 527
 _SECONDS = 10
 _FULL_SCALE = 32767.0
 _NAMES = ("audio_name", "waveform", "target")
+_DAMAGE = (OSError, RuntimeError, KeyError)
+"""What h5py raises where a file is damaged."""
 _EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 _SEGMENTS_HEADER = "# YTID, start_seconds, end_seconds, positive_labels"
 
@@ -93,8 +95,11 @@ class AudioSetHdf5(Dataset[Item]):
         self._file: Any = None
         self._process = 0
         file = self._open()
-        self._check(file, classes)
-        stored = [bytes(name) for name in file["audio_name"][:]]
+        try:
+            self._check(file, classes)
+            stored = [bytes(name) for name in file["audio_name"][:]]
+        except _DAMAGE as error:
+            raise ValueError(f"{self.path} is damaged: {error}") from error
         rows = [row for row, name in enumerate(stored) if name]
         self._rows = rows
         self.names = [stored[row].decode(errors="replace") for row in rows]
@@ -120,7 +125,7 @@ class AudioSetHdf5(Dataset[Item]):
         if absent := [name for name in _NAMES if not isinstance(file.get(name), h5py.Dataset)]:
             raise ValueError(
                 f"{self.path} must hold the data sets {', '.join(_NAMES)}; "
-                f"{', '.join(absent)} missing, it has {', '.join(file) or 'nothing'}"
+                f"{', '.join(absent)} missing, it has {', '.join(map(str, file)) or 'nothing'}"
             )
         name, waveform, target = (file[each] for each in _NAMES)
         if waveform.ndim != 2 or waveform.dtype != "int16":
@@ -162,7 +167,7 @@ class AudioSetHdf5(Dataset[Item]):
         file = self._open()
         try:
             samples, marks = file["waveform"][row], file["target"][row]
-        except OSError as error:
+        except _DAMAGE as error:
             raise ValueError(f"{self.path}: row {row} cannot be read: {error}") from error
         waveform = torch.from_numpy(samples).float() / _FULL_SCALE
         target = torch.from_numpy(marks.astype("float32"))
