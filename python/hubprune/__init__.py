@@ -23,7 +23,7 @@ from . import config as _config
 
 _config.apply_environment()
 
-from . import finetuning, graph, metrics, models, reference, scorers  # noqa: E402
+from . import datasets, finetuning, graph, metrics, models, reference, scorers  # noqa: E402
 from .centrality import (  # noqa: E402
     betweenness_centrality,
     closeness_centrality,
@@ -58,6 +58,7 @@ __all__ = [
     "Scores",
     "betweenness_centrality",
     "closeness_centrality",
+    "datasets",
     "eigenvector_centrality",
     "evaluate",
     "filter_vectors",
