@@ -77,6 +77,21 @@ def test_hdf5_empty_rows_on_request(tmp_path: Path) -> None:
         AudioSetHdf5(path, empty="drop")
 
 
+@pytest.mark.parametrize(("rate", "step"), [(16000, 2), (8000, 4)])
+def test_hdf5_decimated_as_the_authors_do(tmp_path: Path, rate: int, step: int) -> None:
+    path = pack(tmp_path / "eval.h5")
+    whole, target = AudioSetHdf5(path)[0]
+    got, same = AudioSetHdf5(path, sample_rate=rate, decimate=True)[0]
+    assert torch.equal(got, whole[::step])
+    assert torch.equal(same, target)
+    x, _ = AudioSetHdf5(path, "logmel", sample_rate=rate, decimate=True)[0]
+    assert x.shape == (1, 6, 64)
+    with pytest.raises(ValueError, match=rf"of {rate} Hz; got 32000 Hz \(decimate=True takes"):
+        AudioSetHdf5(path, sample_rate=rate)
+    with pytest.raises(ValueError, match=r"of 22050 Hz; got 32000 Hz$"):
+        AudioSetHdf5(path, sample_rate=22050, decimate=True)
+
+
 def test_hdf5_reads_one_row_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = pack(tmp_path / "eval.h5")
     read: list[Any] = []

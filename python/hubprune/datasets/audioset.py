@@ -54,6 +54,9 @@ class AudioSetHdf5(Dataset[Item]):
         ``"logmel"`` stands for. None: the waveform itself.
     sample_rate : int, default 32000
         Hz, which the file must have.
+    decimate : bool, default False
+        Whether a file of twice or four times the sample rate gives every second or fourth sample,
+        without a filter, as the PANNs' authors feed ``Cnn14_16k`` and ``Cnn14_8k``.
     classes : int, default 527
         Classes, which the file must have.
     empty : {"skip", "keep"}, default "skip"
@@ -92,6 +95,7 @@ class AudioSetHdf5(Dataset[Item]):
         features: FrontEnd | str | None = None,
         *,
         sample_rate: int = 32000,
+        decimate: bool = False,
         classes: int = _CLASSES,
         empty: str = "skip",
     ) -> None:
@@ -99,6 +103,8 @@ class AudioSetHdf5(Dataset[Item]):
             raise ValueError(f"empty must be one of skip, keep; got {empty!r}")
         self.path = Path(path)
         self.sample_rate = sample_rate
+        self._decimate = decimate
+        self._step = 1
         self._front_end = front_end_of(features, sample_rate)
         self._file: Any = None
         self._process = 0
@@ -160,9 +166,15 @@ class AudioSetHdf5(Dataset[Item]):
             raise ValueError(f"{self.path}: waveform must hold samples; got {waveform.shape}")
         rate = int(file.attrs.get("sample_rate", self.sample_rate))
         if rate != self.sample_rate:
-            raise ValueError(
-                f"{self.path} must have a sample rate of {self.sample_rate} Hz; got {rate} Hz"
-            )
+            step = rate // self.sample_rate
+            fits = step in (2, 4) and rate == step * self.sample_rate
+            if not (fits and self._decimate):
+                hint = " (decimate=True takes some of the samples)" if fits else ""
+                raise ValueError(
+                    f"{self.path} must have a sample rate of {self.sample_rate} Hz; "
+                    f"got {rate} Hz{hint}"
+                )
+            self._step = step
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
@@ -177,7 +189,7 @@ class AudioSetHdf5(Dataset[Item]):
             samples, marks = file["waveform"][row], file["target"][row]
         except _DAMAGE as error:
             raise ValueError(f"{self.path}: row {row} cannot be read: {error}") from error
-        waveform = torch.from_numpy(samples).float() / _FULL_SCALE
+        waveform = torch.from_numpy(samples)[:: self._step].float() / _FULL_SCALE
         target = torch.from_numpy(marks.astype("float32"))
         if not bool(((target == 0) | (target == 1)).all()):
             raise ValueError(f"{self.path}: row {row} of target must hold zeros and ones")
