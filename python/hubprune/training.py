@@ -31,7 +31,7 @@ from .training_data import (
     stream_seed,
 )
 
-__all__ = ["Augment", "Progress", "TrainingRun", "check_count"]
+__all__ = ["Augment", "Progress", "TrainingRun", "check_count", "described"]
 
 SCHEDULES = ("cosine", "plateau", "constant")
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 3, 0.5
@@ -134,8 +134,8 @@ class TrainingRun:
             "task": self.train.task,
             "metric": self.objective.metric,
             "output": self.objective.declared,
-            "loss": None if loss is None else _described(loss),
-            "augment": None if self.augment is None else _described(self.augment),
+            "loss": None if loss is None else described(loss),
+            "augment": None if self.augment is None else described(self.augment),
             "freeze": self.freeze,
             "amp": None if self.amp is None else str(self.amp).removeprefix("torch."),
             "energy": self.energy_of,
@@ -384,7 +384,7 @@ def _amp_dtype(amp: bool | str | None, device: torch.device) -> torch.dtype | No
     return torch.bfloat16 if amp == "bfloat16" else torch.float16
 
 
-def _described(function: Any) -> str:
+def described(function: Any) -> str:
     """What a callable is, the same in every process: no addresses."""
     if is_dataclass(function):
         return repr(function)
