@@ -8,7 +8,7 @@ tells what a scorer is worth.
 from __future__ import annotations
 
 import inspect
-import math
+import numbers
 import os
 import re
 import time
@@ -31,7 +31,7 @@ from .report import report
 from .scorers import Random, Scorer, make_scorer
 from .surgery import prune
 from .training import Progress, check_count, described
-from .training_data import GLOBAL, Examples, preserved_rng, seed_everything, stream_seed
+from .training_data import GLOBAL, VALID, Examples, preserved_rng, seed_everything, stream_seed
 
 __all__ = ["Comparison", "ComparisonRow", "Summary", "compare"]
 
@@ -214,7 +214,7 @@ class _Grid:
                 raise ValueError(f"scorers must have different labels; {label!r} is there twice")
             self.rules[label] = rule
         self.rules.setdefault("random", Random())
-        self.ratios = _distinct("ratios", ratios, int | float)
+        self.ratios = _distinct("ratios", ratios, float)
         for ratio in self.ratios:
             if not 0 < ratio < 1:
                 raise ValueError(f"ratios must be in (0, 1); got {ratio}")
@@ -369,7 +369,7 @@ class _Bench:
                 model = how(base, decision, compensate=job.compensate, batches=self.batches)
         pruned = time.perf_counter() - start
         sizes = report(base, model, self.inputs, latency=False)
-        before = self.measure(model)
+        before = self.measure(model, job.seed)
         after, best_epoch, seconds, energy = None, None, 0.0, None
         if self.options is not None:
             result = fine_tune(
@@ -382,7 +382,7 @@ class _Bench:
                 seed=job.seed,
                 checkpoint=None if store is None else store.checkpoint(job),
             )
-            after = self.measure(result.model)
+            after = self.measure(result.model, job.seed)
             best_epoch, seconds, energy = result.best_epoch, result.seconds, result.energy
         return ComparisonRow(
             scorer=job.scorer,
@@ -404,8 +404,9 @@ class _Bench:
             model=found,
         )
 
-    def measure(self, model: nn.Module) -> dict[str, dict[str, float]]:
+    def measure(self, model: nn.Module, seed: int) -> dict[str, dict[str, float]]:
         """Every metric on the validation and test data."""
+        seed_everything(stream_seed(seed, 0, VALID))
         objective = Objective(model, self.task, output=self.output, metric=self.metric)
         return {
             name: objective.evaluate(model, data, self.batch_size)
@@ -464,11 +465,11 @@ def _distinct(name: str, values: Any, kind: Any) -> list[Any]:
     found = list(values)
     if not found:
         raise ValueError(f"{name} must hold at least one; got none")
+    fits = {int: numbers.Integral, float: numbers.Real, str: str}[kind]  # NumPy's numbers too
     for value in found:
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, fits) or isinstance(value, bool):
             raise TypeError(f"{name} holds {value!r}, a {type(value).__name__}")
-        if isinstance(value, float) and math.isnan(value):
-            raise ValueError(f"{name} must not hold NaN")
+    found = [kind(value) for value in found]
     if len(set(found)) != len(found):
         raise ValueError(f"{name} must not hold one twice; got {found}")
     return found
