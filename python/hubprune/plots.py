@@ -190,9 +190,10 @@ def comparison_plot(
     lines = list(dict.fromkeys((point.scorer, point.variant) for point in points))
     variants = list(dict.fromkeys(["", *(point.variant for point in points)]))
     for axes, measure in ((left, "parameters"), (right, "macs")):
-        for scorer, variant in lines:
+        for number, (scorer, variant) in enumerate(lines):
             of_line = [p for p in points if (p.scorer, p.variant) == (scorer, variant)]
-            _comparison_line(axes, of_line, measure, variants.index(variant))
+            aside = 2.5 * (number - (len(lines) - 1) / 2)
+            _comparison_line(axes, of_line, measure, variants.index(variant), aside)
         for number, (name, (mean, spread)) in enumerate(baselines.items()):
             style = ("--", ":")[number % 2]
             axes.axhline(mean, color="black", linestyle=style, linewidth=1.2, label=name)
@@ -217,8 +218,12 @@ def comparison_plot(
 
 
 def _comparison_line(
-    axes: Axes, points: Sequence[ComparisonPoint], measure: str, variant: int
+    axes: Axes, points: Sequence[ComparisonPoint], measure: str, variant: int, aside: float
 ) -> None:
+    """Draw one line, moved `aside` by so many points: bars of equal sizes would hide each other."""
+    from matplotlib.transforms import ScaledTranslation
+
+    moved = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
     color, marker = _STYLES.get(points[0].scorer, _OTHERS)
     points = sorted(points, key=lambda point: _left(point, measure))
     name = points[0].scorer + (f", {points[0].variant}" if points[0].variant else "")
@@ -236,6 +241,7 @@ def _comparison_line(
         elinewidth=1.2,
         capsize=3.5,
         label=name,
+        transform=moved,
     )
 
 
