@@ -318,6 +318,11 @@ def test_the_plot(tmp_path: Path, found: hp.Comparison, monkeypatch: pytest.Monk
     expected = [found.summary(("degree", ratio, "none"))[0].mean for ratio in (0.5, 0.25)]
     assert list(degree.get_ydata()) == expected  # the smaller network first
     assert len(macs.get_lines()) == len(parameters.get_lines())
+    low, high = parameters.get_ylim()
+    for group in found.groups():
+        value = found.summary(group)[0]
+        assert low <= value.mean - (value.spread or 0)
+        assert value.mean + (value.spread or 0) <= high
 
 
 def test_every_scorer_has_a_style_of_its_own() -> None:
