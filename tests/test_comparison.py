@@ -375,3 +375,17 @@ def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
 def test_errors(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         compare(**options)
+
+
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = Path(__file__).parents[1] / "docs" / "studies.md"
+    if not guide.is_file():
+        pytest.skip("needs the source tree")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)
+    assert len(names["found"].rows) == 2 * 5  # two controls, three scorers, two seeds
+    assert (tmp_path / "run.safetensors").is_file()
