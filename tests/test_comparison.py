@@ -267,13 +267,18 @@ def test_the_table(found: hp.Comparison) -> None:
     header = [cell.strip() for cell in lines[0].strip("|").split("|")]
     assert header == [
         "scorer", "ratio", "parameters, %", "MACs, %", "before fine-tuning", "after fine-tuning",
-        "difference to unpruned",
+        "minus unpruned", "minus random",
     ]  # fmt: skip
     assert len({len(line) for line in lines[:8]}) == 1
     value, difference = found.summary(("degree", 0.5, "none"))
     (row,) = (line for line in lines if line.startswith("| degree ") and " 0.5 " in line)
     assert f" {value.mean:.4f} ± {value.spread:.4f} |" in row
-    assert row.endswith(f" {difference.mean:+.4f} ± {difference.spread:.4f} |")
+    to_random = found.difference(("degree", 0.5, "none"), ("random", 0.5, "none"))
+    assert [cell.strip() for cell in row.split("|")[-3:-1]] == [
+        f"{each.mean:+.4f} ± {each.spread:.4f}" for each in (difference, to_random)
+    ]
+    (row,) = (line for line in lines if line.startswith("| pairs "))
+    assert row.split("|")[-2].strip() == ""  # no random removal of as many
     assert "accuracy on the test data (higher is better)" in lines[-1]
     assert "sample standard deviation over 2 seeds" in lines[-1]
     single = compare(scorers=[], ratios=[0.5], seeds=[0], finetune=None).table()
@@ -354,6 +359,7 @@ def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
         ({"scorers": ["l1", "l1"]}, ValueError, "'l1' is there twice"),
         ({"scorers": {"a/b": "l1"}}, ValueError, "the label of a scorer must be letters"),
         ({"scorers": {"unpruned": "l1"}}, ValueError, "not 'unpruned'"),
+        ({"scorers": {"random": "l1"}}, ValueError, "'random' is that of the control"),
         ({"ratios": []}, ValueError, "ratios must hold at least one"),
         ({"ratios": [0]}, ValueError, "ratios must be in (0, 1); got 0"),
         ({"ratios": 0.5}, TypeError, "ratios must be a sequence; got 0.5"),
