@@ -64,6 +64,19 @@ def test_hdf5(tmp_path: Path) -> None:
     assert len(list(iter(data))) == 2  # type: ignore[call-overload]
 
 
+def test_hdf5_empty_rows_on_request(tmp_path: Path) -> None:
+    path = pack(tmp_path / "eval.h5")
+    data = AudioSetHdf5(path, empty="keep")
+    assert len(data) == 3
+    assert data.names[1] == ""
+    assert data.missing == 1
+    waveform, target = data[1]
+    assert not waveform.any()
+    assert not target.any()
+    with pytest.raises(ValueError, match="empty must be one of skip, keep; got 'drop'"):
+        AudioSetHdf5(path, empty="drop")
+
+
 def test_hdf5_reads_one_row_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = pack(tmp_path / "eval.h5")
     read: list[Any] = []

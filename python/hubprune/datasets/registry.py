@@ -62,7 +62,7 @@ KNOWN_DATA: dict[str, DataSpec] = {
     "audioset-hdf5": DataSpec(
         "audioset-hdf5:FILE",
         "AudioSet packed by the PANNs' scripts; log-mel unless ?features=none",
-        _AUDIOSET_OPTIONS,
+        {**_AUDIOSET_OPTIONS, "empty": str},
         lambda path, **options: AudioSetHdf5(path, **{"features": "logmel", **options}),
     ),
     "audioset-folder": DataSpec(
