@@ -223,6 +223,7 @@ def test_kinds_of_data_give_the_same() -> None:
         TensorDataset(inputs, targets),
         (read_only, targets.int().numpy()),
         [inputs, targets],
+        list(zip(inputs, targets, strict=True)),
     ):
         two = hp.finetune(network(), train, classes(seed=1), **options)
         assert bits(two.model) == bits(one.model)
@@ -400,6 +401,14 @@ def test_a_checkpoint_of_another_run_is_refused(
     assert path.read_bytes() != before
 
 
+def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    tune(checkpoint=path)
+    torch.set_num_threads(2)
+    with pytest.warns(UserWarning, match="resumed where threads was 1 and is 2"):
+        tune(checkpoint=path)
+
+
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run"
     tune(checkpoint=path)
@@ -533,8 +542,31 @@ def test_a_loss_that_is_not_finite_names_epoch_and_batch() -> None:
 
     with pytest.raises(RuntimeError, match=r"the loss is nan in epoch 1, batch [1-4] of 4: try"):
         hp.finetune(network(), (inputs, targets), None, batch_size=16, augment=in_order)
-    with pytest.raises(RuntimeError, match="computes NaN on example 20 of valid"):
+    with pytest.raises(
+        RuntimeError, match="after epoch 0: the model computes NaN on example 20 of"
+    ):
         hp.finetune(network(), classes(), (inputs, targets))
+
+
+def test_weights_that_the_last_step_breaks_are_not_returned() -> None:
+    def breaks(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return torch.sqrt((output * 0).sum())  # 0, with an infinite slope: NaN weights
+
+    with pytest.raises(RuntimeError, match=r"'0.weight' is not finite after epoch 1"):
+        hp.finetune(network(), classes(16), None, epochs=1, loss=breaks)
+    with pytest.raises(RuntimeError, match="after epoch 1: the model computes NaN"):
+        hp.finetune(network(), classes(16), classes(), epochs=1, loss=breaks)
+
+
+def test_noisy_validation_data_do_not_depend_on_the_caller() -> None:
+    def run() -> hp.FineTuned:
+        return hp.finetune(network(), classes(), Pairs(noise=0.5), epochs=2, metric="log_loss")
+
+    torch.manual_seed(1)
+    one = run()
+    torch.manual_seed(2)
+    two = run()
+    assert [r["valid"] for r in one.history] == [r["valid"] for r in two.history]
 
 
 class ReturnsList(nn.Module):

@@ -30,6 +30,7 @@ from .centrality import (  # noqa: E402
     eigenvector_centrality,
     weighted_degree,
 )
+from .comparison import Comparison, compare  # noqa: E402
 from .config import show_config  # noqa: E402
 from .finetuning import FineTuned, evaluate, finetune  # noqa: E402
 from .greedy import greedy_degree  # noqa: E402
@@ -46,6 +47,7 @@ from .vectors import filter_vectors  # noqa: E402
 __version__ = _native.__version__
 
 __all__ = [
+    "Comparison",
     "FineTuned",
     "Nystrom",
     "NystromError",
@@ -58,6 +60,7 @@ __all__ = [
     "Scores",
     "betweenness_centrality",
     "closeness_centrality",
+    "compare",
     "datasets",
     "eigenvector_centrality",
     "evaluate",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: ``hubprune score``, ``prune``, ``evaluate``, ``info``, ``demo``, ``bench``.
+"""The command line: ``hubprune prune``, ``finetune``, ``evaluate``, ``compare`` and the others.
 
 Results go to standard output, as tables or with ``--json`` as one JSON document, and nothing else
 does: progress, warnings, errors and what a user's own network prints go to standard error. Exit
@@ -34,6 +34,14 @@ from torch import nn
 
 from . import _native
 from .channel_groups import CONVOLUTIONS, evaluating, tensors_of
+from .command_studies import (
+    COMPARE_HELP,
+    FINETUNE_HELP,
+    add_compare,
+    add_finetune,
+    run_compare,
+    run_finetune,
+)
 from .config import configuration, show_config
 from .datasets import KNOWN_DATA, open_data
 from .finetuning import evaluate
@@ -158,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
         "  hubprune demo\n"
         "  hubprune score cnn14 --checkpoint Cnn14_mAP=0.431.pth\n"
         "  hubprune prune cnn14 --checkpoint Cnn14_mAP=0.431.pth --ratio 0.5 --output cnn14-half\n"
+        "  hubprune compare dcase21 --checkpoint weights.h5 --data features --output study\n"
         "  hubprune info cnn14-half\n\n"
         "`hubprune COMMAND --help` explains each command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -306,6 +315,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="an official PANNs checkpoint; without it CNN14 is scored with random weights",
     )
+
+    add_compare(
+        command(
+            "compare", _compare, "compare scorers under one recipe, with controls", COMPARE_HELP
+        )
+    )
+    add_finetune(command("finetune", _finetune, "fine-tune a pruned network", FINETUNE_HELP))
 
     bench = command(
         "bench",
@@ -815,6 +831,20 @@ def _demo(arguments: argparse.Namespace) -> Any:
             progress=bar.step,
         )
     return result.to_dict() if arguments.json else str(result)
+
+
+def _compare(arguments: argparse.Namespace) -> Any:
+    def load() -> tuple[nn.Module, str]:
+        loaded = _load(arguments)
+        return loaded.model, loaded.weights
+
+    with _progress() as bar:
+        return run_compare(arguments, load, bar.step)
+
+
+def _finetune(arguments: argparse.Namespace) -> Any:
+    with _progress() as bar:
+        return run_finetune(arguments, bar.step)
 
 
 def _bench(arguments: argparse.Namespace) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The plot of the demo: accuracy against the size that is left, one line per scorer.
+"""Plots of the demo and of comparisons: quality against the size that is left, a line per scorer.
 
 matplotlib is optional and imported when a plot is drawn. Figures are made without pyplot: no
 display, no global state.
@@ -8,7 +8,7 @@ display, no global state.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
     from matplotlib.figure import Figure
 
-__all__ = ["AccuracyPoint", "accuracy_plot", "figure_class", "replaced_file"]
+__all__ = [
+    "AccuracyPoint",
+    "ComparisonPoint",
+    "accuracy_plot",
+    "comparison_plot",
+    "figure_class",
+    "replaced_file",
+]
 
-# Okabe & Ito's palette, distinct under every common colour blindness; the marker tells the lines
-# apart in grey too.
+# Okabe & Ito's palette, and Tol's muted one for what came later, distinct under the common colour
+# blindnesses; the marker tells the lines apart in grey too.
 _STYLES = {
     "degree": ("#0072B2", "o"),
     "eigenvector": ("#56B4E9", "s"),
@@ -29,10 +37,14 @@ _STYLES = {
     "l1": ("#009E73", "^"),
     "l2": ("#E69F00", "v"),
     "gm": ("#CC79A7", "D"),
-    "landmarks": ("#56B4E9", "P"),
+    "landmarks": ("#882255", "P"),
+    "betweenness": ("#332288", "<"),
+    "closeness": ("#44AA99", "h"),
+    "opnorm": ("#999933", "p"),
     "random": ("#7F7F7F", "x"),
 }
-_OTHERS = ("#000000", "P")
+_OTHERS = ("#000000", "X")
+_VARIANTS = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,140 @@ def accuracy_plot(
     return Path(path)
 
 
+@dataclass(frozen=True)
+class ComparisonPoint:
+    """One pruned model in a comparison, over its seeds.
+
+    Attributes
+    ----------
+    scorer : str
+        Its label.
+    variant : str
+        How the removed filters are compensated; "" for not at all.
+    value, spread : float
+        The metric's mean and standard deviation.
+    parameters, macs : float
+        What is left, in [0, 1] of the whole model.
+    """
+
+    scorer: str
+    variant: str
+    value: float
+    spread: float
+    parameters: float
+    macs: float
+
+
+def comparison_plot(
+    points: Sequence[ComparisonPoint],
+    path: str | os.PathLike[str],
+    *,
+    label: str,
+    baselines: Mapping[str, tuple[float, float]],
+    title: str = "",
+) -> Path:
+    """Draw a metric against what is left of the parameters and of the multiply-adds.
+
+    Parameters
+    ----------
+    points : sequence of ComparisonPoint
+        At least one; those of one scorer and variant become a line.
+    path : str or os.PathLike
+        The PNG file to write; an older one is replaced only when the new one is complete.
+    label : str
+        The metric, for its axis.
+    baselines : mapping of str to (mean, standard deviation)
+        Horizontal lines, with a band.
+    title : str, optional
+        What is compared.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are no points.
+    """
+    if not points:
+        raise ValueError("points must hold at least one point; got none")
+    figure = figure_class()(figsize=(11.0, 5.4), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    lines = list(dict.fromkeys((point.scorer, point.variant) for point in points))
+    variants = list(dict.fromkeys(["", *(point.variant for point in points)]))
+    drawn: list[tuple[Axes, float, ErrorbarContainer]] = []
+    for axes, measure in ((left, "parameters"), (right, "macs")):
+        for number, (scorer, variant) in enumerate(lines):
+            of_line = [p for p in points if (p.scorer, p.variant) == (scorer, variant)]
+            aside = 2.5 * (number - (len(lines) - 1) / 2)
+            line = _comparison_line(axes, of_line, measure, variants.index(variant))
+            drawn.append((axes, aside, line))
+        for number, (name, (mean, spread)) in enumerate(baselines.items()):
+            style = ("--", ":")[number % 2]
+            axes.axhline(mean, color="black", linestyle=style, linewidth=1.2, label=name)
+            if spread:
+                axes.axhspan(mean - spread, mean + spread, color="black", alpha=0.08, linewidth=0)
+        axes.set_xlabel("parameters left, %" if measure == "parameters" else "MACs left, %")
+        axes.set_xlim(0.0, 101.0)
+        axes.grid(color="#DDDDDD", linewidth=0.8)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    left.set_ylabel(label)
+    _move_aside(drawn)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False
+    )
+    if title:
+        figure.suptitle(title, fontsize=12)
+    with replaced_file(path) as file:
+        figure.savefig(file, format="png")
+    return Path(path)
+
+
+def _move_aside(drawn: Sequence[tuple[Axes, float, ErrorbarContainer]]) -> None:
+    """Move lines by so many points: bars of equal sizes would hide each other.
+
+    The limits are settled before, of the values as they are.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    for axes in dict.fromkeys(axes for axes, _, _ in drawn):
+        axes.set_ylim(axes.get_ylim())
+    for axes, aside, line in drawn:
+        moved = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
+        for artist in line.get_children():
+            artist.set_transform(moved)
+
+
+def _comparison_line(
+    axes: Axes, points: Sequence[ComparisonPoint], measure: str, variant: int
+) -> ErrorbarContainer:
+    color, marker = _STYLES.get(points[0].scorer, _OTHERS)
+    points = sorted(points, key=lambda point: _left(point, measure))
+    name = points[0].scorer + (f", {points[0].variant}" if points[0].variant else "")
+    return axes.errorbar(
+        [100.0 * _left(point, measure) for point in points],
+        [point.value for point in points],
+        yerr=[point.spread for point in points],
+        color=color,
+        marker=marker,
+        markersize=11 if marker == "*" else 7,
+        markerfacecolor="none",
+        markeredgewidth=1.6,
+        linestyle="none" if len(points) == 1 else _VARIANTS[variant % len(_VARIANTS)],
+        linewidth=1.6,
+        elinewidth=1.2,
+        capsize=3.5,
+        label=name,
+    )
+
+
 def figure_class() -> type[Figure]:
     """Import matplotlib's Figure, or say what to install.
 
@@ -134,7 +280,7 @@ def _lowest(rows: Sequence[AccuracyPoint], measure: str) -> float:
     return 100.0 * min(_left(row, measure) for row in rows)
 
 
-def _left(row: AccuracyPoint, measure: str) -> float:
+def _left(row: AccuracyPoint | ComparisonPoint, measure: str) -> float:
     return row.parameters if measure == "parameters" else row.macs
 
 

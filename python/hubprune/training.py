@@ -6,6 +6,7 @@ from __future__ import annotations
 import fnmatch
 import math
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import is_dataclass
@@ -25,13 +26,14 @@ from .training_data import (
     AUGMENT,
     GLOBAL,
     SHUFFLE,
+    VALID,
     Examples,
     preserved_rng,
     seed_everything,
     stream_seed,
 )
 
-__all__ = ["Augment", "Progress", "TrainingRun", "check_count"]
+__all__ = ["Augment", "Progress", "TrainingRun", "check_count", "described"]
 
 SCHEDULES = ("cosine", "plateau", "constant")
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 3, 0.5
@@ -134,8 +136,8 @@ class TrainingRun:
             "task": self.train.task,
             "metric": self.objective.metric,
             "output": self.objective.declared,
-            "loss": None if loss is None else _described(loss),
-            "augment": None if self.augment is None else _described(self.augment),
+            "loss": None if loss is None else described(loss),
+            "augment": None if self.augment is None else described(self.augment),
             "freeze": self.freeze,
             "amp": None if self.amp is None else str(self.amp).removeprefix("torch."),
             "energy": self.energy_of,
@@ -168,6 +170,14 @@ class TrainingRun:
                 "replace it, or another file"
             )
 
+        changed = differences(values["machine"], self._machine())
+        if changed:
+            warnings.warn(
+                f"checkpoint {path} is resumed where {'; '.join(changed)}: the result may differ "
+                "in its last bits from that of a run without interruption",
+                stacklevel=3,
+            )
+
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {
                 name[len(prefix) :]: tensor
@@ -187,6 +197,15 @@ class TrainingRun:
         self.history, self.best_epoch = values["history"], values["best_epoch"]
         self.seconds, self.energy = values["seconds"], values["energy"]
 
+    def _machine(self) -> dict[str, Any]:
+        """What the last bits depend on, besides the configuration."""
+        cuda = self.device.type == "cuda"
+        return {
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name(self.device) if cuda else self.device.type,
+        }
+
     def _save_checkpoint(self) -> None:
         if self.checkpoint is None:
             return
@@ -200,6 +219,7 @@ class TrainingRun:
             "configuration": self.configuration,
             "history": self.history,
             "best_epoch": self.best_epoch,
+            "machine": self._machine(),
             "scaler": self.scaler.state_dict(),
             "seconds": self.seconds,
             "energy": self.energy,
@@ -346,12 +366,25 @@ class TrainingRun:
 
     def _judge(self, record: dict[str, Any], start: float) -> None:
         metrics = None
+        epoch = record["epoch"]
         if self.valid is not None:
-            metrics = self.objective.evaluate(self.model, self.valid, self.options["batch_size"])
+            seed_everything(stream_seed(self.seed, 0, VALID))  # the same after every epoch
+            try:
+                metrics = self.objective.evaluate(
+                    self.model, self.valid, self.options["batch_size"]
+                )
+            except RuntimeError as error:
+                raise RuntimeError(f"after epoch {epoch}: {error}") from error
+        else:
+            for name, parameter in self.model.named_parameters():
+                if not bool(parameter.isfinite().all()):
+                    raise RuntimeError(
+                        f"'{name}' is not finite after epoch {epoch}: try a lower lr"
+                    )
         metric = self.objective.metric
         best = self.history[self.best_epoch]["valid"] if self.history else None
         if metrics is None or best is None or self.objective.better(metrics[metric], best[metric]):
-            self.best, self.best_epoch = state_of(self.model), record["epoch"]
+            self.best, self.best_epoch = state_of(self.model), epoch
         seconds = time.perf_counter() - start
         self.history.append({**record, "valid": metrics, "seconds": seconds})
         self.seconds += seconds
@@ -384,7 +417,7 @@ def _amp_dtype(amp: bool | str | None, device: torch.device) -> torch.dtype | No
     return torch.bfloat16 if amp == "bfloat16" else torch.float16
 
 
-def _described(function: Any) -> str:
+def described(function: Any) -> str:
     """What a callable is, the same in every process: no addresses."""
     if is_dataclass(function):
         return repr(function)

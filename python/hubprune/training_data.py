@@ -19,7 +19,7 @@ __all__ = ["Batch", "Examples", "preserved_rng", "seed_everything", "stream_seed
 Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 #: Streams of random numbers that must not depend on each other.
-SHUFFLE, GLOBAL, AUGMENT, SUBSET = range(4)
+SHUFFLE, GLOBAL, AUGMENT, SUBSET, VALID = range(5)
 
 
 def stream_seed(seed: int, epoch: int, stream: int) -> int:
@@ -55,8 +55,9 @@ class Examples:
     Parameters
     ----------
     data : Dataset, (inputs, targets) or DataLoader
-        A map-style data set of (input, target) pairs; two tensors or NumPy arrays of equal length;
-        or a loader of such batches, which then decides order and batch size itself.
+        A map-style data set of (input, target) pairs, also a list of them; two tensors or NumPy
+        arrays of equal length; or a loader of such batches, which then decides order and batch
+        size itself.
     name : str
         The argument's name, for the messages.
 
@@ -85,7 +86,7 @@ class Examples:
                 self.count = len(data.dataset)  # type: ignore[arg-type]
             except TypeError:
                 self.count = None
-        elif isinstance(data, tuple | list):
+        elif isinstance(data, tuple | list) and not _lists_pairs(data):
             self._arrays = _pair(data, name)
             self.count = len(self._arrays[0])
         elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
@@ -236,6 +237,11 @@ class Examples:
         if known is not None and len(known) == self.count:
             return [int(label) for label in known]
         return [int(self._dataset[index][1]) for index in range(self.count or 0)]
+
+
+def _lists_pairs(data: Sequence[Any]) -> bool:
+    """Whether a list is a data set of (input, target) pairs, not one pair of arrays."""
+    return bool(data) and all(isinstance(each, tuple | list) and len(each) == 2 for each in data)
 
 
 def _pair(data: Sequence[Any], name: str) -> Batch:

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""The data that the command line takes: NumPy files, data sets by name, a user's function."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from .datasets import open_data
+
+__all__ = ["find_function", "one_hot_to_classes", "read_data"]
+
+SPLITS = ("train", "valid", "test")
+
+
+def find_function(name: str, argument: str) -> Callable[..., Any]:
+    """The function or class that `package.module:function` names; the current folder is searched.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        With a message in the words of the command line.
+    """
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", name):
+        raise ValueError(f"{argument} must be package.module:function; got {name!r}")
+    module_name, _, path = name.partition(":")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
+    try:
+        found: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise ImportError(
+            f"{argument}: module {module_name!r} cannot be imported: {_what(error)}"
+        ) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{argument}: {module_name!r} has no {path!r}")
+        found = getattr(found, part)
+    if not callable(found) or isinstance(found, nn.Module):
+        raise TypeError(f"{argument}: {name} must be a function or class")
+    return found  # type: ignore[no-any-return]
+
+
+def takes_a_seed(function: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter `seed`."""
+    try:
+        return "seed" in inspect.signature(function).parameters
+    except ValueError:  # no signature to read, as of some built-in functions
+        return False
+
+
+def read_data(text: str, split: str, argument: str) -> Any:
+    """Read one of "train", "valid" and "test".
+
+    Parameters
+    ----------
+    text : str
+        A folder with ``X_train.npy`` and ``Y_train.npy`` (and so on), an ``.npz`` file with arrays
+        of these names, or ``X`` and ``Y``, or what `hubprune.datasets.open_data` takes.
+    split : str
+        Which one.
+    argument : str
+        The option, for the messages. "--data" stands for all three: the names must tell them apart.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError, OSError, RuntimeError
+        With a message in the words of the command line. Pickled arrays are refused.
+    """
+    path = Path(text)
+    shared = argument == "--data"
+    if path.exists():
+        return _arrays(path, split, argument, names_alone=not shared)
+    if shared or ":" not in text:
+        what = "a folder or an .npz file" if shared else "a folder, a file or a data set by name"
+        hint = "; for other data use --train, --valid and --test" if shared else ""
+        raise FileNotFoundError(f"{argument}: {text} is not {what}{hint}")
+    try:
+        return open_data(text)
+    except _TOLD as error:
+        kind = next(kind for kind in _TOLD if isinstance(error, kind))
+        raise kind(f"{argument}: {error}") from error
+
+
+_TOLD = (TypeError, ValueError, ImportError, RuntimeError)
+
+
+def has_split(text: str, split: str) -> bool:
+    """Whether a folder or an .npz file has a split."""
+    path = Path(text)
+    if path.is_dir():
+        return (path / f"X_{split}.npy").exists()
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as file:
+            return f"X_{split}" in file
+    return False
+
+
+def _arrays(
+    path: Path, split: str, argument: str, *, names_alone: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    found = []
+    try:
+        if path.is_dir():
+            for letter in "XY":
+                file = path / f"{letter}_{split}.npy"
+                if not file.is_file():
+                    raise FileNotFoundError(f"{argument}: {path} has no {letter}_{split}.npy")
+                found.append(np.load(file, allow_pickle=False))
+        else:
+            arrays = np.load(path, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array")
+            with arrays:
+                for letter in "XY":
+                    names = [f"{letter}_{split}", *([letter] if names_alone else [])]
+                    name = next((each for each in names if each in arrays), None)
+                    if name is None:
+                        raise ValueError(f"it has no {' and no '.join(names)}")
+                    found.append(arrays[name])
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{argument}: {path} cannot be used: {error}") from error
+    inputs, targets = found
+    for array, name in ((inputs, "X"), (targets, "Y")):
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{argument}: {name} must hold numbers; got dtype {array.dtype}")
+    return np.ascontiguousarray(inputs, np.float32), targets
+
+
+def one_hot_to_classes(data: Any) -> tuple[Any, bool]:
+    """Turn targets that are one-hot rows into classes; tell whether they were.
+
+    Only of pairs of arrays: what a function returns is as its author wants it.
+    """
+    if not isinstance(data, tuple) or not all(isinstance(each, np.ndarray) for each in data):
+        return data, False
+    inputs, targets = data
+    one_hot = (
+        targets.ndim == 2
+        and targets.shape[1] > 1
+        and bool(np.isin(targets, (0, 1)).all() and (targets.sum(1) == 1).all())
+    )
+    return ((inputs, targets.argmax(1)), True) if one_hot else (data, False)
+
+
+def _what(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: MIT
+"""Comparisons: the grid and its controls, resuming, tables, files and plots."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import hubprune as hp
+from hubprune import comparison, plots
+from hubprune.plots import ComparisonPoint, comparison_plot
+from training_cases import classes, network, tags
+
+EXAMPLE = classes()[0][:1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def compare(model: Any = None, test: Any = None, **options: Any) -> hp.Comparison:
+    options = {
+        "scorers": ("degree", "pairs"),
+        "seeds": (0, 1),
+        "finetune": {"epochs": 2, "lr": 0.02, "batch_size": 16},
+        **options,
+    }
+    model = network() if model is None else model
+    return hp.compare(model, classes(), classes(seed=1), test, example_inputs=EXAMPLE, **options)
+
+
+@pytest.fixture(scope="module")
+def found() -> hp.Comparison:
+    return compare(network, classes(32, seed=2))
+
+
+def without_seconds(comparison: hp.Comparison) -> list[dict[str, Any]]:
+    return [
+        {key: value for key, value in row.items() if not key.endswith("seconds")}
+        for row in comparison.to_dict()["rows"]
+    ]
+
+
+def test_the_grid_and_the_controls(found: hp.Comparison) -> None:
+    assert [(row.scorer, row.ratio, row.seed) for row in found.rows] == [
+        ("unpruned", None, 0),
+        ("unpruned", None, 1),
+        *(("degree", ratio, seed) for ratio in (0.25, 0.5) for seed in (0, 1)),
+        ("pairs", None, 0),
+        ("pairs", None, 1),
+        *(("random", ratio, seed) for ratio in (0.25, 0.5) for seed in (0, 1)),
+    ]
+    assert found.finetuned
+    assert found.data == "test"
+    assert (found.metric, found.lower_is_better) == ("accuracy", False)
+
+
+def test_a_row_is_what_the_functions_give_one_by_one(found: hp.Comparison) -> None:
+    row = next(row for row in found.rows if row.group == ("degree", 0.5, "none") and row.seed == 1)
+    base = network(1)
+    plan = hp.plan(base, EXAMPLE, scorer="degree", ratio=0.5)
+    pruned = hp.prune(base, plan)
+    assert row.before == {
+        "valid": hp.evaluate(pruned, classes(seed=1)),
+        "test": hp.evaluate(pruned, classes(32, seed=2)),
+    }
+    tuned = hp.finetune(
+        pruned, classes(), classes(seed=1), epochs=2, lr=0.02, batch_size=16, seed=1
+    )
+    assert row.after == {
+        "valid": hp.evaluate(tuned.model, classes(seed=1)),
+        "test": hp.evaluate(tuned.model, classes(32, seed=2)),
+    }
+    assert row.best_epoch == tuned.best_epoch
+    sizes = hp.report(base, pruned, EXAMPLE, latency=False)
+    assert (row.parameters, row.macs) == (sizes.after.parameters, sizes.after.macs)
+    assert (row.parameters_before, row.macs_before) == (sizes.before.parameters, sizes.before.macs)
+    assert row.filters == {"0": 4, "3": 3}
+    control = found.rows[0]
+    assert control.parameters == control.parameters_before
+    assert control.after is not None
+    assert control.before["test"] == hp.evaluate(network(0), classes(32, seed=2))
+
+
+def test_random_draws_anew_for_each_seed() -> None:
+    rows = compare(scorers=["l1"], ratios=[0.5], seeds=[0, 1, 2], finetune=None).rows
+    assert [row.rule for row in rows[-3:]] == [repr(hp.scorers.Random(seed=s)) for s in (0, 1, 2)]
+    assert len({json.dumps(row.before) for row in rows[-3:]}) > 1
+    assert len({json.dumps(row.before) for row in rows if row.scorer == "l1"}) == 1
+    assert all(row.after is None and row.best_epoch is None for row in rows)
+
+
+def test_layers_keep_and_labels() -> None:
+    scorers = {"plain": "degree", "squared": hp.scorers.WeightedDegree(edge="squared")}
+    rows = compare(scorers=scorers, layers=["0"], seeds=[0], ratios=[0.5], finetune=None).rows
+    assert [row.scorer for row in rows] == ["unpruned", "plain", "squared", "random"]
+    assert [row.filters for row in rows] == [{}, *[{"0": 4}] * 3]
+    rows = compare(keep=["0"], scorers=[], seeds=[0], ratios=[0.5], finetune=None).rows
+    assert [row.filters for row in rows] == [{}, {"3": 3}]
+
+
+def test_compensation_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def prune(model: nn.Module, plan: hp.PruningPlan, **options: Any) -> nn.Module:
+        calls.append(options)
+        return hp.prune(model, plan)
+
+    monkeypatch.setattr(comparison, "prune", prune)
+    batches = iter([EXAMPLE, EXAMPLE])
+    result = compare(
+        compensate=["none", "bias"], batches=batches, scorers=["l1"], ratios=[0.5], seeds=[0],
+        finetune=None,
+    )  # fmt: skip
+    assert [row.compensate for row in result.rows] == ["none", "none", "bias", "none", "bias"]
+    asked = [options for options in calls if options]
+    assert [options["compensate"] for options in asked] == ["bias", "bias"]
+    assert all(len(options["batches"]) == 2 for options in asked)  # not used up by the first
+    assert re.search(r"\| +bias \|", result.table())
+
+
+def test_tags_and_another_metric() -> None:
+    result = hp.compare(
+        network(), None, tags(), example_inputs=EXAMPLE, scorers=["l1"], ratios=[0.5], seeds=[0],
+        metric="log_loss",
+    )  # fmt: skip
+    assert result.lower_is_better
+    assert result.data == "valid"
+    assert not result.finetuned
+    with pytest.raises(ValueError, match="not fine-tuned"):
+        result.value(result.rows[0])
+
+
+# --- resuming -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", [0, 5, 9])
+def test_an_interrupted_comparison_resumes(
+    tmp_path: Path, found: hp.Comparison, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    folder = tmp_path / "state"
+    tuned: list[int] = []
+    tune = comparison.fine_tune
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if len(tuned) == when:
+
+            def stop(done: int, total: int, text: str) -> None:
+                if done == 6:  # the second step of the second epoch
+                    raise KeyboardInterrupt
+
+            options["progress"] = stop
+        tuned.append(0)
+        return tune(*args, **options)
+
+    monkeypatch.setattr(comparison, "fine_tune", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare(network, classes(32, seed=2), directory=folder)
+    assert len(list(folder.glob("rows/*.json"))) == when
+    (state,) = folder.glob("*.safetensors")  # of the row in work
+    assert len(tuned) == when + 1
+    resumed = compare(network, classes(32, seed=2), directory=folder)
+    assert len(tuned) == 12 + 1
+    assert not state.exists()
+    assert without_seconds(resumed) == without_seconds(found)
+    again = compare(network, classes(32, seed=2), directory=folder)
+    assert len(tuned) == 12 + 1
+    assert again.rows == resumed.rows
+
+
+def test_a_comparison_can_be_widened(tmp_path: Path) -> None:
+    options: Any = {"finetune": None, "ratios": [0.5], "directory": tmp_path}
+    first = compare(scorers=["l1"], seeds=[0], **options)
+    steps: list[str] = []
+
+    def progress(done: int, total: int, text: str) -> None:
+        steps.append(text)
+
+    second = compare(scorers=["l1", "l2"], seeds=[0, 1], progress=progress, **options)
+    assert [row for row in second.rows if row in first.rows] == list(first.rows)
+    assert len(second.rows) == 8
+    assert len(steps) == 8 - 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": network(1)}, "the model or its weights are others"),
+        ({"finetune": {"epochs": 2}}, "finetune was None and is {'epochs': 2}"),
+        ({"keep": ["0"]}, "keep was [] and is ['0']"),
+        ({"test": classes(8)}, "examples was {'valid': 64} and is {'valid': 64, 'test': 8}"),
+        ({"metric": "log_loss"}, "metric was 'accuracy' and is 'log_loss'"),
+        ({"scorers": {"l1": "l2"}}, "scorer 'l1' was L1Norm(dead='first') and is L2Norm"),
+    ],
+)
+def test_another_comparison_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    options: Any = {"scorers": ["l1"], "ratios": [0.5], "seeds": [0], "finetune": None}
+    compare(directory=tmp_path, **options)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compare(directory=tmp_path, **(options | change))
+
+
+def test_a_model_that_is_no_function_of_its_seed_is_refused(tmp_path: Path) -> None:
+    options: Any = {"scorers": ["l1"], "seeds": [0], "finetune": None, "directory": tmp_path}
+    state = {"at": 0}
+
+    def build(seed: int) -> nn.Module:
+        return network(state["at"])
+
+    compare(build, ratios=[0.5], **options)
+    state["at"] = 1
+    with pytest.raises(ValueError, match="must be a function of its seed"):
+        compare(build, ratios=[0.25], **options)
+
+
+def test_damaged_and_foreign_folders_are_refused(tmp_path: Path) -> None:
+    options: Any = {"scorers": ["l1"], "ratios": [0.5], "seeds": [0], "finetune": None}
+    folder = tmp_path / "a"
+    compare(directory=folder, **options)
+    row = folder / "rows" / "l1-0.5-seed0.json"
+    for content, message in (("{", "is damaged"), ("{}", "missing or unknown: after, before")):
+        row.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            compare(directory=folder, **options)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").write_text("")
+    with pytest.raises(FileExistsError, match=r"holds other files \(mine.txt\)"):
+        compare(directory=tmp_path / "b", **options)
+
+
+# --- what comes out -------------------------------------------------------------------------------
+
+
+def test_summaries_are_paired_by_seed(found: hp.Comparison) -> None:
+    control = {row.seed: found.value(row) for row in found.rows[:2]}
+    group = ("degree", 0.5, "none")
+    rows = found.groups()[group]
+    values = [found.value(row) for row in rows]
+    value, difference = found.summary(group)
+    assert value.mean == statistics.fmean(values)
+    assert value.spread == statistics.stdev(values)
+    paired = [found.value(row) - control[row.seed] for row in rows]
+    assert difference.mean == pytest.approx(statistics.fmean(paired))
+    assert difference.spread == pytest.approx(statistics.stdev(paired))
+    before, _ = found.summary(group, "before")
+    assert before.mean == statistics.fmean(found.value(row, "before") for row in rows)
+
+
+def test_the_table(found: hp.Comparison) -> None:
+    lines = found.table().splitlines()
+    header = [cell.strip() for cell in lines[0].strip("|").split("|")]
+    assert header == [
+        "scorer", "ratio", "parameters, %", "MACs, %", "before fine-tuning", "after fine-tuning",
+        "minus unpruned", "minus random",
+    ]  # fmt: skip
+    assert len({len(line) for line in lines[:8]}) == 1
+    value, difference = found.summary(("degree", 0.5, "none"))
+    (row,) = (line for line in lines if line.startswith("| degree ") and " 0.5 " in line)
+    assert f" {value.mean:.4f} ± {value.spread:.4f} |" in row
+    to_random = found.difference(("degree", 0.5, "none"), ("random", 0.5, "none"))
+    assert [cell.strip() for cell in row.split("|")[-3:-1]] == [
+        f"{each.mean:+.4f} ± {each.spread:.4f}" for each in (difference, to_random)
+    ]
+    (row,) = (line for line in lines if line.startswith("| pairs "))
+    assert row.split("|")[-2].strip() == ""  # no random removal of as many
+    assert "accuracy on the test data (higher is better)" in lines[-1]
+    assert "sample standard deviation over 2 seeds" in lines[-1]
+    single = compare(scorers=[], ratios=[0.5], seeds=[0], finetune=None).table()
+    assert "±" not in single
+    assert "one seed" in single
+    assert str(found) == found.table()
+
+
+def test_json_and_csv(found: hp.Comparison) -> None:
+    again = hp.Comparison.from_json(found.to_json())
+    assert again == found
+    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert len(rows) == len(found.rows)
+    for read, row in zip(rows, found.rows, strict=True):
+        assert read["scorer"] == row.scorer
+        assert read["ratio"] == ("" if row.ratio is None else str(row.ratio))
+        assert float(read["test_after_accuracy"]) == found.value(row)
+        assert float(read["valid_before_log_loss"]) == row.before["valid"]["log_loss"]
+    for text in ("", "[]", "{}", '{"format": "comparison 1"}'):
+        with pytest.raises(ValueError, match="comparison"):
+            hp.Comparison.from_json(text)
+
+
+def test_the_plot(tmp_path: Path, found: hp.Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Any] = []
+
+    class Figure(plots.figure_class()):  # type: ignore[misc]
+        def savefig(self, *args: Any, **options: Any) -> None:
+            figures.append(self)
+            super().savefig(*args, **options)
+
+    monkeypatch.setattr(plots, "figure_class", lambda: Figure)
+    path = found.plot(tmp_path / "plot.png", title="a title")
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    (figure,) = figures
+    parameters, macs = figure.axes
+    handles, labels = parameters.get_legend_handles_labels()
+    assert set(labels) == {
+        "degree", "pairs", "random", "unpruned, as it came", "unpruned, fine-tuned",
+    }  # fmt: skip
+    degree = handles[labels.index("degree")][0]
+    expected = [found.summary(("degree", ratio, "none"))[0].mean for ratio in (0.5, 0.25)]
+    assert list(degree.get_ydata()) == expected  # the smaller network first
+    assert len(macs.get_lines()) == len(parameters.get_lines())
+    low, high = parameters.get_ylim()
+    for group in found.groups():
+        value = found.summary(group)[0]
+        assert low <= value.mean - (value.spread or 0)
+        assert value.mean + (value.spread or 0) <= high
+
+
+def test_every_scorer_has_a_style_of_its_own() -> None:
+    styles = [plots._STYLES[name] for name in hp.scorers.SCORER_NAMES]
+    assert len(set(styles)) == len(styles)
+    assert len({color for color, _ in styles}) == len({marker for _, marker in styles}) == 11
+    assert plots._OTHERS not in styles
+
+
+def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
+    points = [
+        ComparisonPoint("l1", variant, 0.5, 0.0, left, left)
+        for variant in ("", "bias")
+        for left in (0.5, 0.7)
+    ]
+    comparison_plot(points, tmp_path / "a.png", label="accuracy", baselines={})
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="at least one point"):
+        comparison_plot([], tmp_path / "b.png", label="", baselines={})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"model": 3}, TypeError, "a function of a seed that gives one; got int"),
+        ({"model": lambda seed: 3}, TypeError, "model(seed) must be a torch.nn.Module; got int"),
+        ({"scorers": "l1"}, TypeError, "scorers must be a collection"),
+        ({"scorers": ["l3"]}, ValueError, "scorer must be one of"),
+        ({"scorers": ["l1", "l1"]}, ValueError, "'l1' is there twice"),
+        ({"scorers": {"a/b": "l1"}}, ValueError, "the label of a scorer must be letters"),
+        ({"scorers": {"unpruned": "l1"}}, ValueError, "not 'unpruned'"),
+        ({"scorers": {"random": "l1"}}, ValueError, "'random' is that of the control"),
+        ({"ratios": []}, ValueError, "ratios must hold at least one"),
+        ({"ratios": [0]}, ValueError, "ratios must be in (0, 1); got 0"),
+        ({"ratios": 0.5}, TypeError, "ratios must be a sequence; got 0.5"),
+        ({"seeds": [0, 0]}, ValueError, "seeds must not hold one twice"),
+        ({"seeds": [-1]}, ValueError, "seeds must be integers from 0"),
+        ({"seeds": [0.5]}, TypeError, "seeds holds 0.5, a float"),
+        ({"compensate": "bias"}, TypeError, "compensate must be a sequence"),
+        ({"compensate": ["../x"]}, ValueError, "compensate must hold names"),
+        ({"finetune": {"epoch": 3}}, ValueError, "must hold options of epochs, batch_size"),
+        ({"finetune": {"seed": 3}}, ValueError, "must not hold 'seed': compare sets it"),
+        ({"finetune": 3}, TypeError, "finetune must be a mapping"),
+        ({"layers": "0"}, TypeError, "collections of names"),
+        ({"layers": ["conv"]}, ValueError, "layers: 'conv' is no convolution and holds none"),
+        ({"metric": "roc_auc"}, ValueError, "metric must be one of accuracy, log_loss"),
+        ({"test": tags()}, ValueError, "targets of one kind"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+    ],
+)  # fmt: skip
+def test_errors(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        compare(**options)
+
+
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = Path(__file__).parents[1] / "docs" / "studies.md"
+    if not guide.is_file():
+        pytest.skip("needs the source tree")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)
+    assert len(names["found"].rows) == 2 * 5  # two controls, three scorers, two seeds
+    assert (tmp_path / "run.safetensors").is_file()
