@@ -10,17 +10,31 @@ from __future__ import annotations
 
 from hubprune.datasets.features import Dcase21LogMel, Standardisation, VggishLogMel
 from hubprune.datasets.instruments import INSTRUMENTS, InstrumentClips, instrument_clips, tag_auc
+from hubprune.datasets.scenes import (
+    HELD_OUT,
+    SCENES,
+    Scenes,
+    SceneSets,
+    render_scene,
+    rendered_scenes,
+)
 from hubprune.datasets.sound_font import Note, SoundFonts, find_sound_font
 
 __all__ = [
+    "HELD_OUT",
     "INSTRUMENTS",
+    "SCENES",
     "Dcase21LogMel",
     "InstrumentClips",
     "Note",
+    "SceneSets",
+    "Scenes",
     "SoundFonts",
     "Standardisation",
     "VggishLogMel",
     "find_sound_font",
     "instrument_clips",
+    "render_scene",
+    "rendered_scenes",
     "tag_auc",
 ]
