@@ -28,11 +28,11 @@ def fonts() -> None:
             pytest.skip(str(error))
 
 
-def scores(split: str) -> Iterator[tuple[str, list[Note]]]:
+def scores(split: str, unseen: float = 0.5) -> Iterator[tuple[str, list[Note]]]:
     for scene in SCENES:
         for number in range(40):
             draw = np.random.default_rng((number, len(scene)))
-            yield scene, module._score(scene, split, draw)
+            yield scene, module._score(scene, split, unseen, draw)
 
 
 def sound(note: Note) -> tuple[str, int, int]:
@@ -53,14 +53,22 @@ def test_no_split_shares_a_key_of_a_sound() -> None:
 
 
 def test_held_out_events() -> None:
-    """A scene with an event to hold out plays nothing but it in the test, no training clip does."""
+    """No training clip plays what is held out; the test does, as often as asked to."""
     training = {sound(note) for _, notes in scores("train") for note in notes}
     held_out = [s for scene in module._RECIPES.values() for s in scene.held_out]
     held_out += module._DISTRACTORS.held_out
     for one in held_out:
         assert (one.font, one.bank, one.program) not in training
+    share = {}
+    for unseen in (0.0, 0.5, 1.0):
+        events = [sound(n) for _, notes in scores("test", unseen) for n in notes if n.channel > 0]
+        of_it = [one in {(s.font, s.bank, s.program) for s in held_out} for one in events]
+        share[unseen] = np.mean(of_it)
+    assert share[0.0] == 0.0
+    assert 0.7 < share[1.0] < 0.9  # two scenes of ten have nothing to hold out
+    assert 0.4 * share[1.0] < share[0.5] < 0.6 * share[1.0]
     distractors = {(s.font, s.bank, s.program) for s in module._DISTRACTORS.held_out}
-    for scene, notes in scores("test"):
+    for scene, notes in scores("test", 1.0):
         own = module._RECIPES[scene].held_out or module._RECIPES[scene].events
         allowed = {(s.font, s.bank, s.program) for s in own} | distractors
         assert all(sound(note) in allowed for note in notes if note.channel > 0)
@@ -73,7 +81,7 @@ def test_held_out_is_stated_for_every_scene() -> None:
     )
     for scene, recipe in module._RECIPES.items():
         (text,) = [text for names, text in HELD_OUT.items() if scene in names.split(", ")]
-        assert ("events as in training" in text) == (not recipe.held_out)
+        assert ("no event" in text) == (not recipe.held_out)
 
 
 def test_device_responses_are_disjoint() -> None:
@@ -122,6 +130,9 @@ def test_errors() -> None:
         rendered_scenes(1, 0, 1)
     with pytest.raises(TypeError, match="workers must be an int; got float"):
         rendered_scenes(1, 1, 1, workers=1.0)  # type: ignore[arg-type]
+    for call in (lambda: render_scene("farm", unseen=1.5), lambda: rendered_scenes(unseen=1.5)):
+        with pytest.raises(ValueError, match=r"unseen must be 0 to 1; got 1\.5"):
+            call()
     with pytest.raises(ValueError, match="seed must be at least 0; got -1"):
         rendered_scenes(1, 1, 1, seed=-1)
 
@@ -153,7 +164,7 @@ def test_sets_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert Dcase21Baseline()(sets.valid.inputs).shape == (2, 10)
 
     # The features of a clip do not depend on the threads.
-    raw = module._render("train", 1, 0, 1)
+    raw = module._render("train", 1, 0, 0.5, 1)
     again = sets.standardisation(torch.from_numpy(raw))
     torch.testing.assert_close(again, sets.train.inputs, atol=1e-4, rtol=1e-4)
 
