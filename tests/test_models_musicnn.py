@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import hubprune as hp
 from hubprune.models import MttVgg, load_musicnn, music_log_mel, musicnn_tags
 from hubprune.models import musicnn as module
 
@@ -147,6 +148,29 @@ def test_dropout_in_training_only() -> None:
     assert not torch.equal(model(x), model(x))
     model.eval()
     assert torch.equal(model(x), model(x))
+
+
+def test_pruned() -> None:
+    """A pruned model computes what the original does with the removed channels at zero."""
+    model = randomised(MttVgg((8, 6, 8, 6, 8), tags=5))
+    x = torch.randn(2, 187, 96)
+    plan = hp.plan(model, x, ratio=0.5)
+    assert {name: len(kept) for name, kept in plan.layers.items()} == {
+        "conv1": 4,
+        "conv2": 3,
+        "conv3": 4,
+        "conv4": 3,
+        "conv5": 4,
+    }
+    pruned = hp.prune(model, plan)
+    assert pruned.classifier.in_features == 8
+    for name, kept in plan.layers.items():
+        normalisation = model.get_submodule(name.replace("conv", "bn"))
+        removed = [i for i in range(normalisation.num_features) if i not in set(kept)]
+        with torch.no_grad():
+            normalisation.weight[removed] = 0.0
+            normalisation.bias[removed] = 0.0
+    torch.testing.assert_close(pruned(x), model(x), atol=1e-5, rtol=1e-5)
 
 
 def test_export() -> None:
