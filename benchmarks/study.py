@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Pruning studies on data whose labels are known because they are rendered.
+
+Usage: python benchmarks/study.py RESULTS.json [--parts a,b,c] [--seeds 5] [--work FOLDER] [--quick]
+
+a: musicnn's tagger on instruments, without fine-tuning; b: CREPE on tones, with and without
+fine-tuning; c: the DCASE 2021 baseline on acoustic scenes, trained, pruned and fine-tuned. Rows are
+stored in the work folder as they finish, and a study that was interrupted goes on there. A part
+that is not asked for keeps what RESULTS.json holds of it. --quick: tiny sizes, for the tests; its
+numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import hubprune as hp
+from hubprune.plots import replaced_file
+from study_rows import say
+
+PARTS = {"a": "instruments", "b": "pitch", "c": "scenes"}
+
+
+def conditions() -> dict[str, Any]:
+    """With what it was measured."""
+    return {
+        "hubprune": hp.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def main() -> None:
+    """Run the parts, write the JSON after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path, help="the JSON to write")
+    parser.add_argument("--parts", default="a,b,c", help="such as a,c")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--work", type=Path, default=Path("build/study"), help="state and clips")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes")
+    arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
+    if not set(parts) <= set(PARTS):
+        parser.error(f"--parts must be among {', '.join(PARTS)}; got {arguments.parts}")
+    if arguments.seeds < 1:
+        parser.error(f"--seeds must be at least 1; got {arguments.seeds}")
+    torch.set_num_threads(arguments.threads)
+    # Trained networks carry weights around 1e-18, whose products are denormal and slow.
+    torch.set_flush_denormal(True)
+    found: dict[str, Any] = {}
+    if arguments.output.exists():
+        found = json.loads(arguments.output.read_text())
+    for part in parts:
+        name = PARTS[part]
+        say(f"part {part}: {name}")
+        module = importlib.import_module(f"study_{name}")
+        result = module.run(arguments.seeds, arguments.quick, arguments.work / name)
+        found[name] = {**result, "seeds": arguments.seeds, "conditions": conditions()}
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_file(arguments.output) as file:
+            file.write_text(json.dumps(found, indent=1) + "\n")
+    say("done")
+
+
+if __name__ == "__main__":
+    main()
