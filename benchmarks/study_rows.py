@@ -14,6 +14,7 @@ import torch
 
 import hubprune as hp
 from hubprune.plots import replaced_file
+from hubprune.scorers import Random
 
 Row = dict[str, Any]
 
@@ -24,34 +25,39 @@ def say(text: str) -> None:
 
 
 class Rows:
-    """Rows in a JSON file, made once: what is there is not made again.
+    """Rows in a folder, a file each, made once: what is there is not made again.
+
+    Processes may share a folder as long as they make other rows.
 
     Raises
     ------
     ValueError
-        If the file holds rows of other settings.
+        If the folder holds rows of other settings.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path, self.settings = path, settings
-        self.rows: dict[str, Row] = {}
-        if path.exists():
-            found = json.loads(path.read_text())
-            if found["settings"] != json.loads(json.dumps(settings)):
-                raise ValueError(f"{path} is of other settings; delete it to measure again")
-            self.rows = found["rows"]
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+        file = folder / "settings.json"
+        if file.exists() and file.read_text() != text:
+            raise ValueError(f"{folder} is of other settings; delete it to measure again")
+        with replaced_file(file) as part:
+            part.write_text(text)
 
     def row(self, key: str, make: Callable[[], Row]) -> Row:
         """The row of that name, which is made and stored if need be."""
-        if key not in self.rows:
-            started = time.perf_counter()
-            self.rows[key] = {**make(), "seconds": round(time.perf_counter() - started, 2)}
-            say(f"{key}: {self.rows[key]['value']:.4f}, {self.rows[key]['seconds']:.1f} s")
-            with replaced_file(self.path) as part:
-                text = json.dumps({"settings": self.settings, "rows": self.rows}, indent=1)
-                part.write_text(text + "\n")
-        return self.rows[key]
+        file = self.folder / f"{key.replace(' ', '-')}.json"
+        if file.exists():
+            stored: Row = json.loads(file.read_text())
+            return stored
+        started = time.perf_counter()
+        row = make()
+        row["seconds"] = round(time.perf_counter() - started, 2)
+        say(f"{key}: {row['value']:.4f}, {row['seconds']:.1f} s")
+        with replaced_file(file) as part:
+            part.write_text(json.dumps(row, indent=1) + "\n")
+        return row
 
 
 def left(before: torch.nn.Module, after: torch.nn.Module, inputs: torch.Tensor) -> Row:
@@ -78,7 +84,7 @@ def pruned(
     global_: bool = False,
 ) -> torch.nn.Module:
     """A pruned copy; the seed decides what the scorer "random" draws, nothing else."""
-    rule = hp.Random(seed=seed) if scorer == "random" else scorer
+    rule = Random(seed=seed) if scorer == "random" else scorer
     decision = hp.plan(network, inputs, scorer=rule, ratio=ratio, global_=global_)
     if compensate == "none":
         return hp.prune(network, decision)

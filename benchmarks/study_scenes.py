@@ -7,6 +7,7 @@ clips (which epoch) or in advance (all else); the test clips are only measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,19 +17,20 @@ import torch
 
 import hubprune as hp
 from hubprune.datasets import rendered_scenes
-from study_rows import Row, Rows, left, say
+from study_rows import Row, Rows, left, pruned, say
 
 HALF = 0.5  # 31 % of the parameters and 26 % of the multiply-adds are left
 # The closest-pair rule's own count leaves 62 % of the parameters; this ratio leaves 77 %, the
 # nearest to three quarters that one ratio for all layers gives.
 QUARTER = 0.18
 SCORERS = ("degree", "landmarks", "l1", "pairs")
-# Scorer, ratio and fraction of the training clips, beside the comparison.
+_FOLD = "interpolate+recalibrate"
+# Scorer, ratio, fraction of the training clips and compensation, beside the comparison.
 MORE = (
-    ("degree", HALF, 0.75),
-    ("pairs", QUARTER, 1.0),
-    ("pairs", QUARTER, 0.75),
-    ("random", QUARTER, 1.0),
+    ("degree", HALF, 0.75, "none"),
+    ("pairs", QUARTER, 1.0, "none"),
+    ("pairs", QUARTER, 0.75, "none"),
+    ("degree", HALF, 1.0, _FOLD),
 )
 
 
@@ -50,7 +52,7 @@ class Settings:
 QUICK = Settings(train=1, valid=1, test=1, base_epochs=1, epochs=1)
 
 
-def run(seeds: int, quick: bool, folder: Path) -> dict[str, Any]:
+def run(seeds: Sequence[int], quick: bool, folder: Path) -> dict[str, Any]:
     """Measure, or read what was measured."""
     settings = QUICK if quick else Settings()
     say("scenes: clips")
@@ -87,24 +89,25 @@ def run(seeds: int, quick: bool, folder: Path) -> dict[str, Any]:
             ).model
         return bases[seed]
 
-    def tuned(seed: int, scorer: str, ratio: float, fraction: float) -> Row:
+    def tuned(seed: int, scorer: str, ratio: float, fraction: float, compensate: str) -> Row:
         network = base(seed)
-        rule = hp.Random(seed=seed) if scorer == "random" else scorer
-        pruned = hp.prune(network, hp.plan(network, example, scorer=rule, ratio=ratio))
-        found = hp.finetune(pruned, data.train, data.valid, **tuning, seed=seed, fraction=fraction)
+        unlabelled = () if compensate == "none" else data.train.inputs[:96].split(32)
+        cut = pruned(network, example, scorer, ratio, compensate, unlabelled, seed=seed)
+        found = hp.finetune(cut, data.train, data.valid, **tuning, seed=seed, fraction=fraction)
         return {
             "scorer": scorer,
             "ratio": ratio,
             "fraction": fraction,
+            "compensate": compensate,
             "seed": seed,
-            "before": hp.evaluate(pruned, data.test)["accuracy"],
+            "before": hp.evaluate(cut, data.test)["accuracy"],
             "value": hp.evaluate(found.model, data.test)["accuracy"],
             "best_epoch": found.best_epoch,
-            **left(network, pruned, example),
+            **left(network, cut, example),
         }
 
     rows: list[Row] = []
-    for seed in range(seeds):
+    for seed in seeds:
         compared = hp.compare(
             base,
             data.train,
@@ -123,6 +126,7 @@ def run(seeds: int, quick: bool, folder: Path) -> dict[str, Any]:
                 "scorer": row.scorer,
                 "ratio": row.ratio,
                 "fraction": 1.0,
+                "compensate": "none",
                 "seed": row.seed,
                 "before": compared.value(row, "before"),
                 "value": compared.value(row),
@@ -132,9 +136,11 @@ def run(seeds: int, quick: bool, folder: Path) -> dict[str, Any]:
             }
             for row in compared.rows
         ]
-    more = Rows(folder / "more.json", {**asdict(settings), "half": HALF, "quarter": QUARTER})
-    for scorer, ratio, fraction in MORE[:1] if quick else MORE:
-        for seed in range(seeds):
+    more = Rows(folder / "more", {**asdict(settings), "half": HALF, "quarter": QUARTER})
+    for each in MORE[:1] if quick else MORE:
+        scorer, ratio, fraction, compensate = each
+        for seed in seeds:
             key = f"{scorer} {ratio} fraction {fraction} seed {seed}"
-            rows.append(more.row(key, partial(tuned, seed, scorer, ratio, fraction)))
+            key = key if compensate == "none" else f"{compensate} {key}"
+            rows.append(more.row(key, partial(tuned, seed, *each)))
     return {"settings": asdict(settings), "rows": rows}

@@ -125,16 +125,17 @@ def full_table(part: dict[str, Any]) -> str:
 
 def scenes_table(part: dict[str, Any]) -> str:
     """Part c: before and after fine-tuning, and the difference to the fine-tuned control."""
-    groups = grouped(part["rows"], "scorer", "ratio", "fraction")
-    control = groups["unpruned", None, 1.0]
+    groups = grouped(part["rows"], "scorer", "ratio", "compensate", "fraction")
+    control = groups["unpruned", None, "none", 1.0]
     lines = []
-    for (scorer, ratio, fraction), some in groups.items():
+    for (scorer, ratio, how, fraction), some in groups.items():
         whole = scorer == "unpruned"
-        all_clips = groups.get((scorer, ratio, 1.0), some)
+        all_clips = groups.get((scorer, ratio, how, 1.0), some)
         lines.append(
             [
                 scorer,
                 "" if whole else "its own count" if ratio is None else f"{ratio:.0%}",
+                "" if whole else how,
                 f"{fraction:.0%}",
                 *(["", ""] if whole else [fewer(some, "parameters"), fewer(some, "macs")]),
                 of_seeds([100 * row["before"] for row in some], 1),
@@ -145,7 +146,15 @@ def scenes_table(part: dict[str, Any]) -> str:
                 else of_seeds([100 * d for d in paired(some, all_clips)], 1, "+"),
             ]
         )
-    header = ["scorer", "filters cut", "clips", "fewer parameters", "fewer MACs", "before, %"]
+    header = [
+        "scorer",
+        "filters cut",
+        "compensation",
+        "clips",
+        "fewer parameters",
+        "fewer MACs",
+        "before, %",
+    ]
     header += ["fine-tuned, %", "to the control, points", "to all clips, points"]
     return markdown(header, lines)
 
@@ -261,6 +270,7 @@ def plots(report: dict[str, Any], folder: Path) -> None:
             folder / "study-scenes.png",
             f"accuracy on the test clips, %\n{seeds}",
             "DCASE 2021 baseline on rendered scenes, fine-tuned",
+            "compensate",
         )
 
 

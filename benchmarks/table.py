@@ -6,8 +6,9 @@ Usage: python benchmarks/table.py REPORT.json FILE.md [FILE.md ...]
 benchmarks/results/cpu.json (of `make bench`) fills "benchmark table", every group, and "benchmark
 selection", the groups of SELECTION and all losses in words; benchmarks/results/instructions.json
 fills "instruction table"; benchmarks/results/nystrom.json (of `make paper`) fills "nystrom table";
-demo-output/results.json (of `make demo`) fills "demo table". A table
-stands between the lines `<!-- NAME -->` and `<!-- end of NAME -->`; a file has what it has of them.
+demo-output/results.json (of `make demo`) fills "demo table"; benchmarks/results/study.json (of
+`make study`) fills the tables of docs/study.md. A table stands between the lines `<!-- NAME -->`
+and `<!-- end of NAME -->`; a file has what it has of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from study_tables import study_tables
 
 # What README shows: the operations at the published networks' sizes, one where hubprune loses.
 SELECTION = (
@@ -249,6 +252,8 @@ def tables(report: dict[str, Any] | list[dict[str, Any]]) -> dict[str, str]:
     if "benchmarks" in report:
         short = benchmark_table(report, SELECTION)
         return {"benchmark table": benchmark_table(report), "benchmark selection": short}
+    if {"instruments", "pitch", "scenes"} & set(report):
+        return study_tables(report)
     if "baseline" in report:
         return {"demo table": demo_table(report)}
     return {"instruction table": instruction_table(report)}

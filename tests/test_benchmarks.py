@@ -110,3 +110,45 @@ def test_the_nystrom_experiments_fill_their_table(
     finally:
         for name in ("paper_nystrom", "layers", "table"):
             sys.modules.pop(name, None)
+
+
+def test_the_study_fills_its_tables_and_goes_on_where_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("tinysoundfont")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    names = ("study", "study_rows", "study_scenes", "study_tables", "table")
+    study, _, _, plots, table = map(importlib.import_module, names)
+    threads = study.torch.get_num_threads()
+    output, work = tmp_path / "study.json", tmp_path / "work"
+    arguments = ["study.py", str(output), "--parts", "c", "--seeds", "0,", "--quick"]
+    try:
+        monkeypatch.setattr(sys, "argv", [*arguments, "--work", str(work)])
+        study.main()
+        assert "unpruned-seed0 (1 of 3 left)" in capsys.readouterr().err
+        report = json.loads(output.read_text())
+        rows = report["scenes"]["rows"]
+        assert [(row["scorer"], row["fraction"]) for row in rows] == [
+            ("unpruned", 1.0),
+            ("degree", 1.0),
+            ("random", 1.0),
+            ("degree", 0.75),
+        ]
+        assert all(0 <= row["value"] <= 1 for row in rows)
+        assert rows[1]["parameters"] < 0.5
+        assert rows[1]["macs"] < 0.3
+        lines = table.tables(report)["study scenes table"].splitlines()
+        assert len(lines) == 2 + len(rows)
+        assert lines[3].startswith("| degree | 50% | none | 100% | 69 % | 74 % |")
+        plots.plots(report, tmp_path)
+        assert (tmp_path / "study-scenes.png").stat().st_size > 1000
+        output.unlink()
+        study.main()
+        assert "left)" not in capsys.readouterr().err
+        assert json.loads(output.read_text())["scenes"]["rows"] == rows
+    finally:
+        study.torch.set_num_threads(threads)
+        study.torch.set_flush_denormal(False)
+        for name in names:
+            sys.modules.pop(name, None)
