@@ -22,6 +22,7 @@ from study_rows import Row, Rows, left, pruned
 FONTS = ("TimGM6mb", "FluidR3Mono")
 SCORERS = ("landmarks", "degree", "l1", "random", "eigenvector", "l2", "gm")
 MAIN = SCORERS[:4]  # the others: half of the filters only, and data-free
+QUARTER = ("landmarks", "random")
 KEPT = (48, 64, 72, 72, 64)  # of 128 each: half of all 640
 _EXAMPLE = torch.zeros(1, 187, 96)
 _UNLABELLED_SEED = 1000
@@ -69,8 +70,9 @@ def cuts(quick: bool) -> list[tuple[Cut, str]]:
     sizes: list[tuple[str, str, float | Mapping[str, float], bool]] = [
         ("landmarks", "50 %, by layer", counts, False),
         ("landmarks", "50 %, global", 0.5, True),
-        *((scorer, "50 %", 0.5, False) for scorer in SCORERS),
-        *((scorer, "25 %", 0.25, False) for scorer in MAIN),
+        *((scorer, "50 %", 0.5, False) for scorer in MAIN),
+        *((scorer, "25 %", 0.25, False) for scorer in QUARTER),
+        *((scorer, "50 %", 0.5, False) for scorer in SCORERS[4:]),
     ]
     fonts = FONTS[:1] if quick else FONTS
     found = []
