@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: ``hubprune score``, ``prune``, ``info``, ``demo``, ``bench``.
+"""The command line: ``hubprune score``, ``prune``, ``report``, ``info``, ``demo``, ``bench``.
 
 Results go to standard output, as tables or with ``--json`` as one JSON document, and nothing else
 does: progress, warnings, errors and what a user's own network prints go to standard error. Exit
@@ -9,14 +9,10 @@ status: 0 done, 2 a wrong argument or file, 1 another failure, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import difflib
-import importlib
-import inspect
 import io
 import json
 import math
 import os
-import re
 import sys
 import time
 import warnings
@@ -32,15 +28,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
 from . import _native
-from .channel_groups import CONVOLUTIONS, evaluating, tensors_of
+from .channel_groups import CONVOLUTIONS, duplicate, evaluating, tensors_of
+from .command_models import LoadedModel, load_model
 from .config import configuration, show_config
 from .models import KNOWN_MODELS
-from .models.checkpoints import load_weights, read_checkpoint
+from .page import write_page
 from .planning import PruningPlan, plan, text_table
 from .progress import without_progress_bar
 from .report import report
 from .scorers import SCORER_NAMES, Scorer, Scores, make_scorer, score_model
-from .surgery import prune, save_pruned
+from .surgery import load_pruned, prune, save_pruned
 
 __all__ = ["main"]
 
@@ -144,6 +141,8 @@ def _parser() -> argparse.ArgumentParser:
         "  hubprune demo\n"
         "  hubprune score cnn14 --checkpoint Cnn14_mAP=0.431.pth\n"
         "  hubprune prune cnn14 --checkpoint Cnn14_mAP=0.431.pth --ratio 0.5 --output cnn14-half\n"
+        "  hubprune report cnn14 --checkpoint Cnn14_mAP=0.431.pth --plan cnn14-half "
+        "--html page.html\n"
         "  hubprune info cnn14-half\n\n"
         "`hubprune COMMAND --help` explains each command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -200,34 +199,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(cut)
     cut.add_argument("--output", "-o", type=Path, required=True, help="the folder to save to")
-    cut.add_argument(
-        "--ratio",
-        action="append",
-        metavar="R|LAYER=R",
-        help="part of the filters to remove, in [0, 1): of every convolution, or of a layer or "
-        "block (repeatable). Default: 0.5, or what the scorer decides (pairs)",
-    )
-    cut.add_argument(
-        "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
-    )
-    cut.add_argument(
-        "--round-to", type=int, metavar="N", help="keep a multiple of N filters (default 1)"
-    )
-    cut.add_argument(
-        "--global",
-        dest="global_",
-        action="store_true",
-        help="one threshold for all layers instead of the same ratio in each",
-    )
-    cut.add_argument("--plan", type=Path, metavar="FILE", help="apply this plan.json")
-    cut.add_argument(
-        "--input-shape",
-        metavar="N,N,...",
-        help="shape of an example input, batch first (required for package.module:factory)",
-    )
+    _add_decision(cut)
     cut.add_argument(
         "--overwrite", action="store_true", help="replace a network saved there before"
     )
+
+    page = command(
+        "report",
+        _report,
+        "show what pruning changes, as a table or as a page with pictures",
+        "Saves no model. --html writes one file for a browser: similarities, clusters and the\n"
+        "filter graph of every pruned layer, and which filter was cut for which. --plan with a\n"
+        "folder of `hubprune prune` measures the network that is saved there; the similarities\n"
+        "are those of the unpruned weights, so give the --checkpoint that it was pruned from.\n\n"
+        "examples:\n"
+        "  hubprune report crepe-tiny --ratio 0.25 --html page.html\n"
+        "  hubprune report cnn14 --checkpoint Cnn14.pth --plan cnn14-half --html page.html\n\n"
+        f"{_MODELS_EPILOG}\n\n{_SCORERS_EPILOG}",
+    )
+    _add_model(page)
+    page.add_argument("--html", type=Path, metavar="FILE", help="write the page here")
+    _add_decision(page)
 
     info = command(
         "info",
@@ -287,6 +279,34 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_decision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ratio",
+        action="append",
+        metavar="R|LAYER=R",
+        help="part of the filters to remove, in [0, 1): of every convolution, or of a layer or "
+        "block (repeatable). Default: 0.5, or what the scorer decides (pairs)",
+    )
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
+    )
+    parser.add_argument(
+        "--round-to", type=int, metavar="N", help="keep a multiple of N filters (default 1)"
+    )
+    parser.add_argument(
+        "--global",
+        dest="global_",
+        action="store_true",
+        help="one threshold for all layers instead of the same ratio in each",
+    )
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="apply this plan.json")
+    parser.add_argument(
+        "--input-shape",
+        metavar="N,N,...",
+        help="shape of an example input, batch first (required for package.module:factory)",
+    )
+
+
 def _seed(text: str) -> int:
     value = int(text) if text.isdecimal() else -1
     if not 0 <= value < 2**63:  # what torch's generators take
@@ -301,94 +321,7 @@ def _count(text: str) -> int:
     return value
 
 
-# --- models ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """A model from the command line, with what to tell about it."""
-
-    model: nn.Module
-    weights: str  # where they come from, for a person
-    example: torch.Tensor | None
-    builder: str  # the Python expression that builds the architecture
-
-
-def _load(arguments: argparse.Namespace) -> _Loaded:
-    name, checkpoint = arguments.model, arguments.checkpoint
-    if checkpoint is not None and not checkpoint.is_file():
-        raise FileNotFoundError(f"--checkpoint: {checkpoint} is not a file")
-    torch.manual_seed(arguments.seed)
-    if name in KNOWN_MODELS:
-        spec = KNOWN_MODELS[name]
-        builder = f"hubprune.models.KNOWN_MODELS[{name!r}].build"
-        if checkpoint is not None:
-            model, weights = spec.load(checkpoint), f"weights of {checkpoint}"
-        elif spec.packaged is not None:
-            model, weights = spec.load(), "pretrained weights of the installed package"
-        else:
-            model = spec.build()
-            weights = "random weights: no --checkpoint was given, so this shows the method only"
-        return _Loaded(model.eval(), weights, spec.example_inputs(), builder)
-    if ":" not in name:
-        close = difflib.get_close_matches(name, KNOWN_MODELS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(
-            f"MODEL must be one of {', '.join(KNOWN_MODELS)}, or package.module:factory; got "
-            f"{name!r}{hint}"
-        )
-    model = _build(name)
-    weights = "the weights that the factory gives"
-    if checkpoint is not None:
-        load_weights(model, read_checkpoint(checkpoint), str(checkpoint))
-        weights = f"weights of {checkpoint}"
-    return _Loaded(model.eval(), weights, None, name.replace(":", "."))
-
-
-def _build(name: str) -> nn.Module:
-    """Call the factory that `package.module:factory` names."""
-    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", name):
-        raise ValueError(f"MODEL must be package.module:factory; got {name!r}")
-    module_name, _, path = name.partition(":")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
-    try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise ImportError(
-            f"MODEL: module {module_name!r} cannot be imported: {_what(error)}"
-        ) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"MODEL: {module_name!r} has no {path!r}")
-        found = getattr(found, part)
-    if not callable(found) or isinstance(found, nn.Module):
-        raise TypeError(f"MODEL: {name} must be a function or class that builds the model")
-    if not _takes_no_arguments(found):
-        raise TypeError(f"MODEL: {name} must be callable without arguments")
-    try:
-        model = found()
-    except (Exception, SystemExit) as error:
-        raise RuntimeError(f"MODEL: {name} failed: {_what(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"MODEL: {name} must return a torch.nn.Module; got {type(model).__name__}")
-    return model
-
-
-def _what(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _takes_no_arguments(factory: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(factory).bind()
-    except TypeError:
-        return False
-    except ValueError:  # no signature to read, as of some built-in functions: the call will tell
-        return True
-    return True
+# --- what a command works on ----------------------------------------------------------------------
 
 
 def _input_shape(text: str) -> tuple[int, ...]:
@@ -470,7 +403,7 @@ def _scorer(arguments: argparse.Namespace) -> Scorer:
 
 def _score(arguments: argparse.Namespace) -> Any:
     scorer = _scorer(arguments)
-    loaded = _load(arguments)
+    loaded = load_model(arguments.model, arguments.checkpoint, arguments.seed)
     modules = dict(loaded.model.named_modules())
     names = arguments.layer or [
         name for name, module in modules.items() if isinstance(module, CONVOLUTIONS)
@@ -538,13 +471,20 @@ def _score(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _prune(arguments: argparse.Namespace) -> Any:
+@dataclass(frozen=True)
+class _Job:
+    """What the options of `_add_model` and `_add_decision` ask for, checked and loaded."""
+
+    loaded: LoadedModel
+    example: torch.Tensor
+    scorer: Scorer
+    ratio: float | dict[str, float] | None
+    given: PruningPlan | None  # from --plan
+
+
+def _job(arguments: argparse.Namespace) -> _Job:
     scorer = _scorer(arguments)
     ratio = _ratios(arguments.ratio)
-    if arguments.output.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
-    if not arguments.output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
     given = None
     if arguments.plan is not None:
         others = {
@@ -559,7 +499,7 @@ def _prune(arguments: argparse.Namespace) -> Any:
             raise ValueError(f"--plan decides what is cut; it cannot go with {named}")
         given = _read_plan(arguments.plan)
     shape = None if arguments.input_shape is None else _input_shape(arguments.input_shape)
-    loaded = _load(arguments)
+    loaded = load_model(arguments.model, arguments.checkpoint, arguments.seed)
     example = loaded.example
     if shape is not None:
         example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -568,28 +508,43 @@ def _prune(arguments: argparse.Namespace) -> Any:
             f"--input-shape is needed for {arguments.model}: the shape of an example input, "
             "such as 1,1,64,64"
         )
+    return _Job(loaded, example, scorer, ratio, given)
+
+
+def _decide(job: _Job, arguments: argparse.Namespace, bar: _Bar) -> PruningPlan:
+    """Return the plan that was given, or make it."""
+    if job.given is not None:
+        return job.given
+
+    def scored(done: int, total: int, name: str) -> None:
+        if done < total:
+            bar.step(done, total, f"scoring, last {name}")
+        else:
+            bar.stage("proving the plan on the example input")
+
+    bar.stage("tracing the network")
+    return plan(
+        job.loaded.model,
+        job.example,
+        scorer=job.scorer,
+        ratio=job.ratio,
+        keep=arguments.keep,
+        round_to=1 if arguments.round_to is None else arguments.round_to,
+        global_=arguments.global_,
+        progress=scored,
+    )
+
+
+def _prune(arguments: argparse.Namespace) -> Any:
+    if arguments.output.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
+    if not arguments.output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
+    job = _job(arguments)
+    loaded, example = job.loaded, job.example
     start = time.perf_counter()
     with _progress() as bar:
-
-        def scored(done: int, total: int, name: str) -> None:
-            if done < total:
-                bar.step(done, total, f"scoring, last {name}")
-            else:
-                bar.stage("proving the plan on the example input")
-
-        decision = given
-        if decision is None:
-            bar.stage("tracing the network")
-            decision = plan(
-                loaded.model,
-                example,
-                scorer=scorer,
-                ratio=ratio,
-                keep=arguments.keep,
-                round_to=1 if arguments.round_to is None else arguments.round_to,
-                global_=arguments.global_,
-                progress=scored,
-            )
+        decision = _decide(job, arguments, bar)
         planned = time.perf_counter() - start
         bar.stage("cutting")
         pruned = prune(loaded.model, decision)
@@ -610,7 +565,7 @@ def _prune(arguments: argparse.Namespace) -> Any:
             "report": comparison.to_dict(),
             "plan": decision.to_dict(),
         }
-    origin = "as planned before" if given is not None else f"planned in {planned:.1f} s"
+    origin = "as planned before" if job.given is not None else f"planned in {planned:.1f} s"
     lines = [
         f"{arguments.model}: {loaded.weights}",
         f"pruned by {decision.scorer}; {origin}; not fine-tuned",
@@ -618,9 +573,57 @@ def _prune(arguments: argparse.Namespace) -> Any:
         str(comparison),
     ]
     if decision.kept:
-        reasons = text_table(["layer", "reason"], decision.kept.items(), left=True)
-        lines += ["", "kept whole:", reasons]
+        lines += ["", "kept whole:", _reasons(decision)]
     return "\n".join([*lines, "", f"saved to {arguments.output}; load it with", f"  {load}"])
+
+
+def _reasons(decision: PruningPlan) -> str:
+    return text_table(["layer", "reason"], decision.kept.items(), left=True)
+
+
+def _report(arguments: argparse.Namespace) -> Any:
+    html: Path | None = arguments.html
+    if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
+        raise FileNotFoundError(f"--html: {html} must be a file in a folder that exists")
+    job = _job(arguments)
+    model, folder = job.loaded.model, arguments.plan
+    with _progress() as bar:
+        decision = _decide(job, arguments, bar)
+        if folder is not None and (folder / "model.safetensors").is_file():
+            pruned = load_pruned(lambda: duplicate(model), folder).eval()
+            state = f"measured as saved in {folder}"
+        else:
+            pruned, state = prune(model, decision), "measured as cut, not fine-tuned"
+        bar.stage("measuring before and after")
+        comparison = report(model, pruned, job.example, plan=decision)
+        notes = [
+            f"{arguments.model}: {job.loaded.weights}",
+            f"pruned by {decision.scorer}; {state}",
+        ]
+        if html is not None:
+            title = f"Pruning of {arguments.model}"
+            write_page(
+                html,
+                model,
+                decision,
+                comparison,
+                title=title,
+                notes=notes,
+                progress=lambda done, total, name: bar.step(done, total, f"drawing {name}"),
+            )
+    if arguments.json:
+        return {
+            "model": arguments.model,
+            "weights": job.loaded.weights,
+            "scorer": decision.scorer,
+            "html": None if html is None else str(html),
+            "report": comparison.to_dict(),
+            "plan": decision.to_dict(),
+        }
+    lines = [*notes, "", str(comparison)]
+    if decision.kept:
+        lines += ["", "kept whole:", _reasons(decision)]
+    return "\n".join([*lines, *(["", f"page: {html}"] if html is not None else [])])
 
 
 def _check_output(model: nn.Module, pruned: nn.Module, example: torch.Tensor) -> None:
