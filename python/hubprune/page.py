@@ -248,14 +248,11 @@ def _totals(report: Report) -> Markup:
     cells = [[name, text, f"{last:,}", *_left(first, last)] for name, first, last, text in rows]
     caption = "What the whole network takes."
     if before.seconds is not None and after.seconds is not None:
-        times = [
-            f"{each.seconds * 1e3:.2f} ms (spread {(each.seconds_spread or 0.0) * 1e3:.2f})"
-            for each in (before, after)
-            if each.seconds is not None
-        ]
+        caption += " Times are medians on the machine that wrote this page."
+        times = [f"{each * 1e3:.2f} ms" for each in (before.seconds, after.seconds)]
         cells.append(["time of one call", *times, *_left(before.seconds, after.seconds)])
-        caption += " Times are medians, on the machine that wrote this page (spread: largest minus"
-        caption += " smallest)."
+        spreads = [(each.seconds_spread or 0.0) * 1e3 for each in (before, after)]
+        cells.append(["largest - smallest time", *(f"{each:.2f} ms" for each in spreads), "", ""])
     heading = element("h2", "Before and after")
     return element(
         "section", heading, table(caption, ["", "before", "after", "left", "less"], cells)
