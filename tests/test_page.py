@@ -236,6 +236,45 @@ def test_every_structure_has_a_page(name: str, tmp_path: Path) -> None:
     assert not page.words["p"] or not any("other weights" in each for each in page.words["p"])
 
 
+def zeroed(weight: torch.Tensor) -> None:
+    weight.zero_()
+
+
+def all_equal(weight: torch.Tensor) -> None:
+    weight.fill_(0.5)
+
+
+def duplicates_and_dead(weight: torch.Tensor) -> None:
+    weight[1::2] = weight[::2]
+    weight[:3] = 0
+
+
+def huge(weight: torch.Tensor) -> None:
+    weight.mul_(1e15)
+
+
+@pytest.mark.parametrize("change", [zeroed, all_equal, duplicates_and_dead, huge])
+def test_strange_weights_have_a_page(
+    change: Callable[[torch.Tensor], None], tmp_path: Path
+) -> None:
+    model, x = network()
+    with torch.no_grad():
+        for layer in (model.first, model.second):
+            change(layer.weight)  # type: ignore[union-attr, arg-type]
+            layer.bias.zero_()  # type: ignore[union-attr, operator]
+    # Nearly everything goes: one kept filter has no pairs.
+    plan, report = decided(model, x, ratio=0.99)
+    text = hp.write_page(tmp_path / "p.html", model, plan, report).read_text("utf-8")
+    layers = Page(text).tables[1]
+    assert layers[1][2:4] == ["12", "1"]
+    assert layers[1][6] == layers[1][8] == "\N{EN DASH}"
+    if change is zeroed:
+        assert layers[1][5] == "0.000"
+    if change is all_equal:
+        assert layers[1][5] == layers[1][7] == "1.000"
+    assert not re.search(r"[^a-z](nan|inf)[^a-z]", re.sub(r"base64,[^\"]*|<script>.*", "", text))
+
+
 def test_metrics_by_stage(written: Callable[..., str]) -> None:
     stages = {"unpruned": {"accuracy": 0.75, "log loss": -1.0}, "tuned": {"accuracy": 0.5}}
     rows = Page(written(*network(), metrics=stages)).tables[1]

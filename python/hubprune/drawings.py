@@ -387,7 +387,7 @@ def spring_layout(similarity: Floats, edges: Sequence[tuple[int, int]]) -> Float
     Notes
     -----
     Starts from classical scaling of 1 - s (Torgerson, 1952) and takes 80 steps of spring forces
-    (Fruchterman & Reingold, 1991), O(m^2) each. Nothing is random.
+    (Fruchterman & Reingold, 1991) with a pull to the middle, O(m^2) each. Nothing is random.
     """
     m = len(similarity)
     if m < 2:
@@ -411,7 +411,9 @@ def spring_layout(similarity: Floats, edges: Sequence[tuple[int, int]]) -> Float
         gap = np.sqrt((apart**2).sum(2)).clip(1e-6)
         push = ideal**2 / gap**2 - joined * gap / ideal
         np.fill_diagonal(push, 0.0)
-        move = (apart * push[:, :, None]).sum(1)
+        # The pull to the middle keeps clusters that nothing joins from flying apart, which would
+        # leave each a dot when the picture is scaled to its frame.
+        move = (apart * push[:, :, None]).sum(1) + 2.0 * (place.mean(0) - place) / ideal
         length = np.sqrt((move**2).sum(1)).clip(1e-12)
         heat = 0.05 * (1 - step / 80)
         place = place + move * (np.minimum(length, heat) / length)[:, None]

@@ -125,8 +125,7 @@ def _scores(rows: Sequence[ExplanationRow], meaning: str) -> Markup:
             (cut if row.removed else kept).append(row.score)
     both = kept + cut
     if not both:
-        text = f"All {dead} scored filters are dead." if dead else "No filter was scored here."
-        return _figure(title, element("p", text))
+        return _figure(title, element("p", "No filter has a finite score."))
     edges = _edges(min(both), max(both))
     counts = [np.histogram(each, edges)[0].tolist() for each in (kept, cut)]
     words = (

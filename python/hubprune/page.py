@@ -209,8 +209,9 @@ class _Row:
 def _header(heading: str, notes: Sequence[str], plan: PruningPlan) -> Markup:
     before, after = sum(plan.filters.values()), sum(map(len, plan.layers.values()))
     dead = sum(map(len, plan.dead.values()))
+    layers = "layer" if len(plan.layers) == 1 else "layers"
     facts = [
-        ("filters", f"{after:,} of {before:,} stay in {len(plan.layers)} pruned layers"),
+        ("filters", f"{after:,} of {before:,} stay in {len(plan.layers)} pruned {layers}"),
         ("dead", f"{dead:,} filters of those layers, by their norm"),
         ("scorer", plan.scorer),
     ]
