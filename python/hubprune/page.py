@@ -126,12 +126,13 @@ def write_page(
             raise ValueError(f"layer {layer.name!r}: {error}") from error
         whole = alikeness(vectors)
         if layer.name not in plan.layers:
-            rows.append(_Row(layer, whole, None, "", plan.kept.get(layer.name, "")))
+            rows.append(_Row(layer, whole, None, None, "", plan.kept.get(layer.name, "")))
             continue
         kept = plan.layers[layer.name]
         left = alikeness(vectors[list(kept)])
         anchor = f"layer-{done}"
-        rows.append(_Row(layer, whole, left, anchor, ""))
+        dead = len(plan.dead.get(layer.name, ()))
+        rows.append(_Row(layer, whole, left, dead, anchor, ""))
         graph = layer_graph(vectors, kept)
         explanation = plan.explain(layer.name)
         panels.append(layer_panel(layer, explanation, graph, anchor, composed=len(plan.steps) > 1))
@@ -202,6 +203,7 @@ class _Row:
     layer: LayerReport
     whole: Alikeness
     left: Alikeness | None
+    dead: int | None  # the plan's: a report need not have been told the plan
     anchor: str
     reason: str
 
@@ -290,7 +292,7 @@ def _layers(rows: Sequence[_Row]) -> Markup:
                 layer.kind,
                 f"{layer.filters_before:,}",
                 f"{layer.filters_after:,}",
-                f"{layer.dead:,}" if row.anchor else number(None),
+                number(None) if row.dead is None else f"{row.dead:,}",
                 number(whole.mean),
                 number(left.mean) if left is not None else "",
                 number(whole.largest),
