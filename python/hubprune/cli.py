@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: ``hubprune score``, ``prune``, ``report``, ``info``, ``demo``, ``bench``.
+"""The command line: ``hubprune score``, ``prune``, ``info``, ``report``, ``demo``, ``bench``.
 
 Results go to standard output, as tables or with ``--json`` as one JSON document, and nothing else
 does: progress, warnings, errors and what a user's own network prints go to standard error. Exit
@@ -9,10 +9,14 @@ status: 0 done, 2 a wrong argument or file, 1 another failure, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import difflib
+import importlib
+import inspect
 import io
 import json
 import math
 import os
+import re
 import sys
 import time
 import warnings
@@ -28,16 +32,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
 from . import _native
-from .channel_groups import CONVOLUTIONS, duplicate, evaluating, tensors_of
-from .command_models import LoadedModel, load_model
+from .channel_groups import CONVOLUTIONS, evaluating, tensors_of
+from .command_report import REPORT_HELP, add_report, run_report
 from .config import configuration, show_config
 from .models import KNOWN_MODELS
-from .page import write_page
+from .models.checkpoints import load_weights, read_checkpoint
 from .planning import PruningPlan, plan, text_table
 from .progress import without_progress_bar
 from .report import report
 from .scorers import SCORER_NAMES, Scorer, Scores, make_scorer, score_model
-from .surgery import load_pruned, prune, save_pruned
+from .surgery import prune, save_pruned
 
 __all__ = ["main"]
 
@@ -139,10 +143,9 @@ def _parser() -> argparse.ArgumentParser:
         "redundant ones out.",
         epilog="examples:\n"
         "  hubprune demo\n"
+        "  hubprune report crepe-tiny --ratio 0.25 --html page.html\n"
         "  hubprune score cnn14 --checkpoint Cnn14_mAP=0.431.pth\n"
         "  hubprune prune cnn14 --checkpoint Cnn14_mAP=0.431.pth --ratio 0.5 --output cnn14-half\n"
-        "  hubprune report cnn14 --checkpoint Cnn14_mAP=0.431.pth --plan cnn14-half "
-        "--html page.html\n"
         "  hubprune info cnn14-half\n\n"
         "`hubprune COMMAND --help` explains each command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -204,23 +207,6 @@ def _parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true", help="replace a network saved there before"
     )
 
-    page = command(
-        "report",
-        _report,
-        "show what pruning changes, as a table or as a page with pictures",
-        "Saves no model. --html writes one file for a browser: similarities, clusters and the\n"
-        "filter graph of every pruned layer, and which filter was cut for which. --plan with a\n"
-        "folder of `hubprune prune` measures the network that is saved there; the similarities\n"
-        "are those of the unpruned weights, so give the --checkpoint that it was pruned from.\n\n"
-        "examples:\n"
-        "  hubprune report crepe-tiny --ratio 0.25 --html page.html\n"
-        "  hubprune report cnn14 --checkpoint Cnn14.pth --plan cnn14-half --html page.html\n\n"
-        f"{_MODELS_EPILOG}\n\n{_SCORERS_EPILOG}",
-    )
-    _add_model(page)
-    page.add_argument("--html", type=Path, metavar="FILE", help="write the page here")
-    _add_decision(page)
-
     info = command(
         "info",
         _info,
@@ -228,6 +214,16 @@ def _parser() -> argparse.ArgumentParser:
         "examples:\n  hubprune info\n  hubprune info cnn14-half\n  hubprune info plan.json",
     )
     info.add_argument("path", nargs="?", type=Path, help="a saved folder or a plan.json")
+
+    page = command(
+        "report",
+        _report,
+        "show what pruning changes, as a table or as a page with pictures",
+        f"{REPORT_HELP}\n\n{_MODELS_EPILOG}\n\n{_SCORERS_EPILOG}",
+    )
+    _add_model(page)
+    add_report(page)
+    _add_decision(page)
 
     demo = command(
         "demo",
@@ -321,7 +317,94 @@ def _count(text: str) -> int:
     return value
 
 
-# --- what a command works on ----------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model from the command line, with what to tell about it."""
+
+    model: nn.Module
+    weights: str  # where they come from, for a person
+    example: torch.Tensor | None
+    builder: str  # the Python expression that builds the architecture
+
+
+def _load(arguments: argparse.Namespace) -> _Loaded:
+    name, checkpoint = arguments.model, arguments.checkpoint
+    if checkpoint is not None and not checkpoint.is_file():
+        raise FileNotFoundError(f"--checkpoint: {checkpoint} is not a file")
+    torch.manual_seed(arguments.seed)
+    if name in KNOWN_MODELS:
+        spec = KNOWN_MODELS[name]
+        builder = f"hubprune.models.KNOWN_MODELS[{name!r}].build"
+        if checkpoint is not None:
+            model, weights = spec.load(checkpoint), f"weights of {checkpoint}"
+        elif spec.packaged is not None:
+            model, weights = spec.load(), "pretrained weights of the installed package"
+        else:
+            model = spec.build()
+            weights = "random weights: no --checkpoint was given, so this shows the method only"
+        return _Loaded(model.eval(), weights, spec.example_inputs(), builder)
+    if ":" not in name:
+        close = difflib.get_close_matches(name, KNOWN_MODELS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"MODEL must be one of {', '.join(KNOWN_MODELS)}, or package.module:factory; got "
+            f"{name!r}{hint}"
+        )
+    model = _build(name)
+    weights = "the weights that the factory gives"
+    if checkpoint is not None:
+        load_weights(model, read_checkpoint(checkpoint), str(checkpoint))
+        weights = f"weights of {checkpoint}"
+    return _Loaded(model.eval(), weights, None, name.replace(":", "."))
+
+
+def _build(name: str) -> nn.Module:
+    """Call the factory that `package.module:factory` names."""
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", name):
+        raise ValueError(f"MODEL must be package.module:factory; got {name!r}")
+    module_name, _, path = name.partition(":")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
+    try:
+        found: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise ImportError(
+            f"MODEL: module {module_name!r} cannot be imported: {_what(error)}"
+        ) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"MODEL: {module_name!r} has no {path!r}")
+        found = getattr(found, part)
+    if not callable(found) or isinstance(found, nn.Module):
+        raise TypeError(f"MODEL: {name} must be a function or class that builds the model")
+    if not _takes_no_arguments(found):
+        raise TypeError(f"MODEL: {name} must be callable without arguments")
+    try:
+        model = found()
+    except (Exception, SystemExit) as error:
+        raise RuntimeError(f"MODEL: {name} failed: {_what(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"MODEL: {name} must return a torch.nn.Module; got {type(model).__name__}")
+    return model
+
+
+def _what(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _takes_no_arguments(factory: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError:
+        return False
+    except ValueError:  # no signature to read, as of some built-in functions: the call will tell
+        return True
+    return True
 
 
 def _input_shape(text: str) -> tuple[int, ...]:
@@ -403,7 +486,7 @@ def _scorer(arguments: argparse.Namespace) -> Scorer:
 
 def _score(arguments: argparse.Namespace) -> Any:
     scorer = _scorer(arguments)
-    loaded = load_model(arguments.model, arguments.checkpoint, arguments.seed)
+    loaded = _load(arguments)
     modules = dict(loaded.model.named_modules())
     names = arguments.layer or [
         name for name, module in modules.items() if isinstance(module, CONVOLUTIONS)
@@ -471,11 +554,21 @@ def _score(arguments: argparse.Namespace) -> Any:
     )
 
 
+def _report(arguments: argparse.Namespace) -> Any:
+    def load() -> tuple[nn.Module, str, torch.Tensor, Callable[[], PruningPlan]]:
+        job = _job(arguments)
+        loaded = job.loaded
+        return loaded.model, loaded.weights, job.example, lambda: _decide(job, arguments, bar)
+
+    with _progress() as bar:
+        return run_report(arguments, load, bar.step, bar.stage)
+
+
 @dataclass(frozen=True)
 class _Job:
     """What the options of `_add_model` and `_add_decision` ask for, checked and loaded."""
 
-    loaded: LoadedModel
+    loaded: _Loaded
     example: torch.Tensor
     scorer: Scorer
     ratio: float | dict[str, float] | None
@@ -499,7 +592,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
             raise ValueError(f"--plan decides what is cut; it cannot go with {named}")
         given = _read_plan(arguments.plan)
     shape = None if arguments.input_shape is None else _input_shape(arguments.input_shape)
-    loaded = load_model(arguments.model, arguments.checkpoint, arguments.seed)
+    loaded = _load(arguments)
     example = loaded.example
     if shape is not None:
         example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -573,57 +666,9 @@ def _prune(arguments: argparse.Namespace) -> Any:
         str(comparison),
     ]
     if decision.kept:
-        lines += ["", "kept whole:", _reasons(decision)]
+        reasons = text_table(["layer", "reason"], decision.kept.items(), left=True)
+        lines += ["", "kept whole:", reasons]
     return "\n".join([*lines, "", f"saved to {arguments.output}; load it with", f"  {load}"])
-
-
-def _reasons(decision: PruningPlan) -> str:
-    return text_table(["layer", "reason"], decision.kept.items(), left=True)
-
-
-def _report(arguments: argparse.Namespace) -> Any:
-    html: Path | None = arguments.html
-    if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
-        raise FileNotFoundError(f"--html: {html} must be a file in a folder that exists")
-    job = _job(arguments)
-    model, folder = job.loaded.model, arguments.plan
-    with _progress() as bar:
-        decision = _decide(job, arguments, bar)
-        if folder is not None and (folder / "model.safetensors").is_file():
-            pruned = load_pruned(lambda: duplicate(model), folder).eval()
-            state = f"measured as saved in {folder}"
-        else:
-            pruned, state = prune(model, decision), "measured as cut, not fine-tuned"
-        bar.stage("measuring before and after")
-        comparison = report(model, pruned, job.example, plan=decision)
-        notes = [
-            f"{arguments.model}: {job.loaded.weights}",
-            f"pruned by {decision.scorer}; {state}",
-        ]
-        if html is not None:
-            title = f"Pruning of {arguments.model}"
-            write_page(
-                html,
-                model,
-                decision,
-                comparison,
-                title=title,
-                notes=notes,
-                progress=lambda done, total, name: bar.step(done, total, f"drawing {name}"),
-            )
-    if arguments.json:
-        return {
-            "model": arguments.model,
-            "weights": job.loaded.weights,
-            "scorer": decision.scorer,
-            "html": None if html is None else str(html),
-            "report": comparison.to_dict(),
-            "plan": decision.to_dict(),
-        }
-    lines = [*notes, "", str(comparison)]
-    if decision.kept:
-        lines += ["", "kept whole:", _reasons(decision)]
-    return "\n".join([*lines, *(["", f"page: {html}"] if html is not None else [])])
 
 
 def _check_output(model: nn.Module, pruned: nn.Module, example: torch.Tensor) -> None:
