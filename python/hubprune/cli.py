@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: ``hubprune score``, ``prune``, ``info``, ``report``, ``demo``, ``bench``.
+"""The command line: ``hubprune score``, ``prune``, ``info``, ``demo``, ``bench``.
 
 Results go to standard output, as tables or with ``--json`` as one JSON document, and nothing else
 does: progress, warnings, errors and what a user's own network prints go to standard error. Exit
