@@ -211,6 +211,44 @@ def test_prune_options_reach_the_plan(run: Run, factory: str) -> None:
     assert document(out)["plan"]["scorer"] == "pairs"
 
 
+def test_report_shows_what_prune_would_do(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    status, out, err = run("report", "dcase21", "--ratio", "0.25", "--html", page)
+    assert status == 0, err
+    assert "16 -> 12" in out
+    assert "measured as cut, not fine-tuned" in out
+    assert out.endswith(f"page: {page}\n")
+    text = page.read_text(encoding="utf-8")
+    assert "<h1>Pruning of dcase21</h1>" in text
+    assert "random weights: no --checkpoint was given" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]  # nothing else is saved
+    result = document(run("report", "dcase21", "--ratio", "0.25", "--json")[1])
+    assert result["html"] is None
+    assert len(result["plan"]["layers"]["conv1"]) == 12
+    parameters = result["report"]["after"]["parameters"]
+    assert f"<td>{parameters:,}</td>" in text
+    # The same table without a page.
+    assert "16 -> 12" in run("report", "dcase21", "--ratio", "0.25")[1]
+
+
+def test_report_of_a_saved_network(run: Run, factory: str, tmp_path: Path) -> None:
+    shape = ("--input-shape", "1,1,6,6")
+    assert run("prune", factory, "-o", "half", "--scorer", "l2", *shape)[0] == 0
+    status, out, err = run("report", factory, "--plan", "half", "--html", "p.html", *shape)
+    assert status == 0, err
+    assert "pruned by l2; measured as saved in half" in out
+    assert "other weights" not in (tmp_path / "p.html").read_text(encoding="utf-8")
+    # A plan alone is applied to the weights at hand; those it was not made for are told apart.
+    model = __import__(factory.split(":")[0]).build()
+    torch.manual_seed(1)
+    torch.save({k: torch.randn_like(v) for k, v in model.state_dict().items()}, "other.pth")
+    words = ("report", factory, "--plan", "half/plan.json", "--checkpoint", "other.pth")
+    status, out, err = run(*words, "--html", "p.html", *shape)
+    assert status == 0, err
+    assert "measured as cut" in out
+    assert "the plan was made for other weights" in (tmp_path / "p.html").read_text("utf-8")
+
+
 def test_overwriting_needs_to_be_asked_for(run: Run, tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert run("prune", "dcase21", "-o", output)[0] == 0
@@ -311,6 +349,14 @@ def test_a_pickle_never_runs(run: Run, factory: str, tmp_path: Path) -> None:
             "--input-shape must be positive",
         ),
         (("prune", "dcase21", "-o", "x", "--input-shape", "1,1,4,4"), 2, "example_inputs"),
+        (("report", "dcase21", "--html", "x/y/z"), 2, "--html: x/y/z must be a file in a folder"),
+        (("report", "dcase21", "--html", "."), 2, "--html: . must be a file in a folder"),
+        (("report", "dcase21", "--plan", "none"), 2, "is neither a saved network nor"),
+        (
+            ("report", "dcase21", "--plan", "y", "--ratio", "0.5"),
+            2,
+            "--plan decides what is cut; it cannot go with --ratio",
+        ),
         (("info", "nowhere"), 2, "nowhere is neither a saved network nor a plan.json"),
     ],
 )
@@ -478,7 +524,9 @@ def test_interruption_and_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert run("info")[0::2] == (1, "hubprune: error: No space left on device\n")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["score", "--help"], ["prune", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["score", "--help"], ["prune", "--help"], ["report", "--help"]]
+)
 def test_help_teaches(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         cli.main(words)

@@ -35,6 +35,7 @@ from .config import show_config  # noqa: E402
 from .finetuning import FineTuned, evaluate, finetune  # noqa: E402
 from .greedy import greedy_degree  # noqa: E402
 from .nystrom import Nystrom, NystromError, NystromFactor, nystrom  # noqa: E402
+from .page import write_page  # noqa: E402
 from .planning import PruningPlan, plan  # noqa: E402
 from .report import Report, report  # noqa: E402
 from .routes import Route, route  # noqa: E402
@@ -88,4 +89,5 @@ __all__ = [
     "scorers",
     "show_config",
     "weighted_degree",
+    "write_page",
 ]

@@ -34,6 +34,7 @@ from torch import nn
 
 from . import _native
 from .channel_groups import CONVOLUTIONS, evaluating, tensors_of
+from .command_report import REPORT_HELP, add_report, run_report
 from .command_studies import (
     COMPARE_HELP,
     FINETUNE_HELP,
@@ -164,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         "redundant ones out.",
         epilog="examples:\n"
         "  hubprune demo\n"
+        "  hubprune report crepe-tiny --ratio 0.25 --html page.html\n"
         "  hubprune score cnn14 --checkpoint Cnn14_mAP=0.431.pth\n"
         "  hubprune prune cnn14 --checkpoint Cnn14_mAP=0.431.pth --ratio 0.5 --output cnn14-half\n"
         "  hubprune compare dcase21 --checkpoint weights.h5 --data features --output study\n"
@@ -223,31 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(cut)
     cut.add_argument("--output", "-o", type=Path, required=True, help="the folder to save to")
-    cut.add_argument(
-        "--ratio",
-        action="append",
-        metavar="R|LAYER=R",
-        help="part of the filters to remove, in [0, 1): of every convolution, or of a layer or "
-        "block (repeatable). Default: 0.5, or what the scorer decides (pairs)",
-    )
-    cut.add_argument(
-        "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
-    )
-    cut.add_argument(
-        "--round-to", type=int, metavar="N", help="keep a multiple of N filters (default 1)"
-    )
-    cut.add_argument(
-        "--global",
-        dest="global_",
-        action="store_true",
-        help="one threshold for all layers instead of the same ratio in each",
-    )
-    cut.add_argument("--plan", type=Path, metavar="FILE", help="apply this plan.json")
-    cut.add_argument(
-        "--input-shape",
-        metavar="N,N,...",
-        help="shape of an example input, batch first (required for package.module:factory)",
-    )
+    _add_decision(cut)
     cut.add_argument(
         "--overwrite", action="store_true", help="replace a network saved there before"
     )
@@ -296,6 +274,16 @@ def _parser() -> argparse.ArgumentParser:
         "examples:\n  hubprune info\n  hubprune info cnn14-half\n  hubprune info plan.json",
     )
     info.add_argument("path", nargs="?", type=Path, help="a saved folder or a plan.json")
+
+    page = command(
+        "report",
+        _report,
+        "show what pruning changes, as a table or as a page with pictures",
+        f"{REPORT_HELP}\n\n{_MODELS_EPILOG}\n\n{_SCORERS_EPILOG}",
+    )
+    _add_model(page)
+    add_report(page)
+    _add_decision(page)
 
     demo = command(
         "demo",
@@ -351,6 +339,34 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scorer", metavar="NAME", help="default degree; see below")
     parser.add_argument(
         "--seed", type=_seed, default=0, help="of random weights, where there are no others"
+    )
+
+
+def _add_decision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ratio",
+        action="append",
+        metavar="R|LAYER=R",
+        help="part of the filters to remove, in [0, 1): of every convolution, or of a layer or "
+        "block (repeatable). Default: 0.5, or what the scorer decides (pairs)",
+    )
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
+    )
+    parser.add_argument(
+        "--round-to", type=int, metavar="N", help="keep a multiple of N filters (default 1)"
+    )
+    parser.add_argument(
+        "--global",
+        dest="global_",
+        action="store_true",
+        help="one threshold for all layers instead of the same ratio in each",
+    )
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="apply this plan.json")
+    parser.add_argument(
+        "--input-shape",
+        metavar="N,N,...",
+        help="shape of an example input, batch first (required for package.module:factory)",
     )
 
 
@@ -605,13 +621,30 @@ def _score(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _prune(arguments: argparse.Namespace) -> Any:
+def _report(arguments: argparse.Namespace) -> Any:
+    def load() -> tuple[nn.Module, str, torch.Tensor, Callable[[], PruningPlan]]:
+        job = _job(arguments)
+        loaded = job.loaded
+        return loaded.model, loaded.weights, job.example, lambda: _decide(job, arguments, bar)
+
+    with _progress() as bar:
+        return run_report(arguments, load, bar.step, bar.stage)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the options of `_add_model` and `_add_decision` ask for, checked and loaded."""
+
+    loaded: _Loaded
+    example: torch.Tensor
+    scorer: Scorer
+    ratio: float | dict[str, float] | None
+    given: PruningPlan | None  # from --plan
+
+
+def _job(arguments: argparse.Namespace) -> _Job:
     scorer = _scorer(arguments)
     ratio = _ratios(arguments.ratio)
-    if arguments.output.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
-    if not arguments.output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
     given = None
     if arguments.plan is not None:
         others = {
@@ -635,28 +668,43 @@ def _prune(arguments: argparse.Namespace) -> Any:
             f"--input-shape is needed for {arguments.model}: the shape of an example input, "
             "such as 1,1,64,64"
         )
+    return _Job(loaded, example, scorer, ratio, given)
+
+
+def _decide(job: _Job, arguments: argparse.Namespace, bar: _Bar) -> PruningPlan:
+    """Return the plan that was given, or make it."""
+    if job.given is not None:
+        return job.given
+
+    def scored(done: int, total: int, name: str) -> None:
+        if done < total:
+            bar.step(done, total, f"scoring, last {name}")
+        else:
+            bar.stage("proving the plan on the example input")
+
+    bar.stage("tracing the network")
+    return plan(
+        job.loaded.model,
+        job.example,
+        scorer=job.scorer,
+        ratio=job.ratio,
+        keep=arguments.keep,
+        round_to=1 if arguments.round_to is None else arguments.round_to,
+        global_=arguments.global_,
+        progress=scored,
+    )
+
+
+def _prune(arguments: argparse.Namespace) -> Any:
+    if arguments.output.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
+    if not arguments.output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
+    job = _job(arguments)
+    loaded, example = job.loaded, job.example
     start = time.perf_counter()
     with _progress() as bar:
-
-        def scored(done: int, total: int, name: str) -> None:
-            if done < total:
-                bar.step(done, total, f"scoring, last {name}")
-            else:
-                bar.stage("proving the plan on the example input")
-
-        decision = given
-        if decision is None:
-            bar.stage("tracing the network")
-            decision = plan(
-                loaded.model,
-                example,
-                scorer=scorer,
-                ratio=ratio,
-                keep=arguments.keep,
-                round_to=1 if arguments.round_to is None else arguments.round_to,
-                global_=arguments.global_,
-                progress=scored,
-            )
+        decision = _decide(job, arguments, bar)
         planned = time.perf_counter() - start
         bar.stage("cutting")
         pruned = prune(loaded.model, decision)
@@ -677,7 +725,7 @@ def _prune(arguments: argparse.Namespace) -> Any:
             "report": comparison.to_dict(),
             "plan": decision.to_dict(),
         }
-    origin = "as planned before" if given is not None else f"planned in {planned:.1f} s"
+    origin = "as planned before" if job.given is not None else f"planned in {planned:.1f} s"
     lines = [
         f"{arguments.model}: {loaded.weights}",
         f"pruned by {decision.scorer}; {origin}; not fine-tuned",
