@@ -100,6 +100,21 @@ def check_choice(value: object, choices: Iterable[str], name: str) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
 
 
+def check_finite_rows(x: torch.Tensor) -> None:
+    """Require finite rows x (n, d); the message names the first that is not."""
+    bad = torch.nonzero(~torch.isfinite(x).all(-1)).flatten()
+    if len(bad):
+        raise ValueError(f"x must be finite; row {int(bad[0])} holds NaN or infinity")
+
+
+def check_iteration(tol: float, max_iter: int) -> None:
+    """Require tol > 0 and max_iter >= 1."""
+    if not tol > 0.0:
+        raise ValueError(f"tol must be positive; got {tol}")
+    if max_iter < 1:
+        raise ValueError(f"max_iter must be at least 1; got {max_iter}")
+
+
 def check_same_device(x: torch.Tensor, y: torch.Tensor, x_name: str, y_name: str) -> None:
     """Require one device for both."""
     if x.device != y.device:

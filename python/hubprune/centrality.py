@@ -16,6 +16,7 @@ from .arguments import (
     Array,
     as_tensor,
     check_choice,
+    check_iteration,
     check_rows,
     compute_dtype,
     like_input,
@@ -348,11 +349,3 @@ def sampled_sources(n: int, k: int | None, seed: int | None) -> list[int] | None
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise TypeError(f"seed must be an integer or None; got {type(seed).__name__}")
     return None if k == n else random.Random(seed).sample(range(n), k)
-
-
-def check_iteration(tol: float, max_iter: int) -> None:
-    """Require tol > 0 and max_iter >= 1."""
-    if not tol > 0.0:
-        raise ValueError(f"tol must be positive; got {tol}")
-    if max_iter < 1:
-        raise ValueError(f"max_iter must be at least 1; got {max_iter}")

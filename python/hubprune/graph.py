@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch
 
 from . import ops as _ops  # noqa: F401  (registers the operators)
-from .arguments import Array, as_tensor, like_input, shape_text
-from .centrality import check_iteration, check_not_negative, sampled_sources
+from .arguments import Array, as_tensor, check_iteration, like_input, shape_text
+from .centrality import check_not_negative, sampled_sources
 
 __all__ = ["betweenness_centrality", "closeness_centrality", "eigenvector_centrality"]
 

@@ -24,6 +24,8 @@ from .arguments import (
     Array,
     as_tensor,
     check_choice,
+    check_finite_rows,
+    check_iteration,
     check_rows,
     compute_dtype,
     shape_text,
@@ -156,10 +158,7 @@ class NystromFactor:
         RuntimeError
             If it is above after max_iter products; the message says how large it is.
         """
-        if not tol > 0.0:
-            raise ValueError(f"tol must be positive; got {tol}")
-        if max_iter < 1:
-            raise ValueError(f"max_iter must be at least 1; got {max_iter}")
+        check_iteration(tol, max_iter)
         shape = self.factor.shape
         count = math.prod(shape[:-2])
         factors = self.factor.reshape(count, *shape[-2:])
@@ -492,25 +491,19 @@ def _factor_one(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (indices, factor, signs) of one matrix (n, d)."""
     if isinstance(landmarks, str) and landmarks in ("leverage", "rpcholesky", "farthest"):
-        _check_finite(x)
+        check_finite_rows(x)
     chosen: Selection = select_landmarks(x, m, landmarks, edge, seed, tolerance)
     if chosen.factor is not None and rank is None:
         signs = torch.ones(chosen.factor.shape[1], dtype=x.dtype, device=x.device)
         return chosen.indices, chosen.factor, signs
     columns = torch.ops.hubprune.nystrom_columns(x, chosen.indices, edge)
     if not bool(columns.sum().isfinite()):
-        _check_finite(x)
+        check_finite_rows(x)
     directions, signs = small_factor(columns.index_select(0, chosen.indices), rank, edge)
     factor = torch.cat(
         [(block.double() @ directions).to(x.dtype) for block in columns.split(_CHUNK_ROWS)]
     )
     return chosen.indices, factor, signs.to(x.dtype)
-
-
-def _check_finite(x: torch.Tensor) -> None:
-    bad = torch.nonzero(~torch.isfinite(x).all(-1)).flatten()
-    if len(bad):
-        raise ValueError(f"x must be finite; row {int(bad[0])} holds NaN or infinity")
 
 
 def small_factor(

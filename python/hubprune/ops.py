@@ -654,17 +654,25 @@ def _nystrom_columns_cpu(
     return columns
 
 
+def self_weights(x: torch.Tensor, edge: str) -> torch.Tensor:
+    """Return the diagonal (..., n) of the similarity matrix of x (..., n, d), float64.
+
+    f(1), f(0) for a zero row, NaN for one that is not finite.
+    """
+    # The norm of a finite float32 row can be infinite, so it does not say which rows are finite.
+    unit = torch.ops.hubprune.row_norms(x) > 0.0
+    weights = torch.where(unit, 1.0, 0.5 if edge == "shifted" else 0.0).double()
+    return weights.masked_fill(~x.isfinite().all(-1), torch.nan)
+
+
 def _nystrom_columns_cuda(
     x: torch.Tensor, landmarks: torch.Tensor, edge: str = "signed"
 ) -> torch.Tensor:
     index = landmarks[..., None].expand(*landmarks.shape, x.shape[-1])
     chosen = x.gather(-2, index)
     columns = _pairwise_cosine_cuda(x, chosen, edge)
-    # A landmark's own entry is exactly f(1), or f(0), as in the graph itself.
-    norms = _row_norms_cuda(chosen)
-    one = {"shifted": (0.5, 1.0)}.get(edge, (0.0, 1.0))
-    own = torch.where(norms > 0, one[1], one[0]).to(columns.dtype)
-    own = torch.where(norms.isfinite(), own, torch.nan)
+    # A landmark's own entry is exactly what it is in the graph itself.
+    own = self_weights(chosen, edge).to(columns.dtype)
     return columns.scatter(-2, landmarks[..., None, :], own[..., None, :])
 
 
