@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import networkx as nx
@@ -132,6 +133,97 @@ def test_any_number_of_threads_gives_the_same_bits(edge: str, threads: list[int]
         torch.set_num_threads(count)
         results.append(hp.eigenvector_centrality(x, edge=edge))
     assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def least_products(x: torch.Tensor, edge: str, start: torch.Tensor | None = None) -> int:
+    for count in range(1, 100):
+        with contextlib.suppress(RuntimeError):
+            hp.eigenvector_centrality(x, edge=edge, start=start, max_iter=count)
+            return count
+    raise AssertionError("100 products were not enough")
+
+
+@pytest.mark.parametrize("edge", ["abs", "squared", "positive"])
+@pytest.mark.usefixtures("level")
+def test_a_warm_start_saves_products(edge: str) -> None:
+    """The centrality of the kept filters before the four most redundant were removed."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(20, 9, generator=generator)
+    x = centres[torch.arange(512) % 20] + 0.3 * torch.randn(512, 9, generator=generator)
+    before = hp.eigenvector_centrality(x, edge=edge)
+    kept = before.argsort()[:-4]
+    cold, warm = (least_products(x[kept], edge, start) for start in (None, before[kept]))
+    assert warm < cold
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.filterwarnings("ignore:.*meaningless")
+def test_any_start_finds_the_same_vector(edge: str) -> None:
+    x = random_rows(40, 9, torch.float64)
+    x[7] = 0.0
+    expected = hp.eigenvector_centrality(x, edge=edge, **TIGHT)
+    graph = hp.pairwise_cosine(x, edge=edge, zero_diagonal=True)
+    others = torch.linalg.eigh(graph).eigenvectors[:, :-1].mT
+    starts = [expected, -expected, 1e300 * expected, 1e-320 * expected, *others, torch.eye(40)[7]]
+    for start in starts:
+        got = hp.eigenvector_centrality(x, edge=edge, start=start, **TIGHT)
+        assert torch.allclose(got, expected, atol=1e-8)
+        got = hp.graph.eigenvector_centrality(graph, start=start, **TIGHT)
+        assert torch.allclose(got, expected, atol=1e-8)
+
+
+def test_an_orthogonal_start_converges_to_the_right_block() -> None:
+    """Two blocks: the start is an exact eigenvector of the smaller one's eigenvalue."""
+    w = torch.zeros(70, 70, dtype=torch.float64)
+    w[:40, :40] = w[40:, 40:] = 1.0
+    expected = torch.cat([torch.full((40,), 40**-0.5), torch.zeros(30)]).double()
+    for tol in (1e-10, 1e-6, 1e-3):
+        got = hp.graph.eigenvector_centrality(w, start=1.0 - expected.sign(), tol=tol)
+        assert torch.allclose(got, expected, atol=10 * tol)
+
+
+def test_batched_starts_dtypes_and_arrays() -> None:
+    x = torch.randn(2, 3, 20, 9)
+    x[0, 1, 4, 2] = float("inf")
+    start = torch.rand(2, 3, 40, dtype=torch.float64)[..., ::2]
+    got = hp.eigenvector_centrality(x, start=start)
+    assert got.shape == (2, 3, 20)
+    assert got.dtype == torch.float32
+    assert bool(got[0, 1].isnan().all())
+    for i, j in ((0, 0), (1, 2)):
+        assert torch.equal(got[i, j], hp.eigenvector_centrality(x[i, j], start=start[i, j]))
+    fixed = start[1, 2].numpy()
+    fixed.setflags(write=False)
+    array = hp.eigenvector_centrality(x[1, 2].numpy(), start=fixed)
+    np.testing.assert_array_equal(array, got[1, 2].numpy())
+    half = hp.eigenvector_centrality(x[1, 2], start=start[1, 2].half())
+    assert torch.allclose(half, got[1, 2], atol=1e-5)
+    assert hp.eigenvector_centrality(torch.empty(0, 3), start=torch.empty(0)).shape == (0,)
+    assert hp.eigenvector_centrality(torch.ones(1, 3), start=torch.ones(1)).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "message"),
+    [
+        (torch.ones(4), ValueError, "start must have shape (3,), an entry for each row of"),
+        (torch.ones(1, 3), ValueError, "got shape (1, 3)"),
+        (torch.zeros(3), ValueError, "start must not be all zero: a direction is needed"),
+        (torch.tensor([1.0, float("nan"), 1.0]), ValueError, "start must be finite; it holds NaN"),
+        (torch.tensor([1.0, float("inf"), 1.0]), ValueError, "start must be finite"),
+        (torch.ones(3, dtype=torch.int64), TypeError, "start must hold float16"),
+        ([1.0, 1.0, 1.0], TypeError, "start must be a torch.Tensor or a numpy.ndarray; got list"),
+        (torch.ones(3, device="meta"), ValueError, "start must be on the same device as"),
+    ],
+)
+def test_bad_starts(start: object, error: type[Exception], message: str) -> None:
+    factor = hp.nystrom(torch.randn(3, 4), 2)
+    for call in (
+        lambda: hp.eigenvector_centrality(torch.ones(3, 2), start=start),  # type: ignore[arg-type]
+        lambda: hp.graph.eigenvector_centrality(torch.ones(3, 3), start=start),  # type: ignore[arg-type]
+        lambda: factor.eigenvector(start=start),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(error, match=re.escape(message)):
+            call()
 
 
 def test_failure_to_converge_says_how_far_it_is() -> None:

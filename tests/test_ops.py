@@ -26,7 +26,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "greedy_degree": (torch.randn(7, 5), "abs", 3),
     "nearest": (torch.randn(2, 7, 5),),
     "eigenvector_centrality": (torch.randn(2, 7, 5), "abs", 1e-6, 100),
-    "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100),
+    "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100, torch.ones(2, 7)),
     "betweenness_centrality": (torch.ones(2, 7, 7), True, [3, 1]),
     "closeness_centrality": (torch.ones(2, 7, 7),),
 }

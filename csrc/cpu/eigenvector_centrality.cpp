@@ -9,6 +9,7 @@
 // hubprune.reference.eigenvector_centrality.
 #include <atomic>
 
+#include "core/start_vector.h"
 #include "cpu/lanczos.h"
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
@@ -141,17 +142,21 @@ int64_t eigenvector_centrality_scratch(int64_t n, int64_t d, Edge edge, int64_t,
   return scratch.bytes();
 }
 
-// Ones: never orthogonal to the leading eigenspace of a non-negative graph, and the start of the
-// power iteration that others use. A signed graph can have it orthogonal (x and -x in pairs), so
-// there the entries vary, by a fixed integer hash.
-static void fill_start(double* v, int64_t n, bool vary) {
+// `start` (n) is null for a search from nothing.
+static void fill_start(double* v, int64_t n, bool negative_weights, const double* start,
+                       double tol) {
+  for (int64_t i = 0; i < n; ++i) v[i] = plain_start(i, negative_weights);
+  if (start == nullptr) return;
+  const double plain = 1.0 / std::sqrt(chunked_dot(v, v, n));
+  const double given = 1.0 / std::sqrt(chunked_dot(start, start, n));
+  const double share = plain_share(tol);
   for (int64_t i = 0; i < n; ++i) {
-    v[i] = 1.0;
-    if (!vary) continue;
-    uint64_t h = static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u + 0x2545F4914F6CDD1Du;
-    h = (h ^ (h >> 31)) * 0xBF58476D1CE4E5B9u;
-    v[i] += static_cast<double>(h >> 11) * 0x1p-53 - 0.5;
+    v[i] = warm_start(start[i] * given, v[i] * plain, share, negative_weights);
   }
+}
+
+static const double* item_of(const double* start, int64_t item, int64_t n) {
+  return start == nullptr ? nullptr : start + item * n;
 }
 
 template <class T>
@@ -169,8 +174,8 @@ static void fill_not_finite(T* out, int64_t n) {
 
 template <class T>
 Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
-                              double tol, int64_t max_iter, T* vector, double* residual,
-                              void* scratch, int threads) {
+                              const double* start, double tol, int64_t max_iter, T* vector,
+                              double* residual, void* scratch, int threads) {
   *residual = 0.0;
   if (batch == 0 || n == 0) return Status::kOk;
   const Route route = choose_route<T>(n, edge);
@@ -198,7 +203,7 @@ Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, E
         });
       }
     };
-    fill_start(work.lanczos.vector(0), n, edge == Edge::kSigned);
+    fill_start(work.lanczos.vector(0), n, edge == Edge::kSigned, item_of(start, b, n), tol);
     double error = 0.0;
     const Status status =
         leading_eigenvector(work.lanczos, tol, kGraphNoise<T>, max_iter, multiply, &error);
@@ -240,9 +245,9 @@ int64_t graph_eigenvector_centrality_scratch(int64_t n, int64_t, int) {
 }
 
 template <class T>
-Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, double tol,
-                                    int64_t max_iter, T* vector, double* residual, void* scratch,
-                                    int threads) {
+Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, const double* start,
+                                    double tol, int64_t max_iter, T* vector, double* residual,
+                                    void* scratch, int threads) {
   *residual = 0.0;
   if (batch == 0 || n == 0) return Status::kOk;
   for (int64_t b = 0; b < batch; ++b) {
@@ -255,7 +260,7 @@ Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, 
       fill_not_finite(vector + b * n, n);
       continue;
     }
-    fill_start(work.vector(0), n, negative);
+    fill_start(work.vector(0), n, negative, item_of(start, b, n), tol);
     double error = 0.0;
     const Status status = leading_eigenvector(
         work, tol, 0.0, max_iter,
@@ -267,13 +272,14 @@ Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, 
   return Status::kOk;
 }
 
-#define HUBPRUNE_INSTANTIATE(T)                                                                    \
-  template int64_t eigenvector_centrality_scratch<T>(int64_t, int64_t, Edge, int64_t, int);        \
-  template Status eigenvector_centrality<T>(const T*, int64_t, int64_t, int64_t, Edge, double,     \
-                                            int64_t, T*, double*, void*, int);                     \
-  template int64_t graph_eigenvector_centrality_scratch<T>(int64_t, int64_t, int);                 \
-  template Status graph_eigenvector_centrality<T>(const T*, int64_t, int64_t, double, int64_t, T*, \
-                                                  double*, void*, int);
+#define HUBPRUNE_INSTANTIATE(T)                                                                 \
+  template int64_t eigenvector_centrality_scratch<T>(int64_t, int64_t, Edge, int64_t, int);     \
+  template Status eigenvector_centrality<T>(const T*, int64_t, int64_t, int64_t, Edge,          \
+                                            const double*, double, int64_t, T*, double*, void*, \
+                                            int);                                               \
+  template int64_t graph_eigenvector_centrality_scratch<T>(int64_t, int64_t, int);              \
+  template Status graph_eigenvector_centrality<T>(const T*, int64_t, int64_t, const double*,    \
+                                                  double, int64_t, T*, double*, void*, int);
 HUBPRUNE_INSTANTIATE(float)
 HUBPRUNE_INSTANTIATE(double)
 

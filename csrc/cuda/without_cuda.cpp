@@ -66,8 +66,9 @@ Status launch_nearest(const T*, int64_t, int64_t, int64_t, T*, int64_t*, void*, 
 }
 
 template <class T>
-Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, double, double, int64_t, T*,
-                                           int64_t*, double*, void*, int, void*) {
+Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, const double*, double,
+                                           double, int64_t, T*, int64_t*, double*, void*, int,
+                                           void*) {
   return Status::kNoCuda;
 }
 
@@ -109,11 +110,13 @@ template Status launch_pairwise_cosine<double>(const double*, const double*, int
                                                int64_t, int64_t, Edge, bool, double*, void*, int,
                                                void*);
 
-template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t, double,
-                                                           double, int64_t, float*, int64_t*,
-                                                           double*, void*, int, void*);
-template Status launch_graph_eigenvector_centrality<double>(const double*, int64_t, int64_t, double,
-                                                            double, int64_t, double*, int64_t*,
-                                                            double*, void*, int, void*);
+template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t,
+                                                           const double*, double, double, int64_t,
+                                                           float*, int64_t*, double*, void*, int,
+                                                           void*);
+template Status launch_graph_eigenvector_centrality<double>(const double*, int64_t, int64_t,
+                                                            const double*, double, double, int64_t,
+                                                            double*, int64_t*, double*, void*, int,
+                                                            void*);
 
 }  // namespace hubprune::cuda

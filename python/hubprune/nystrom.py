@@ -29,6 +29,7 @@ from .arguments import (
     check_rows,
     compute_dtype,
     shape_text,
+    start_vector,
 )
 from .landmarks import (
     DEFINITE_EDGES,
@@ -145,16 +146,20 @@ class NystromFactor:
         ]
         return torch.cat(parts, -1).to(self.factor.dtype)
 
-    def eigenvector(self, *, tol: float = 1e-6, max_iter: int = 200) -> torch.Tensor:
+    def eigenvector(
+        self, *, start: Array | None = None, tol: float = 1e-6, max_iter: int = 200
+    ) -> torch.Tensor:
         r"""Return the eigenvector centrality (..., n) of the approximated graph, O(n k) a product.
 
         Unit 2-norm, oriented to a non-negative sum; Lanczos with full reorthogonalisation, until
-        the residual :math:`|W v - \lambda v|` is at most ``tol`` times :math:`|\lambda|`.
+        the residual :math:`|W v - \lambda v|` is at most ``tol`` times :math:`|\lambda|`. `start`
+        as in `hubprune.eigenvector_centrality`.
 
         Raises
         ------
-        ValueError
-            For tol <= 0 or max_iter < 1.
+        TypeError, ValueError
+            For tol <= 0, max_iter < 1, or a start of another type, dtype or shape, that is not
+            finite or all zero.
         RuntimeError
             If it is above after max_iter products; the message says how large it is.
         """
@@ -163,8 +168,10 @@ class NystromFactor:
         count = math.prod(shape[:-2])
         factors = self.factor.reshape(count, *shape[-2:])
         signs = self.signs.reshape(count, shape[-1])
+        first = start_vector(start, self.factor, "the factor")
+        starts = [None] * count if first is None else list(first.double().reshape(count, -1))
         vectors = []
-        for factor, sign in zip(factors.double(), signs.double(), strict=True):
+        for factor, sign, given in zip(factors.double(), signs.double(), starts, strict=True):
             own = (factor.square() * sign).sum(-1)
 
             def product(
@@ -175,7 +182,7 @@ class NystromFactor:
             ) -> torch.Tensor:
                 return factor @ (sign * (factor.mT @ v)) - own * v
 
-            vectors.append(_leading_eigenvector(product, factor, tol, max_iter))
+            vectors.append(_leading_eigenvector(product, factor, given, tol, max_iter))
         return torch.stack(vectors).reshape(shape[:-1]).to(self.factor.dtype)
 
     def nearest(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -565,6 +572,7 @@ def _compare_columns(
 def _leading_eigenvector(
     product: Callable[[torch.Tensor], torch.Tensor],
     factor: torch.Tensor,
+    given: torch.Tensor | None,
     tol: float,
     max_iter: int,
 ) -> torch.Tensor:
@@ -575,6 +583,11 @@ def _leading_eigenvector(
     # Nearly the all-ones vector: exactly that could be orthogonal to what is looked for.
     noise = counter_bits(0, _LANCZOS_STREAM, n, factor.device).double() * 2.0**-63
     start = 1.0 + 1e-3 * noise
+    if given is not None:
+        # As in the kernels: a share of the plain start finds what the given one is orthogonal to.
+        given = given / given.abs().max()
+        share = min(max(64.0 * tol, 1.0 / 128.0), 1.0)
+        start = given / given.norm() + share * start / start.norm()
     basis = [start / start.norm()]
     diagonal: list[torch.Tensor] = []
     beside: list[torch.Tensor] = []

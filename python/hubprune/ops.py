@@ -56,10 +56,12 @@ library.define(
 )
 library.define("nearest(Tensor x) -> (Tensor, Tensor)")
 library.define(
-    "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100) -> Tensor"
+    "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100,"
+    " Tensor? start=None) -> Tensor"
 )
 library.define(
-    "graph_eigenvector_centrality(Tensor weights, float tol=1e-6, int max_iter=100) -> Tensor"
+    "graph_eigenvector_centrality(Tensor weights, float tol=1e-6, int max_iter=100,"
+    " Tensor? start=None) -> Tensor"
 )
 library.define(
     "betweenness_centrality(Tensor lengths, bool normalized=True, int[]? sources=None) -> Tensor"
@@ -111,6 +113,11 @@ def _by_dtype_and_device(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, li
 def _given(y: torch.Tensor | None, scratch: torch.Tensor) -> int:
     """Return y's address, 0 for None; an empty y has none, so any other says that it is there."""
     return 0 if y is None else y.data_ptr() or scratch.data_ptr()
+
+
+def _address(optional: torch.Tensor | None) -> int:
+    """Return where an optional argument lies, 0 for None."""
+    return 0 if optional is None else optional.data_ptr()
 
 
 def _stream(x: torch.Tensor) -> tuple[int, int]:
@@ -743,8 +750,22 @@ def _raise_unconverged(residual: float, tol: float, max_iter: int) -> NoReturn:
     )
 
 
+def _scaled_start(start: torch.Tensor | None) -> torch.Tensor | None:
+    """Return the start vectors (..., n) in float64, the largest entry of each 1."""
+    if start is None:
+        return None
+    start = start.double()
+    if not start.numel():
+        return start
+    return (start / start.abs().amax(-1, keepdim=True)).contiguous()
+
+
 def _eigenvector_centrality_cpu(
-    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+    x: torch.Tensor,
+    edge: str = "abs",
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     x = _dense(x)
     batch, n, d = _rows(x)
@@ -754,6 +775,7 @@ def _eigenvector_centrality_cpu(
     scratch = _scratch(
         _native.eigenvector_centrality_cpu_scratch(_is_double(x), n, d, code, max_iter, threads), x
     )
+    scaled = _scaled_start(start)
     converged, residual = _native.eigenvector_centrality_cpu(
         _is_double(x),
         x.data_ptr(),
@@ -761,6 +783,7 @@ def _eigenvector_centrality_cpu(
         n,
         d,
         code,
+        _address(scaled),
         tol,
         max_iter,
         vector.data_ptr(),
@@ -773,22 +796,33 @@ def _eigenvector_centrality_cpu(
 
 
 def _eigenvector_centrality_cuda(
-    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+    x: torch.Tensor,
+    edge: str = "abs",
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     # As on the CPU: rounding leaves this much of a graph without edges.
     noise = 8.0 * torch.finfo(compute_dtype(x)).eps
     graph = _pairwise_cosine_cuda(x, None, edge, zero_diagonal=True)
-    return _leading_eigenvector_cuda(graph, tol, noise, max_iter)
+    return _leading_eigenvector_cuda(graph, start, tol, noise, max_iter)
 
 
 def _eigenvector_centrality_fake(
-    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+    x: torch.Tensor,
+    edge: str = "abs",
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     return x.new_empty(x.shape[:-1], dtype=compute_dtype(x))
 
 
 def _graph_eigenvector_centrality_cpu(
-    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+    weights: torch.Tensor,
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     weights = _dense(weights)
     batch, n, _ = _rows(weights)
@@ -798,11 +832,13 @@ def _graph_eigenvector_centrality_cpu(
         _native.graph_eigenvector_centrality_cpu_scratch(_is_double(weights), n, max_iter, threads),
         weights,
     )
+    scaled = _scaled_start(start)
     converged, residual = _native.graph_eigenvector_centrality_cpu(
         _is_double(weights),
         weights.data_ptr(),
         batch,
         n,
+        _address(scaled),
         tol,
         max_iter,
         vector.data_ptr(),
@@ -815,24 +851,29 @@ def _graph_eigenvector_centrality_cpu(
 
 
 def _graph_eigenvector_centrality_cuda(
-    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+    weights: torch.Tensor,
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return _leading_eigenvector_cuda(_dense(weights), tol, 0.0, max_iter)
+    return _leading_eigenvector_cuda(_dense(weights), start, tol, 0.0, max_iter)
 
 
 def _leading_eigenvector_cuda(
-    weights: torch.Tensor, tol: float, noise: float, max_iter: int
+    weights: torch.Tensor, start: torch.Tensor | None, tol: float, noise: float, max_iter: int
 ) -> torch.Tensor:
     batch, n, _ = _rows(weights)
     vector = torch.empty(weights.shape[:-1], dtype=weights.dtype, device=weights.device)
     converged = torch.ones(batch, dtype=torch.int64, device=weights.device)
     residual = torch.zeros(batch, dtype=torch.float64, device=weights.device)
     scratch = _scratch(_native.graph_eigenvector_centrality_cuda_scratch(batch, n), weights)
+    scaled = _scaled_start(start)
     _native.graph_eigenvector_centrality_cuda(
         _is_double(weights),
         weights.data_ptr(),
         batch,
         n,
+        _address(scaled),
         tol,
         noise,
         max_iter,
@@ -849,7 +890,10 @@ def _leading_eigenvector_cuda(
 
 
 def _graph_eigenvector_centrality_fake(
-    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+    weights: torch.Tensor,
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     return weights.new_empty(weights.shape[:-1], dtype=compute_dtype(weights))
 

@@ -189,15 +189,15 @@ int64_t emulated_graph_eigenvector_centrality_scratch(int64_t batch, int64_t n) 
 }
 
 int emulated_graph_eigenvector_centrality(int is_double, const void* weights, int64_t batch,
-                                          int64_t n, double tol, double noise, int64_t max_iter,
-                                          void* vector, int64_t* converged, double* residual,
-                                          void* scratch, int device) {
+                                          int64_t n, const double* start, double tol, double noise,
+                                          int64_t max_iter, void* vector, int64_t* converged,
+                                          double* residual, void* scratch, int device) {
   const Status status =
       is_double ? cuda::launch_graph_eigenvector_centrality(
-                      static_cast<const double*>(weights), batch, n, tol, noise, max_iter,
+                      static_cast<const double*>(weights), batch, n, start, tol, noise, max_iter,
                       static_cast<double*>(vector), converged, residual, scratch, device, nullptr)
                 : cuda::launch_graph_eigenvector_centrality(
-                      static_cast<const float*>(weights), batch, n, tol, noise, max_iter,
+                      static_cast<const float*>(weights), batch, n, start, tol, noise, max_iter,
                       static_cast<float*>(vector), converged, residual, scratch, device, nullptr);
   return static_cast<int>(status);
 }
