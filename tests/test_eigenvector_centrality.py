@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import hubprune as hp
-from cases import DTYPES, EIGENVECTOR, numpy64, random_rows
+from cases import COSINE, DTYPES, EIGENVECTOR, numpy64, random_rows
 from hubprune import reference
 from hubprune.arguments import EDGES
+from hubprune.ops import eigenvector_centrality_route
 
 UNSIGNED = [edge for edge in EDGES if edge != "signed"]
 TIGHT = {"tol": 1e-10, "max_iter": 2000}
@@ -111,6 +112,69 @@ def test_recomputed_tiles_match_the_stored_graph() -> None:
     assert torch.allclose(large[:150], large[150:300], atol=1e-7)
 
 
+GRAM_SHAPES = [
+    *[(8, 1), (31, 3), (32, 4), (33, 4), (127, 5), (128, 16), (129, 9), (255, 10), (256, 12)],
+    *[(257, 31), (513, 17), (1030, 64)],
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), GRAM_SHAPES)
+@pytest.mark.usefixtures("level")
+def test_squared_through_the_gram_matrix(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows(n, d, dtype)
+    x[n // 2] = 0.0
+    x[n - 1] = -3.0 * x[0]
+    assert "d x d Gram matrix" in eigenvector_centrality_route(x, "squared")
+    got = numpy64(hp.eigenvector_centrality(x, edge="squared", **TIGHT))
+    weights = reference.adjacency(numpy64(x), "squared")
+    product = weights @ got
+    value = got @ product
+    largest = np.linalg.eigvalsh(weights)[-1]
+    assert value == pytest.approx(largest, rel=1e-6 if dtype == torch.float32 else 1e-13)
+    tolerance = 20 * COSINE[dtype] if dtype == torch.float32 else 1e-9
+    assert np.linalg.norm(product - value * got) < tolerance * value
+    assert abs(got[n // 2]) < 1e-7
+
+
+@pytest.mark.usefixtures("level")
+def test_squared_batches_edgeless_graphs_and_not_finite_rows() -> None:
+    x = torch.randn(4, 100, 9, dtype=torch.float64)
+    x[1] = 0.0
+    x[2, :, 1:] = 0.0
+    x[3, 99, 8] = float("nan")
+    assert "d x d Gram matrix" in eigenvector_centrality_route(x[0], "squared")
+    got = hp.eigenvector_centrality(x, edge="squared")
+    uniform = torch.full((100,), 0.1, dtype=torch.float64)
+    assert torch.equal(got[0], hp.eigenvector_centrality(x[0], edge="squared"))
+    assert torch.allclose(got[1], uniform)
+    assert torch.allclose(got[2], uniform)
+    assert bool(got[3].isnan().all())
+    axes = torch.eye(9).repeat(20, 1)[
+        :172
+    ]  # blocks of equal rows; the first axis is there once more
+    blocks = hp.eigenvector_centrality(axes, edge="squared")
+    assert torch.allclose(blocks, 20**-0.5 * axes[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "edge", "text"),
+    [
+        (2048, 9, "squared", "d x d Gram matrix"),
+        (2048, 90, "squared", "d x d Gram matrix"),
+        (2048, 91, "squared", "stored graph"),
+        (71, 9, "squared", "stored graph"),
+        (16500, 257, "squared", "computed again"),
+        (16500, 256, "squared", "d x d Gram matrix"),
+        (2048, 9, "shifted", "sum of the rows"),
+        (2048, 9, "abs", "stored graph"),
+        (16500, 9, "abs", "computed again"),
+    ],
+)
+def test_routes(n: int, d: int, edge: str, text: str) -> None:
+    assert text in eigenvector_centrality_route(torch.empty(n, d), edge)
+
+
 def test_not_finite_empty_batches_numpy() -> None:
     x = torch.randn(2, 10, 3)
     x[1, 2, 0] = float("nan")
@@ -127,7 +191,7 @@ def test_not_finite_empty_batches_numpy() -> None:
 
 @pytest.mark.parametrize("edge", UNSIGNED)
 def test_any_number_of_threads_gives_the_same_bits(edge: str, threads: list[int]) -> None:
-    x = torch.randn(500, 9)
+    x = torch.randn(3000, 9)
     results = []
     for count in threads:
         torch.set_num_threads(count)

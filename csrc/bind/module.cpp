@@ -460,6 +460,17 @@ void bind_cpu_nystrom(py::module_& m) {
 
 void bind_cpu_centrality(py::module_& m) {
   m.def(
+      "eigenvector_centrality_cpu_route",
+      [](bool is_double, int64_t n, int64_t d, int edge) {
+        check_sizes(n, d);
+        return with_type(is_double, [&](auto zero) {
+          return std::string(cpu::kernel_table().of<decltype(zero)>().eigenvector_centrality_route(
+              n, d, checked_edge(edge)));
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("edge"),
+      "How the products with the graph would be computed: implicit, stored or tiles.");
+  m.def(
       "eigenvector_centrality_cpu_scratch",
       [](bool is_double, int64_t n, int64_t d, int edge, int64_t max_iter, int threads) {
         check_sizes(n, d, max_iter);

@@ -51,6 +51,7 @@ struct Kernels {
   void (*nearest)(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,
                   void* scratch, int threads);
 
+  const char* (*eigenvector_centrality_route)(int64_t n, int64_t d, Edge edge);
   // x (batch, n, d), start (batch, n) or null -> vector (batch, n); residual: the largest |A v -
   // lambda v| / |lambda|
   int64_t (*eigenvector_centrality_scratch)(int64_t n, int64_t d, Edge edge, int64_t max_iter,

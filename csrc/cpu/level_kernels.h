@@ -66,6 +66,8 @@ void nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int
              void* scratch, int threads);
 
 template <class T>
+const char* eigenvector_centrality_route(int64_t n, int64_t d, Edge edge);
+template <class T>
 int64_t eigenvector_centrality_scratch(int64_t n, int64_t d, Edge edge, int64_t max_iter,
                                        int threads);
 template <class T>

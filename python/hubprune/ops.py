@@ -795,6 +795,22 @@ def _eigenvector_centrality_cpu(
     return vector
 
 
+def eigenvector_centrality_route(x: torch.Tensor, edge: str) -> str:
+    """Return how `eigenvector_centrality` multiplies with a graph of x (n, d), in words."""
+    n, d = x.shape
+    stored = "products with the stored graph"
+    if x.is_cuda:
+        return f"{stored} on the GPU"
+    code = EDGES.index(edge)
+    route = _native.eigenvector_centrality_cpu_route(compute_dtype(x) == torch.float64, n, d, code)
+    through = "the d x d Gram matrix" if edge == "squared" else "the sum of the rows"
+    return {
+        "implicit": f"implicit products through {through}, the graph is never formed",
+        "stored": stored,
+        "tiles": "products with the graph, tiles of it computed again for each",
+    }[route]
+
+
 def _eigenvector_centrality_cuda(
     x: torch.Tensor,
     edge: str = "abs",

@@ -35,7 +35,7 @@ from .centrality import SIMILARITY_WARNING, check_not_negative, path_lengths
 from .greedy import check_count
 from .nystrom import Nystrom
 from .operator_norm import leading_projections, spectral_norms
-from .ops import weighted_degree_route
+from .ops import eigenvector_centrality_route, weighted_degree_route
 from .reference import LANDMARK_TOLERANCE
 from .routes import Approximation, Route, route
 from .sampling import Sampled, sampled_degree
@@ -434,12 +434,7 @@ class Eigenvector(_GraphScorer):
         values = torch.ops.hubprune.eigenvector_centrality(
             vectors, self.edge, self.tol, self.max_iter
         )
-        implicit = self.edge in ("signed", "shifted")
-        how = (
-            "implicit products, the graph is never formed"
-            if implicit
-            else "products with the graph"
-        )
+        how = eigenvector_centrality_route(vectors, self.edge)
         text = f"Lanczos on edge {self.edge!r}, d = {vectors.shape[1]}: {how}"
         return _Redundancy(values.double(), None, text)
 
