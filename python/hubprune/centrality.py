@@ -335,7 +335,8 @@ def path_lengths(x: torch.Tensor, length: str) -> torch.Tensor:
     similarity: torch.Tensor = torch.ops.hubprune.pairwise_cosine(x.double())
     if length == "angle":
         return similarity.arccos_()
-    return similarity if length == "similarity" else 1.0 - similarity
+    # In place: a second matrix would be fresh memory, a page fault for every 4 KiB of it.
+    return similarity if length == "similarity" else similarity.neg_().add_(1.0)
 
 
 def check_not_negative(lengths: torch.Tensor, name: str) -> None:
