@@ -119,6 +119,12 @@ class EmulatedDevice:
                 integer,
                 [address, long, address, long, address, address, integer],
             ),
+            ("emulated_closeness_centrality_scratch", long, [long]),
+            (
+                "emulated_closeness_centrality",
+                integer,
+                [address, long, address, address, integer],
+            ),
             ("emulated_distance_sum_scratch", long, [long, long, integer]),
             (
                 "emulated_distance_sum",
@@ -285,6 +291,16 @@ class EmulatedDevice:
         sums = self.download(out, (n,), np.float64)
         self.release()
         return sums
+
+    def closeness(self, lengths: Array) -> Array:
+        """Return the closeness centrality (n,) of a graph (n, n)."""
+        n = len(lengths)
+        lengths_at, out = self.upload(lengths), self.allocate(n * 8)
+        scratch = self.allocate(self.library.emulated_closeness_centrality_scratch(n))
+        self.finish(self.library.emulated_closeness_centrality(lengths_at, n, out, scratch, 0))
+        closeness = self.download(out, (n,), np.float64)
+        self.release()
+        return closeness
 
     def distance_sum(self, x: Array) -> Array:
         n, d = x.shape
@@ -1131,6 +1147,41 @@ def test_betweenness_adds_the_sources_in_their_order(device: EmulatedDevice) -> 
     for source in sources:
         expected = expected + device.betweenness(lengths, [source])
     assert device.betweenness(lengths, sources).tobytes() == expected.tobytes()
+
+
+CLOSENESS_GRAPHS: Final = [name for name in path_graphs() if not name.startswith("si")]
+
+
+@pytest.mark.parametrize("name", CLOSENESS_GRAPHS)
+def test_closeness_centrality(device: EmulatedDevice, name: str) -> None:
+    lengths = path_graphs()[name]
+    expected = ref.graph_closeness_centrality(lengths)
+    results = []
+    for seed, most_blocks in ((1, MOST_BLOCKS), (2, 3)):
+        device.reset(seed, most_blocks)
+        results.append(device.closeness(lengths))
+    assert results[0].tobytes() == results[1].tobytes()
+    np.testing.assert_allclose(results[0], expected, rtol=1e-13)
+
+
+def test_closeness_of_more_nodes_than_threads(device: EmulatedDevice) -> None:
+    """Points on a line in two groups 256 apart in index, and one that nothing leads to."""
+    at = np.arange(259.0)
+    lengths = np.abs(at[:, None] - at)
+    lengths[258] = lengths[:, 258] = np.inf
+    expected = 257 / lengths[:258, :258].sum(1) * (257 / 258)
+    got = device.closeness(lengths)
+    np.testing.assert_allclose(got[:258], expected, rtol=1e-13)
+    assert got[258] == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_closeness_of_an_undefined_graph(device: EmulatedDevice, bad: float) -> None:
+    lengths = np.ones((6, 6))
+    np.fill_diagonal(lengths, bad)  # is not read
+    np.testing.assert_allclose(device.closeness(lengths), np.ones(6), rtol=1e-14)
+    lengths[2, 3] = lengths[3, 2] = bad
+    assert np.isnan(device.closeness(lengths)).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])

@@ -846,6 +846,23 @@ void bind_cuda(py::module_& m) {
       py::arg("scratch"), py::arg("device"), py::arg("stream"),
       "Sources, on the device, must be below n: they are not checked.");
 
+  m.def("closeness_centrality_cuda_scratch", &cuda::closeness_centrality_scratch_bytes,
+        py::arg("n"));
+  m.def(
+      "closeness_centrality_cuda",
+      [](Address lengths, int64_t n, Address closeness, Address scratch, int device,
+         Address stream) {
+        check_sizes(n);
+        check_memory(lengths, n * n);
+        check_memory(closeness, n);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_closeness_centrality(
+            pointer<const double>(lengths), n, pointer<double>(closeness), pointer<void>(scratch),
+            device, pointer<void>(stream)));
+      },
+      py::arg("lengths"), py::arg("n"), py::arg("closeness"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"));
+
   m.def("nearest_cuda_scratch", &cuda::nearest_scratch_bytes, py::arg("batch"), py::arg("n"),
         py::arg("d"), py::arg("is_double"));
   m.def(

@@ -103,4 +103,9 @@ Status launch_betweenness_centrality(const double* lengths, int64_t n, const int
                                      int64_t count, double* sums, void* scratch, int device,
                                      void* stream);
 
+// lengths (n, n) -> closeness (n)
+int64_t closeness_centrality_scratch_bytes(int64_t n);
+Status launch_closeness_centrality(const double* lengths, int64_t n, double* closeness,
+                                   void* scratch, int device, void* stream);
+
 }  // namespace hubprune::cuda

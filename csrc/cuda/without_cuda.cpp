@@ -34,6 +34,10 @@ Status launch_betweenness_centrality(const double*, int64_t, const int64_t*, int
                                      void*, int, void*) {
   return Status::kNoCuda;
 }
+int64_t closeness_centrality_scratch_bytes(int64_t) { return 0; }
+Status launch_closeness_centrality(const double*, int64_t, double*, void*, int, void*) {
+  return Status::kNoCuda;
+}
 const char* weighted_degree_route(int64_t, int64_t, Edge) { return ""; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }

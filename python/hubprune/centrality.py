@@ -217,7 +217,7 @@ def betweenness_centrality(
     Parameters
     ----------
     x : tensor or array, shape (..., n, d)
-        float16, bfloat16, float32 or float64. On the CPU.
+        float16, bfloat16, float32 or float64.
     length : {"one_minus", "angle", "similarity"}
         How long an edge is: 1 - s; arccos(s), in radians; or s itself, as a published script has
         it. The last warns: where similarities are negative, the result is no shortest-path
@@ -280,7 +280,7 @@ def closeness_centrality(x: Array, *, length: str = "one_minus") -> torch.Tensor
     Parameters
     ----------
     x : tensor or array, shape (..., n, d)
-        float16, bfloat16, float32 or float64. On the CPU.
+        float16, bfloat16, float32 or float64.
     length : {"one_minus", "angle", "similarity"}
         As in `betweenness_centrality`. "similarity" needs similarities that are not negative.
 
@@ -295,8 +295,6 @@ def closeness_centrality(x: Array, *, length: str = "one_minus") -> torch.Tensor
     TypeError, ValueError
         For another type or dtype; for fewer than two dimensions, an unknown length, or a negative
         one.
-    RuntimeError
-        For a CUDA tensor: there is no CUDA kernel yet.
 
     Notes
     -----

@@ -78,7 +78,7 @@ def betweenness_centrality(
     ----------
     lengths : tensor or array, shape (..., n, n)
         Symmetric lengths of the edges; infinity for no edge. The diagonal is not read. float16,
-        bfloat16, float32 or float64; on the CPU. Zero lengths are edges. Negative ones are taken
+        bfloat16, float32 or float64. Zero lengths are edges. Negative ones are taken
         as NetworkX's label-setting search takes them: the result is then no shortest-path quantity.
     normalized : bool
         Divide by the number of pairs, (n - 1)(n - 2) / 2.
@@ -137,7 +137,7 @@ def closeness_centrality(lengths: Array) -> torch.Tensor:
     ----------
     lengths : tensor or array, shape (..., n, n)
         Symmetric lengths of the edges, not negative; infinity for no edge. The diagonal is not
-        read. float16, bfloat16, float32 or float64; on the CPU.
+        read. float16, bfloat16, float32 or float64.
 
     Returns
     -------
@@ -150,8 +150,6 @@ def closeness_centrality(lengths: Array) -> torch.Tensor:
     TypeError, ValueError
         For another type or dtype; for matrices that are not square and symmetric, or a negative
         length.
-    RuntimeError
-        For a CUDA tensor: there is no CUDA kernel yet.
 
     Notes
     -----

@@ -1034,11 +1034,19 @@ def _betweenness_centrality_cuda(
 
 
 def _closeness_centrality_cuda(lengths: torch.Tensor) -> torch.Tensor:
-    raise _no_cuda_kernel("closeness centrality")
-
-
-def _no_cuda_kernel(name: str) -> RuntimeError:
-    return RuntimeError(f"{name} has no CUDA kernel yet: move its input to the CPU with .cpu()")
+    given, lengths = lengths, lengths.double().contiguous()
+    batch, n, _ = _rows(lengths)
+    closeness = torch.empty((batch, n), dtype=torch.float64, device=lengths.device)
+    scratch = _scratch(_native.closeness_centrality_cuda_scratch(n), lengths)
+    for graph, graph_closeness in zip(lengths.reshape(batch, n, n), closeness, strict=True):
+        _native.closeness_centrality_cuda(
+            graph.data_ptr(),
+            n,
+            graph_closeness.data_ptr(),
+            scratch.data_ptr(),
+            *_stream(lengths),
+        )
+    return closeness.reshape(lengths.shape[:-1]).to(compute_dtype(given))
 
 
 def _betweenness_centrality_fake(

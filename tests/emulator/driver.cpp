@@ -156,6 +156,16 @@ int emulated_betweenness_centrality(const double* lengths, int64_t n, const int6
                                                               scratch, device, nullptr));
 }
 
+int64_t emulated_closeness_centrality_scratch(int64_t n) {
+  return cuda::closeness_centrality_scratch_bytes(n);
+}
+
+int emulated_closeness_centrality(const double* lengths, int64_t n, double* closeness,
+                                  void* scratch, int device) {
+  return static_cast<int>(
+      cuda::launch_closeness_centrality(lengths, n, closeness, scratch, device, nullptr));
+}
+
 int64_t emulated_distance_sum_scratch(int64_t n, int64_t d, int is_double) {
   return cuda::distance_sum_scratch_bytes(n, d, is_double != 0);
 }
