@@ -35,7 +35,7 @@ from .centrality import SIMILARITY_WARNING, check_not_negative, path_lengths
 from .greedy import check_count
 from .nystrom import Nystrom
 from .operator_norm import leading_projections, spectral_norms
-from .ops import weighted_degree_route
+from .ops import eigenvector_centrality_route, weighted_degree_route
 from .reference import LANDMARK_TOLERANCE
 from .routes import Approximation, Route, route
 from .sampling import Sampled, sampled_degree
@@ -434,12 +434,7 @@ class Eigenvector(_GraphScorer):
         values = torch.ops.hubprune.eigenvector_centrality(
             vectors, self.edge, self.tol, self.max_iter
         )
-        implicit = self.edge in ("signed", "shifted")
-        how = (
-            "implicit products, the graph is never formed"
-            if implicit
-            else "products with the graph"
-        )
+        how = eigenvector_centrality_route(vectors, self.edge)
         text = f"Lanczos on edge {self.edge!r}, d = {vectors.shape[1]}: {how}"
         return _Redundancy(values.double(), None, text)
 
@@ -521,31 +516,32 @@ class ClosestPairs(_GraphScorer):
 
     def _redundancy(self, filters: _Filters) -> _Redundancy:
         vectors = filters.graph().double()
-        chosen = None
-        if self.approximate is not None:
-            chosen = route(vectors, "nearest", approximate=self.approximate)
-        if self.approximate is not None and chosen is not None and not chosen.exact:
-            started = time.perf_counter()
-            factor = self.approximate.factor(vectors, "signed")
-            similarity, index = factor.nearest()
-            distance = 1.0 - similarity
-            route_text = _route_text(chosen, started, factor.explain)
-        elif self.decimals is None:
-            similarity, index = torch.ops.hubprune.nearest(vectors)
-            distance = 1.0 - similarity
-            route_text = "fused nearest neighbours, no n x n matrix"
-            if chosen is not None:
-                route_text = f"{route_text}; {chosen.reason}"
-        else:
-            distance, index = _nearest_rounded(vectors, self.decimals)
-            route_text = f"the whole matrix: distances rounded to {self.decimals} decimals can tie"
-        removed = _closest_pairs_walk(distance, index)
+        distance, index, route_text = self._nearest(vectors)
+        removed = closest_pairs_walk(distance, index)
         values = 1.0 - distance
         if len(vectors) == 1:
             values = torch.full_like(values, -1.0)  # no other filter: the least redundant
         for filter_index, marking_distance in removed.items():
             values[filter_index] = 3.0 - marking_distance
         return _Redundancy(values, len(removed), f"closest pairs by cosine; {route_text}")
+
+    def _nearest(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, str]:
+        """Return every filter's distance to its nearest other, which that is, and the route."""
+        if self.decimals is not None:
+            distance, index = _nearest_rounded(vectors, self.decimals)
+            said = f"the whole matrix: distances rounded to {self.decimals} decimals can tie"
+            return distance, index, said
+        said = "fused nearest neighbours, no n x n matrix"
+        if self.approximate is not None:
+            chosen = route(vectors, "nearest", approximate=self.approximate)
+            if not chosen.exact:
+                started = time.perf_counter()
+                factor = self.approximate.factor(vectors, "signed")
+                similarity, index = factor.nearest()
+                return 1.0 - similarity, index, _route_text(chosen, started, factor.explain)
+            said = f"{said}; {chosen.reason}"
+        similarity, index = torch.ops.hubprune.nearest(vectors)
+        return 1.0 - similarity, index, said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -935,7 +931,7 @@ def _nearest_rounded(vectors: torch.Tensor, decimals: int) -> tuple[torch.Tensor
     return torch.cat(distances), torch.cat(indices)
 
 
-def _closest_pairs_walk(distance: torch.Tensor, index: torch.Tensor) -> dict[int, float]:
+def closest_pairs_walk(distance: torch.Tensor, index: torch.Tensor) -> dict[int, float]:
     """Return {removed filter: distance of the pair that marked it} by the published rule."""
     order = torch.argsort(distance, stable=True).tolist()
     nearest, distances = index.tolist(), distance.tolist()
