@@ -211,6 +211,25 @@ def test_prune_options_reach_the_plan(run: Run, factory: str) -> None:
     assert document(out)["plan"]["scorer"] == "pairs"
 
 
+def test_prune_to_a_budget(run: Run, factory: str) -> None:
+    words = ("prune", factory, "--input-shape", "2,1,6,6", "--json")
+    budget = ("--budget-parameters", 0.7, "--budget-macs", 0.6)
+    status, out, err = run(*words, "-o", "a", *budget)
+    assert status == 0, err
+    found = document(out)
+    (step,) = found["plan"]["steps"]
+    assert step["budget"] == {"parameters": 0.7, "macs": 0.6}
+    before, after = found["report"]["before"], found["report"]["after"]
+    assert step["remaining"] == {key: after[key] / before[key] for key in ("parameters", "macs")}
+    assert all(step["remaining"][key] <= share for key, share in step["budget"].items())
+    status, _, err = run(*words, "-o", "b", "--ratio", 0.5, *budget)
+    assert (status, "--ratio cannot go with --budget-parameters" in err) == (2, True)
+    status, _, err = run(*words, "-o", "b", "--plan", "a", "--budget-macs", 0.5)
+    assert (status, "it cannot go with --budget-macs" in err) == (2, True)
+    status, _, err = run(*words, "-o", "b", "--budget-macs", 0.0001)
+    assert (status, "the least that pruning can reach is" in err) == (2, True)
+
+
 def test_overwriting_needs_to_be_asked_for(run: Run, tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert run("prune", "dcase21", "-o", output)[0] == 0

@@ -203,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         "  hubprune prune cnn14 --checkpoint Cnn14.pth --output out \\\n"
         "      --ratio conv_block5=0.5 --ratio conv_block6=0.75\n"
         "  hubprune prune crepe-tiny --scorer pairs --output crepe-pairs\n"
+        "  hubprune prune cnn14 --budget-parameters 0.5 --budget-macs 0.3 --output small\n"
         "  hubprune prune my_package.nets:build --input-shape 1,1,64,64 --output out\n\n"
         "The folder holds plan.json, model.safetensors and load.py. In Python:\n"
         "  hubprune.load_pruned(hubprune.models.Cnn14, 'out')\n\n"
@@ -217,6 +218,13 @@ def _parser() -> argparse.ArgumentParser:
         help="part of the filters to remove, in [0, 1): of every convolution, or of a layer or "
         "block (repeatable). Default: 0.5, or what the scorer decides (pairs)",
     )
+    for quantity, words in (("parameters", "parameters"), ("macs", "multiply-adds")):
+        cut.add_argument(
+            f"--budget-{quantity}",
+            type=float,
+            metavar="S",
+            help=f"instead of --ratio: at most this share of the model's {words} remains",
+        )
     cut.add_argument(
         "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
     )
@@ -558,6 +566,10 @@ def _score(arguments: argparse.Namespace) -> Any:
 def _prune(arguments: argparse.Namespace) -> Any:
     scorer = _scorer(arguments)
     ratio = _ratios(arguments.ratio)
+    shares = {"parameters": arguments.budget_parameters, "macs": arguments.budget_macs}
+    budget = {name: share for name, share in shares.items() if share is not None} or None
+    if budget is not None and ratio is not None:
+        raise ValueError("--ratio cannot go with --budget-parameters or --budget-macs")
     if arguments.output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
     if not arguments.output.absolute().parent.is_dir():
@@ -567,6 +579,8 @@ def _prune(arguments: argparse.Namespace) -> Any:
         others = {
             "--scorer": arguments.scorer is not None,
             "--ratio": ratio is not None,
+            "--budget-parameters": shares["parameters"] is not None,
+            "--budget-macs": shares["macs"] is not None,
             "--keep": bool(arguments.keep),
             "--round-to": arguments.round_to is not None,
             "--global": arguments.global_,
@@ -602,6 +616,7 @@ def _prune(arguments: argparse.Namespace) -> Any:
                 example,
                 scorer=scorer,
                 ratio=ratio,
+                budget=budget,
                 keep=arguments.keep,
                 round_to=1 if arguments.round_to is None else arguments.round_to,
                 global_=arguments.global_,
