@@ -731,7 +731,7 @@ def plan(
     global_ : bool, default False
         One threshold for all layers: `ratio` of all filters together, ranked by redundancy divided
         by the mean absolute redundancy of the layer ("landmarks": by the part of the layer's
-        energy). No layer loses more than 90 %.
+        energy that goes with a filter). No layer loses more than 90 %.
     progress : callable (done, total, layer), optional
         Called after each layer is scored.
 
@@ -1151,15 +1151,15 @@ class _Choice:
         return len(self.scored) == 1 and self.filters_per_unit == 1
 
     def use_values(self, bench: _ScoreBench) -> None:
-        """Rank by redundancy over the layer's mean absolute redundancy, comparable over layers."""
+        """Rank by redundancies that are comparable over layers (`Scores.comparable`)."""
         totals = [0.0] * len(self.block.units)
         first = [True] * len(totals)
+        unit_of = ""
         for name in self.scored:
-            values = bench[name].values.double().cpu()
+            values, unit_of = bench[name].comparable()
+            values = values.double().cpu()
             finite = values[values.isfinite()]
-            scale = float(finite.abs().mean()) if len(finite) else 0.0
-            largest = float(finite.max()) if len(finite) else 0.0
-            relative = values.clamp(max=largest) / (scale or 1.0)
+            relative = values.clamp(max=float(finite.max()) if len(finite) else 0.0)
             for unit, channels in enumerate(self.block.channels[name]):
                 totals[unit] += float(relative[list(channels)].sum())
                 first[unit] = first[unit] and bool(values[list(channels)].isposinf().all())
@@ -1168,10 +1168,7 @@ class _Choice:
             for total, dead in zip(totals, first, strict=True)
         ]
         if not self.lone:
-            self.meaning = (
-                f"mean over {', '.join(self.scored)} of the redundancy, in units of the layer's "
-                "mean absolute redundancy"
-            )
+            self.meaning = f"mean over {', '.join(self.scored)} of the redundancy, {unit_of}"
             self._order.sort(key=lambda unit: (-self.redundancy[unit], unit))
 
     def score(self, unit: int, bench: _ScoreBench) -> float:
