@@ -34,6 +34,7 @@ from .comparison import Comparison, compare  # noqa: E402
 from .config import show_config  # noqa: E402
 from .finetuning import FineTuned, evaluate, finetune  # noqa: E402
 from .greedy import greedy_degree  # noqa: E402
+from .iterative import IterativeResult, prune_iteratively  # noqa: E402
 from .nystrom import Nystrom, NystromError, NystromFactor, nystrom  # noqa: E402
 from .planning import PruningPlan, plan  # noqa: E402
 from .report import Report, report  # noqa: E402
@@ -49,6 +50,7 @@ __version__ = _native.__version__
 __all__ = [
     "Comparison",
     "FineTuned",
+    "IterativeResult",
     "Nystrom",
     "NystromError",
     "NystromFactor",
@@ -76,6 +78,7 @@ __all__ = [
     "pairwise_cosine",
     "plan",
     "prune",
+    "prune_iteratively",
     "reference",
     "report",
     "route",

@@ -40,6 +40,7 @@ from .channel_groups import (
 from .scorers import Scorer, Scores, filter_weight, make_scorer, score
 
 __all__ = [
+    "BlockCounts",
     "ExplanationRow",
     "LayerExplanation",
     "LayerRecord",
@@ -47,6 +48,8 @@ __all__ = [
     "Step",
     "kept_count",
     "plan",
+    "plan_counts",
+    "plan_to_counts",
     "text_table",
 ]
 
@@ -786,6 +789,65 @@ def plan(
     check_model(model)
     check_example_inputs(model, example_inputs)
     request = _Request(model, scorer, ratio, keep, round_to, global_, budget)
+    return _decide(model, example_inputs, request, progress)[0]
+
+
+BlockCounts = dict[tuple[tuple[str, ...], int], tuple[int, int]]
+"""Blocks, by their layers and their number among the blocks of these layers -> how many units stay,
+of how many."""
+
+
+def plan_counts(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    scorer: str | Scorer,
+    ratio: float | Mapping[str, float] | None,
+    budget: Mapping[str, float] | None,
+    keep: Collection[str],
+    round_to: int,
+    global_: bool,
+) -> tuple[BlockCounts, PruningPlan]:
+    """Decide how many units of each block stay, as `plan` does; return the plan too."""
+    request = _Request(model, scorer, ratio, keep, round_to, global_, budget)
+    result, counts = _decide(model, example_inputs, request, None)
+    return counts, result
+
+
+def plan_to_counts(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    counts: BlockCounts,
+    *,
+    scorer: str | Scorer,
+    ratio: float | Mapping[str, float] | None,
+    keep: Collection[str],
+    round_to: int,
+) -> PruningPlan:
+    """Plan to leave so many units of each block, of a model that may have fewer than it had.
+
+    `ratio` tells which layers are pruned, not how much. The plan's step records the part that each
+    layer loses.
+
+    Warns
+    -----
+    UserWarning
+        If a block cannot be brought to its count.
+    """
+    request = _Request(model, scorer, ratio, keep, round_to, False)
+    request.counts = counts
+    result, reached = _decide(model, example_inputs, request, None)
+    lost = {name: 1 - len(kept) / result.filters[name] for name, kept in result.layers.items()}
+    failed = [key for key, (kept, whole) in counts.items() if kept < whole and key not in reached]
+    if failed:
+        names = ", ".join(dict.fromkeys(name for layers, _ in failed for name in layers))
+        warnings.warn(f"this step cannot prune {names} any further", stacklevel=3)
+    return replace(result, steps=(replace(request.step, ratio=lost),))
+
+
+def _decide(
+    model: nn.Module, example_inputs: ExampleInputs, request: _Request, progress: Progress | None
+) -> tuple[PruningPlan, BlockCounts]:
     if request.scorer.uses_contributions:
         _check_finite(model)
         groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
@@ -796,15 +858,44 @@ def plan(
         groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
     choices = [_Choice(block, bench) for block in groups.blocks]
     kept = dict(groups.kept)
-    if request.budget is None:
+    if request.counts is not None:
+        keys = _block_keys(groups)
+        for choice in choices:
+            n = len(choice.block.units)
+            count, _ = request.counts.get(keys[choice.block.number], (n, n))
+            choice.keep(min(n, count), request.round_to)
+        choices = _proven(groups, choices, kept)
+    elif request.budget is None:
         request.set_counts(choices, bench)
         choices = _proven(groups, choices, kept)
     else:
         remains = Remains(model, example_inputs, groups.sides)
         choices = _within_budget(request, bench, groups, choices, kept, remains)
     result = _assemble(request, bench, groups, choices, kept)
-    _warn_of_whole_layers(result, request)
-    return result
+    if request.counts is None:
+        _warn_of_whole_layers(result, request)
+    return result, _block_counts(groups, choices)
+
+
+def _block_keys(groups: ChannelGroups) -> dict[int, tuple[tuple[str, ...], int]]:
+    """How to know a block again in the same model with fewer filters: by its number here."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    keys = {}
+    for block in groups.blocks:
+        keys[block.number] = (block.layers, seen[block.layers])
+        seen[block.layers] += 1
+    return keys
+
+
+def _block_counts(groups: ChannelGroups, choices: Iterable[_Choice]) -> BlockCounts:
+    keys = _block_keys(groups)
+    return {
+        keys[choice.block.number]: (
+            len(choice.block.units) - len(choice.removed),
+            len(choice.block.units),
+        )
+        for choice in choices
+    }
 
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -901,6 +992,7 @@ class _Request:
     ) -> None:
         self.scorer = make_scorer(scorer)
         self.budget = None if budget is None else check_budget(budget)
+        self.counts: BlockCounts | None = None  # `plan_to_counts`: instead of ratio and budget
         if self.budget is not None and ratio is not None:
             raise ValueError("give ratio or budget, not both: the budget decides the ratio")
         self.modules = dict(model.named_modules())
@@ -1329,7 +1421,9 @@ def _reason(
             return "linear layers are pruned only when named in ratio"
         return "not named in ratio"
     ratio = request.ratios[name]
-    if ratio is None:
+    if request.counts is not None:
+        asked = "this step"
+    elif ratio is None:
         asked = "the scorer"
     else:
         asked = "the threshold" if request.global_ else f"ratio {ratio:g}"
@@ -1376,7 +1470,7 @@ def _warn_of_whole_layers(result: PruningPlan, request: _Request) -> None:
     whole = {name: why for name, why in result.kept.items() if name in request.named}
     if not result.layers:
         lines = "".join(f"\n  {name}: {why}" for name, why in result.kept.items())
-        warnings.warn(f"the plan changes nothing:{lines or ' no layer'}", UserWarning, stacklevel=3)
+        warnings.warn(f"the plan changes nothing:{lines or ' no layer'}", UserWarning, stacklevel=4)
     elif any(request.ratios[name] for name in whole):
         lines = "".join(f"\n  {name}: {why}" for name, why in whole.items() if request.ratios[name])
-        warnings.warn(f"layers named in ratio are kept:{lines}", UserWarning, stacklevel=3)
+        warnings.warn(f"layers named in ratio are kept:{lines}", UserWarning, stacklevel=4)
