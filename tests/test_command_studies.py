@@ -193,8 +193,11 @@ def test_compare_data_of_functions_and_compensation(
 
 
 def test_tags_of_an_archive(run: Run, user: str, tmp_path: Path) -> None:
-    inputs, targets = tags()
-    np.savez(tmp_path / "tags.npz", X=inputs.numpy(), Y=targets.numpy().astype(bool))
+    arrays = {}
+    for seed, split in enumerate(("train", "valid")):
+        inputs, targets = tags(seed=seed)
+        arrays |= {f"X_{split}": inputs.numpy(), f"Y_{split}": targets.numpy().astype(bool)}
+    np.savez(tmp_path / "tags.npz", **arrays)
     words = ["compare", f"{user}:build", "--data", "tags.npz", "--output", "study", *QUICK]
     status, out, err = run(*words)
     assert status == 0, err
@@ -202,6 +205,16 @@ def test_tags_of_an_archive(run: Run, user: str, tmp_path: Path) -> None:
     status, _, err = run(*words, "--task", "classes")
     assert status == 2
     assert "--train has targets of tags; --task is classes" in err
+
+
+def test_data_sets_by_name_and_plain_archives(run: Run, user: str, tmp_path: Path) -> None:
+    for seed, split in enumerate(("train", "valid")):
+        inputs, targets = classes(seed=seed)
+        np.savez(tmp_path / f"{split}.npz", X=inputs.numpy(), Y=targets.numpy())
+    words = ["compare", f"{user}:build", "--output", "study", *QUICK]
+    status, out, err = run(*words, "--train", "train.npz", "--valid", "valid.npz")
+    assert status == 0, err
+    assert "accuracy on the valid data" in out
 
 
 def test_one_hot_can_be_tags(run: Run, user: str, features: Path) -> None:
@@ -244,14 +257,18 @@ def test_finetune(run: Run, user: str, features: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data", "none"], "--data: none is no folder or file, nor package.module:function"),
+        (["--data", "none"], "--data: none is not a folder or an .npz file; for other data use"),
+        (["--data", "USER:train"], "is not a folder or an .npz file; for other data use --train"),
+        (["--data", "plain.npz"], "--data: plain.npz cannot be used: it has no X_train"),
+        (["--train", "none"], "--train: none is not a folder, a file or a data set by name"),
+        (["--train", "esc51:folder"], "--train: data: module 'esc51' cannot be imported"),
         ([], "--data or --train is needed"),
         (["--data", "features", "--valid", "USER:fails"],
-         "--valid: USER:fails failed: RuntimeError: no such data"),
-        (["--data", "features", "--valid", "USER:nothing"], "--valid: 'USER' has no 'nothing'"),
-        (["--data", "features", "--valid", "USER:number"], "--valid must be a data set of"),
+         "--valid: data: USER:fails failed: RuntimeError: no such data"),
+        (["--data", "features", "--valid", "USER:nothing"], "'USER' has no 'nothing'"),
+        (["--data", "features", "--valid", "USER:number"], "must return a data set of"),
         (["--data", "features", "--valid", "nowhere:f"], "module 'nowhere' cannot be imported"),
-        (["--data", "features", "--valid", "USER:a-b"], "--valid must be package.module:function"),
+        (["--data", "features", "--valid", "USER:a-b"], "--valid: data"),
         (["--data", "empty"], "--data: empty has no X_train.npy"),
         (["--data", "text.npz"], "--data: text.npz cannot be used"),
         (["--data", "pickle.npz"], "--data: pickle.npz cannot be used"),
@@ -270,6 +287,7 @@ def test_mistakes_are_one_readable_line(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npz").write_text("text")
+    np.savez(tmp_path / "plain.npz", X=np.zeros((4, 1, 6, 5)), Y=np.zeros(4, int))
     np.savez(tmp_path / "pickle.npz", X=np.array([{}], dtype=object), Y=np.zeros(1))
     words = [word.replace("USER", user) for word in words]
     output = [] if "--output" in words else ["--output", "study"]

@@ -267,13 +267,18 @@ def test_the_table(found: hp.Comparison) -> None:
     header = [cell.strip() for cell in lines[0].strip("|").split("|")]
     assert header == [
         "scorer", "ratio", "parameters, %", "MACs, %", "before fine-tuning", "after fine-tuning",
-        "difference to unpruned",
+        "minus unpruned", "minus random",
     ]  # fmt: skip
     assert len({len(line) for line in lines[:8]}) == 1
     value, difference = found.summary(("degree", 0.5, "none"))
     (row,) = (line for line in lines if line.startswith("| degree ") and " 0.5 " in line)
     assert f" {value.mean:.4f} ± {value.spread:.4f} |" in row
-    assert row.endswith(f" {difference.mean:+.4f} ± {difference.spread:.4f} |")
+    to_random = found.difference(("degree", 0.5, "none"), ("random", 0.5, "none"))
+    assert [cell.strip() for cell in row.split("|")[-3:-1]] == [
+        f"{each.mean:+.4f} ± {each.spread:.4f}" for each in (difference, to_random)
+    ]
+    (row,) = (line for line in lines if line.startswith("| pairs "))
+    assert row.split("|")[-2].strip() == ""  # no random removal of as many
     assert "accuracy on the test data (higher is better)" in lines[-1]
     assert "sample standard deviation over 2 seeds" in lines[-1]
     single = compare(scorers=[], ratios=[0.5], seeds=[0], finetune=None).table()
@@ -318,6 +323,11 @@ def test_the_plot(tmp_path: Path, found: hp.Comparison, monkeypatch: pytest.Monk
     expected = [found.summary(("degree", ratio, "none"))[0].mean for ratio in (0.5, 0.25)]
     assert list(degree.get_ydata()) == expected  # the smaller network first
     assert len(macs.get_lines()) == len(parameters.get_lines())
+    low, high = parameters.get_ylim()
+    for group in found.groups():
+        value = found.summary(group)[0]
+        assert low <= value.mean - (value.spread or 0)
+        assert value.mean + (value.spread or 0) <= high
 
 
 def test_every_scorer_has_a_style_of_its_own() -> None:
@@ -349,6 +359,7 @@ def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
         ({"scorers": ["l1", "l1"]}, ValueError, "'l1' is there twice"),
         ({"scorers": {"a/b": "l1"}}, ValueError, "the label of a scorer must be letters"),
         ({"scorers": {"unpruned": "l1"}}, ValueError, "not 'unpruned'"),
+        ({"scorers": {"random": "l1"}}, ValueError, "'random' is that of the control"),
         ({"ratios": []}, ValueError, "ratios must hold at least one"),
         ({"ratios": [0]}, ValueError, "ratios must be in (0, 1); got 0"),
         ({"ratios": 0.5}, TypeError, "ratios must be a sequence; got 0.5"),
@@ -370,3 +381,17 @@ def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
 def test_errors(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         compare(**options)
+
+
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = Path(__file__).parents[1] / "docs" / "studies.md"
+    if not guide.is_file():
+        pytest.skip("needs the source tree")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)
+    assert len(names["found"].rows) == 2 * 5  # two controls, three scorers, two seeds
+    assert (tmp_path / "run.safetensors").is_file()

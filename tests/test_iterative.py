@@ -235,6 +235,14 @@ def test_compensation_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [{}, {}]
 
 
+def test_steps_compensate() -> None:
+    plain = run(finetune={"epochs": 1})
+    batches = classes()[0]
+    compensated = run(compensate="bias", batches=batches, finetune={"epochs": 1})
+    assert sizes(compensated.model) == sizes(plain.model)
+    assert compensated.history[1]["before"] != plain.history[1]["before"]
+
+
 def test_progress_names_the_step() -> None:
     texts: list[str] = []
     run(progress=lambda done, total, text: texts.append(f"{done}/{total} {text}"))

@@ -23,6 +23,7 @@ TYPES = {
     "vggish": models.Vggish,
     "crepe-tiny": Crepe,
     "crepe-full": Crepe,
+    "mtt-vgg": models.MttVgg,
 }
 
 

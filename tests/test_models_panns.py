@@ -430,6 +430,74 @@ def test_load_refuses_another_front_end(tmp_path: Path, cnn6: PannsBody) -> None
         load_panns(saved(tmp_path / "Cnn14_16k.pth", state))
 
 
+def test_load_the_8_and_16_khz_variants(tmp_path: Path, cnn6: PannsBody) -> None:
+    path = tmp_path / "Cnn14_16k_mAP=0.438.pth"
+    for rate, bins in ((16000, 257), (8000, 129)):
+        front = {"logmel_extractor.melW": torch.zeros(bins, 64)}
+        saved(path, {"model": {**cnn6.state_dict(), **front}})
+        assert_same_weights(load_panns(path, sample_rate=rate), cnn6)
+        with pytest.raises(ValueError, match=rf"\({bins}, 64\) \(pass sample_rate={rate}\)$"):
+            load_panns(path)
+    with pytest.raises(
+        ValueError, match="sample_rate must be one of 32000, 16000, 8000; got 44100"
+    ):
+        load_panns(path, sample_rate=44100)
+
+
+@pytest.mark.parametrize(("rate", "fmax"), [(32000, 14000), (16000, 8000), (8000, 4000)])
+def test_front_end_of_each_sample_rate(rate: int, fmax: float) -> None:
+    """100 frames a second, and a tone's band where librosa's filters have it."""
+    librosa = pytest.importorskip("librosa")
+    front = LogMel.at(rate)
+    window = rate * 32 // 1000
+    expected = librosa.filters.mel(sr=rate, n_fft=window, n_mels=64, fmin=50, fmax=fmax)
+    got = front.state_dict()["logmel_extractor.melW"].T
+    torch.testing.assert_close(got, torch.from_numpy(expected), atol=1e-7, rtol=0)
+    assert front(torch.zeros(1, rate)).shape == (1, 1, 101, 64)
+
+
+def test_filters_and_hidden_units(tmp_path: Path) -> None:
+    """The widths of the published E-PANNs: half the filters from the fourth block on."""
+    filters = [64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 1024, 1024]
+    with torch.device("meta"):
+        body = Cnn14(filters=filters)
+    assert body.conv_block4.conv1.weight.shape == (256, 256, 3, 3)
+    assert body.conv_block4.bn1.weight.shape == (256,)
+    assert body.fc1.weight.shape == (2048, 1024)
+    count = sum(parameter.numel() for parameter in body.parameters())
+    # Published: 24 million parameters. That counts the frozen front end, 2 x 513 x 1024 + 513 x 64.
+    assert count + 1_083_456 == 24_289_295
+    state = {
+        name: torch.full((), 0.01, dtype=value.dtype).expand(value.shape)
+        for name, value in body.state_dict().items()
+    }
+    path = saved(tmp_path / "checkpoint_closeto_.44.pt", state)
+    loaded = load_panns(path)
+    assert type(loaded) is Cnn14
+    assert {n: v.shape for n, v in loaded.state_dict().items()} == {
+        n: v.shape for n, v in state.items()
+    }
+
+
+def test_load_a_pruned_network_computes_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    body = randomised(Cnn10(5, filters=(3, 4, 5, 6, 7, 8, 9, 10), hidden=11))
+    loaded = load_panns(saved(tmp_path / "a.pth", {"model": body.state_dict()}))
+    x = torch.randn(1, 1, 33, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), body(x), atol=0, rtol=0)
+    assert loaded(x)["embedding"].shape == (1, 11)
+
+
+def test_wrong_filters() -> None:
+    with pytest.raises(ValueError, match="filters must hold 4 numbers for Cnn6; got 8"):
+        Cnn6(filters=[4] * 8)
+    with pytest.raises(ValueError, match=r"filters\[2\] must be at least 1; got 0"):
+        Cnn6(filters=[4, 4, 0, 4])
+    with pytest.raises(ValueError, match="hidden must be at least 1; got 0"):
+        Cnn6(hidden=0)
+
+
 # ---- hostile files ------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from . import config as _config
 
 _config.apply_environment()
 
-from . import finetuning, graph, metrics, models, reference, scorers  # noqa: E402
+from . import datasets, finetuning, graph, metrics, models, reference, scorers  # noqa: E402
 from .centrality import (  # noqa: E402
     betweenness_centrality,
     closeness_centrality,
@@ -63,6 +63,7 @@ __all__ = [
     "betweenness_centrality",
     "closeness_centrality",
     "compare",
+    "datasets",
     "eigenvector_centrality",
     "evaluate",
     "filter_vectors",

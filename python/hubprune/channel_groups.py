@@ -45,6 +45,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 __all__ = [
+    "BATCH_NORMS",
     "CONVOLUTIONS",
     "Block",
     "ChannelGroups",
@@ -66,10 +67,10 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 """The layers whose output filters are pruned by default."""
 
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)
-_NORMS = (*_BATCH_NORMS, *_INSTANCE_NORMS, *_MIXING_NORMS)
+_NORMS = (*BATCH_NORMS, *_INSTANCE_NORMS, *_MIXING_NORMS)
 
 ExampleInputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 Place = tuple[str | None, int]  # (module, call number), or (None, number of the output tensor)
@@ -126,7 +127,7 @@ def _is_channelwise(module: nn.Module) -> bool:
         return module.num_groups == module.num_channels
     if isinstance(module, nn.PReLU):
         return module.num_parameters > 1
-    return is_depthwise(module) or isinstance(module, (*_BATCH_NORMS, *_INSTANCE_NORMS))
+    return is_depthwise(module) or isinstance(module, (*BATCH_NORMS, *_INSTANCE_NORMS))
 
 
 def _is_grouped(module: nn.Module) -> bool:
@@ -155,7 +156,7 @@ def sizes(module: nn.Module) -> dict[str, int]:
         names = ["in_channels", "out_channels", "groups"]
     elif isinstance(module, nn.Linear):
         names = ["in_features", "out_features"]
-    elif isinstance(module, (*_BATCH_NORMS, *_INSTANCE_NORMS)):
+    elif isinstance(module, (*BATCH_NORMS, *_INSTANCE_NORMS)):
         names = ["num_features"]
     elif isinstance(module, nn.GroupNorm):
         names = ["num_channels", "num_groups"]

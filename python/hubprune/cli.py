@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: ``hubprune score``, ``prune``, ``compare``, ``finetune``, ``info``, ``demo``,
-``bench``.
+"""The command line: ``hubprune prune``, ``finetune``, ``evaluate``, ``compare`` and the others.
 
 Results go to standard output, as tables or with ``--json`` as one JSON document, and nothing else
 does: progress, warnings, errors and what a user's own network prints go to standard error. Exit
@@ -11,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import importlib
 import inspect
 import io
@@ -43,13 +43,15 @@ from .command_studies import (
     run_finetune,
 )
 from .config import configuration, show_config
+from .datasets import KNOWN_DATA, open_data
+from .finetuning import evaluate
 from .models import KNOWN_MODELS
 from .models.checkpoints import load_weights, read_checkpoint
 from .planning import PruningPlan, plan, text_table
 from .progress import without_progress_bar
 from .report import report
 from .scorers import SCORER_NAMES, Scorer, Scores, make_scorer, score_model
-from .surgery import prune, save_pruned
+from .surgery import load_pruned, prune, save_pruned
 
 __all__ = ["main"]
 
@@ -105,7 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-_WRONG_ARGUMENTS = (ValueError, TypeError, ImportError, FileNotFoundError, FileExistsError)
+_WRONG_ARGUMENTS = (
+    ValueError,
+    TypeError,
+    ImportError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+)
 _SAYS_ENOUGH = (*_WRONG_ARGUMENTS, OSError, RuntimeError, MemoryError)
 
 
@@ -138,6 +147,10 @@ def _plain_warnings() -> Iterator[None]:
 
 _MODELS_EPILOG = "known models:\n" + "\n".join(
     f"  {spec.name:<11} {spec.description}" for spec in KNOWN_MODELS.values()
+)
+_DATA_EPILOG = "data:\n" + "\n".join(
+    f"  {each.form}\n      {each.description}\n      options: {', '.join(each.options)}"
+    for each in KNOWN_DATA.values()
 )
 _SCORERS_EPILOG = "scorers:\n" + "\n".join(
     f"  {name:<11} {_SCORER_HELP[name]}" for name in SCORER_NAMES
@@ -245,6 +258,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     cut.add_argument(
         "--overwrite", action="store_true", help="replace a network saved there before"
+    )
+
+    measure = command(
+        "evaluate",
+        _evaluate,
+        "measure a model on labelled data",
+        "examples:\n"
+        "  hubprune evaluate cnn14 --checkpoint Cnn14_mAP=0.431.pth --data audioset-hdf5:eval.h5\n"
+        "  hubprune evaluate dcase21 --checkpoint weights.h5 --data dcase-npy:DCASE2021:test\n"
+        "  hubprune evaluate dcase21 --pruned dcase-half \\\n"
+        "      --data 'tau:TAU-urban-acoustic-scenes-2020-mobile-development?cache=features'\n"
+        "  hubprune evaluate my_package.nets:build --data my_package.sets:valid --json\n\n"
+        "Classes: accuracy and log loss. Tags: mean average precision, area under ROC, log loss.\n"
+        "Options of the data stand behind '?', as name=value with '&' between; quote them.\n\n"
+        f"{_DATA_EPILOG}\n  package.module:function\n      your own; takes no arguments\n\n"
+        f"{_MODELS_EPILOG}",
+    )
+    measure.add_argument("model", metavar="MODEL", help="a known model, or package.module:factory")
+    weights = measure.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", type=Path, metavar="FILE", help="the weights to load")
+    weights.add_argument(
+        "--pruned", type=Path, metavar="FOLDER", help="what `hubprune prune` saved of this model"
+    )
+    measure.add_argument("--data", required=True, metavar="SPEC", help="the data set; see below")
+    measure.add_argument(
+        "--batch-size", type=_count, default=32, metavar="N", help="examples a pass (default 32)"
+    )
+    measure.add_argument(
+        "--device", default="cpu", metavar="NAME", help="such as cuda or cuda:1 (default cpu)"
+    )
+    measure.add_argument(
+        "--returns",
+        choices=("logits", "probabilities"),
+        help="what the model returns, where it does not say so itself",
+    )
+    measure.add_argument(
+        "--seed", type=_seed, default=0, help="of random weights, where there are no others"
     )
 
     info = command(
@@ -653,6 +703,88 @@ def _prune(arguments: argparse.Namespace) -> Any:
         reasons = text_table(["layer", "reason"], decision.kept.items(), left=True)
         lines += ["", "kept whole:", reasons]
     return "\n".join([*lines, "", f"saved to {arguments.output}; load it with", f"  {load}"])
+
+
+class _Watched:
+    """A data set that tells how far it has been read."""
+
+    def __init__(self, data: Any, step: Callable[[int, int, str], None]) -> None:
+        self._data, self._step = data, step
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Any:
+        self._step(index, len(self._data), "evaluating")
+        return self._data[index]
+
+
+def _load_saved(arguments: argparse.Namespace) -> tuple[nn.Module, str]:
+    """The pruned model of a folder, and where its weights come from."""
+    name = arguments.model
+    if name in KNOWN_MODELS:
+        factory: Callable[[], nn.Module] = KNOWN_MODELS[name].build
+    else:
+        _load(argparse.Namespace(model=name, checkpoint=None, seed=0))  # its mistakes, in our words
+        factory = functools.partial(_build, name)
+    return load_pruned(factory, arguments.pruned).eval(), f"pruned, weights of {arguments.pruned}"
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch has no CUDA in it
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"--device {name!r} cannot be used: {reason}") from error
+    if device.type == "meta":
+        raise ValueError("--device 'meta' computes nothing")
+    return device
+
+
+def _evaluate(arguments: argparse.Namespace) -> Any:
+    device = _device(arguments.device)
+    if arguments.pruned is not None:
+        model, weights = _load_saved(arguments)
+    else:
+        loaded = _load(arguments)
+        model, weights = loaded.model, loaded.weights
+    with _progress() as bar:
+        bar.stage("opening the data")
+        data = open_data(arguments.data)
+        examples = None
+        if hasattr(data, "__getitem__") and not isinstance(data, tuple | list):
+            examples = len(data)
+            data = _Watched(data, bar.step)
+        elif isinstance(data, tuple | list):
+            examples = len(data[0])
+        start = time.perf_counter()
+        metrics = evaluate(
+            model.to(device), data, batch_size=arguments.batch_size, output=arguments.returns
+        )
+        seconds = time.perf_counter() - start
+    if arguments.json:
+        return {
+            "model": arguments.model,
+            "weights": weights,
+            "data": arguments.data,
+            "examples": examples,
+            "device": str(device),
+            "seconds": seconds,
+            "metrics": metrics,
+        }
+    of = "" if examples is None else f"{examples} examples of "
+    rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in metrics.items()]
+    return "\n".join(
+        [
+            f"{arguments.model}: {weights}",
+            f"{of}{arguments.data}",
+            "",
+            text_table(["metric", "value"], rows),
+            "",
+            f"measured in {seconds:.1f} s",
+        ]
+    )
 
 
 def _check_output(model: nn.Module, pruned: nn.Module, example: torch.Tensor) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The data that the command line takes: NumPy files, or what a user's own function returns."""
+"""The data that the command line takes: NumPy files, data sets by name, a user's function."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from torch import nn
+
+from .datasets import open_data
 
 __all__ = ["find_function", "one_hot_to_classes", "read_data"]
 
@@ -65,31 +67,34 @@ def read_data(text: str, split: str, argument: str) -> Any:
     Parameters
     ----------
     text : str
-        ``package.module:function`` (called without arguments; returns a data set, a pair of arrays
-        or a DataLoader), a folder with ``X_train.npy`` and ``Y_train.npy`` (and so on), or an
-        ``.npz`` file with arrays of these names, or ``X`` and ``Y``.
+        A folder with ``X_train.npy`` and ``Y_train.npy`` (and so on), an ``.npz`` file with arrays
+        of these names, or ``X`` and ``Y``, or what `hubprune.datasets.open_data` takes.
     split : str
         Which one.
     argument : str
-        The option, for the messages.
+        The option, for the messages. "--data" stands for all three: the names must tell them apart.
 
     Raises
     ------
-    TypeError, ValueError, ImportError, FileNotFoundError, RuntimeError
+    TypeError, ValueError, ImportError, OSError, RuntimeError
         With a message in the words of the command line. Pickled arrays are refused.
     """
     path = Path(text)
+    shared = argument == "--data"
     if path.exists():
-        return _arrays(path, split, argument)
-    if ":" not in text:
-        raise FileNotFoundError(
-            f"{argument}: {text} is no folder or file, nor package.module:function"
-        )
-    function = find_function(text, argument)
+        return _arrays(path, split, argument, names_alone=not shared)
+    if shared or ":" not in text:
+        what = "a folder or an .npz file" if shared else "a folder, a file or a data set by name"
+        hint = "; for other data use --train, --valid and --test" if shared else ""
+        raise FileNotFoundError(f"{argument}: {text} is not {what}{hint}")
     try:
-        return function()
-    except (Exception, SystemExit) as error:
-        raise RuntimeError(f"{argument}: {text} failed: {_what(error)}") from error
+        return open_data(text)
+    except _TOLD as error:
+        kind = next(kind for kind in _TOLD if isinstance(error, kind))
+        raise kind(f"{argument}: {error}") from error
+
+
+_TOLD = (TypeError, ValueError, ImportError, RuntimeError)
 
 
 def has_split(text: str, split: str) -> bool:
@@ -104,7 +109,7 @@ def has_split(text: str, split: str) -> bool:
 
 
 def _arrays(
-    path: Path, split: str, argument: str
+    path: Path, split: str, argument: str, *, names_alone: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
     found = []
     try:
@@ -120,10 +125,10 @@ def _arrays(
                 raise ValueError("it is a single array")
             with arrays:
                 for letter in "XY":
-                    names = [f"{letter}_{split}", letter]
+                    names = [f"{letter}_{split}", *([letter] if names_alone else [])]
                     name = next((each for each in names if each in arrays), None)
                     if name is None:
-                        raise ValueError(f"it has neither {names[0]} nor {names[1]}")
+                        raise ValueError(f"it has no {' and no '.join(names)}")
                     found.append(arrays[name])
     except FileNotFoundError:
         raise

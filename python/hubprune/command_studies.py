@@ -34,10 +34,11 @@ __all__ = ["add_compare", "add_finetune", "run_compare", "run_finetune"]
 Step = Callable[[int, int, str], None]
 
 _DATA_HELP = (
-    "data: a folder with X_train.npy, Y_train.npy, X_valid.npy, ... (Y: a class each, one-hot\n"
-    "rows, or zeros and ones for tagging), an .npz file with such arrays, or\n"
-    "package.module:function, called without arguments, which returns a PyTorch data set of\n"
-    "(input, target) pairs, a pair of arrays, or a DataLoader."
+    "--data: a folder with X_train.npy, Y_train.npy, X_valid.npy, ... or an .npz file with such\n"
+    "arrays (Y: a class each, one-hot rows, or zeros and ones for tagging).\n"
+    "--train, --valid, --test: the same; a data set by name, such as esc50:ESC-50:1,2,3 (see\n"
+    "`hubprune evaluate --help`); or package.module:function, called without arguments, which\n"
+    "returns a PyTorch data set of (input, target) pairs, a pair of arrays, or a DataLoader."
 )
 
 COMPARE_HELP = (
@@ -126,7 +127,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     for split in SPLITS:
         parser.add_argument(
-            f"--{split}", metavar="DATA", help=f"the {split} data, where --data does not hold them"
+            f"--{split}", metavar="DATA", help=f"the {split} data, instead of --data"
         )
     parser.add_argument(
         "--task", choices=("classes", "tags"), help="what one-hot targets are (default classes)"

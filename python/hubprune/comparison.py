@@ -212,6 +212,8 @@ class _Grid:
                 )
             if label in self.rules:
                 raise ValueError(f"scorers must have different labels; {label!r} is there twice")
+            if label == "random" and not isinstance(rule, Random):
+                raise ValueError("the label 'random' is that of the control; choose another")
             self.rules[label] = rule
         self.rules.setdefault("random", Random())
         self.ratios = _distinct("ratios", ratios, float)

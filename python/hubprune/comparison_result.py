@@ -160,12 +160,33 @@ class Comparison:
             after, it was fine-tuned too.
         """
         when = when or ("after" if self.finetuned else "before")
+        value = Summary.of([self.value(row, when) for row in self.groups()[group]])
+        return value, self.difference(group, (UNPRUNED, None, "none"), when)
+
+    def difference(
+        self,
+        group: tuple[str, float | None, str],
+        other: tuple[str, float | None, str],
+        when: str | None = None,
+    ) -> Summary:
+        """How much more a group has of the metric than another, seed by seed.
+
+        Parameters
+        ----------
+        group, other : (scorer, ratio, compensate)
+            Keys of `groups`, such as ``("degree", 0.5, "none")`` and ``("random", 0.5, "none")``.
+        when : {"before", "after"}, optional
+            Default: after fine-tuning, if there was any.
+
+        Raises
+        ------
+        KeyError
+            If there is no such group.
+        """
+        when = when or ("after" if self.finetuned else "before")
         groups = self.groups()
-        control = {row.seed: self.value(row, when) for row in self.rows if row.scorer == UNPRUNED}
-        values = [self.value(row, when) for row in groups[group]]
-        return Summary.of(values), Summary.of(
-            [value - control[row.seed] for value, row in zip(values, groups[group], strict=True)]
-        )
+        control = {row.seed: self.value(row, when) for row in groups[other]}
+        return Summary.of([self.value(row, when) - control[row.seed] for row in groups[group]])
 
     def table(self) -> str:
         """A markdown table: a line per scorer, ratio and compensation, mean and spread over seeds.
@@ -174,14 +195,15 @@ class Comparison:
         -------
         str
             Parameters and MACs left in percent; the metric before fine-tuning, after it, and its
-            difference to the control that was fine-tuned in the same way without being pruned.
+            differences to the control that was fine-tuned in the same way without being pruned, and
+            to the scorer "random" at the same ratio.
         """
         header = ["scorer", "ratio"]
         compensated = any(row.compensate != "none" for row in self.rows)
         header += ["compensate"] if compensated else []
         header += ["parameters, %", "MACs, %", "before fine-tuning" if self.finetuned else "value"]
         header += ["after fine-tuning"] if self.finetuned else []
-        header += ["difference to unpruned"]
+        header += ["minus unpruned", "minus random"]
         lines = []
         for group, rows in self.groups().items():
             scorer, ratio, compensate = group
@@ -193,6 +215,9 @@ class Comparison:
             if self.finetuned:
                 line.append(self.summary(group, "after")[0].text())
             line.append("" if scorer == UNPRUNED else self.summary(group)[1].text(sign="+"))
+            random = "random", ratio, compensate  # none for a rule that decides the count itself
+            alike = scorer != "random" and random in self.groups()
+            line.append(self.difference(group, random).text(sign="+") if alike else "")
             lines.append(line)
         seeds = len({row.seed for row in self.rows})
         better = "lower" if self.lower_is_better else "higher"
@@ -200,7 +225,8 @@ class Comparison:
         control = ", which was fine-tuned in the same way" if self.finetuned else ""
         note = (
             f"{self.metric} on the {self.data} data ({better} is better); {spread}. "
-            f"Differences are taken seed by seed to the unpruned model{control}."
+            f"Differences are taken seed by seed: to the unpruned model{control}, and to as many "
+            "filters removed at random."
         )
         return f"{_markdown(header, lines)}\n\n{note}"
 

@@ -107,7 +107,7 @@ class FineTuned:
                 str(record["epoch"]) + (" *" if record["epoch"] == self.best_epoch else ""),
                 "-" if record["lr"] is None else f"{record['lr']:.3g}",
                 "-" if record["train_loss"] is None else f"{record['train_loss']:.4f}",
-                *(f"{record['valid'][name]:.4f}" for name in names),
+                *(_digits(record["valid"].get(name)) for name in names),
             ]
             for record in self.history
         ]
@@ -262,7 +262,9 @@ def finetune(
     The same call gives the same bits on the same machine with the same number of threads; on CUDA
     cuDNN runs its deterministic kernels, and what has none in PyTorch is as repeatable as PyTorch.
     A data set that draws random numbers must take them from the global generators of Python, NumPy
-    or torch: they are seeded for each epoch, and put back afterwards.
+    or torch: they are seeded for each epoch, and put back afterwards. (The workers of a loader with
+    ``persistent_workers=True`` keep generators of their own from epoch to epoch: with random data a
+    resumed run differs there.)
     Data are known by length and shape only: a checkpoint does not notice other data of the same
     shape. A metric that does not get strictly better leaves the earlier weights the best.
 
@@ -299,6 +301,10 @@ def finetune(
     finally:
         if meter is not None:
             meter.close()
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def evaluate(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def prune_iteratively(
     round_to: int = 1,
     global_: bool = False,
     compensate: str = "none",
-    batches: Iterable[Any] | None = None,
+    batches: Any = None,
     finetune: Mapping[str, Any] | None = None,
     directory: StrPath | None = None,
     seed: int = 0,
@@ -206,9 +206,9 @@ def prune_iteratively(
         _open_folder(folder, settings)
     compensation: dict[str, Any] = {}
     if compensate != "none":
-        # A list: a generator would be empty at the second step.
-        compensation["compensate"] = compensate
-        compensation["batches"] = None if batches is None else list(batches)
+        # A generator would be empty at the second step.
+        again = list(batches) if isinstance(batches, Iterator) else batches
+        compensation = {"compensate": compensate, "batches": again}
     before = None if valid is None else _evaluate(model, valid, options)
     names = list(first.layers)
     history = [_record(0, model, model, example_inputs, names, None, before)]

@@ -26,6 +26,7 @@ from torch import nn
 from . import _native
 from .budgets import QUANTITIES, Remains, check_budget, first_within, shares_text
 from .channel_groups import (
+    BATCH_NORMS,
     CONVOLUTIONS,
     TRANSPOSED,
     Block,
@@ -37,6 +38,7 @@ from .channel_groups import (
     find_channel_groups,
     is_depthwise,
 )
+from .channel_paths import RECTIFIED, Path, Reader, compose_readers, find_readers
 from .scorers import Scorer, Scores, filter_weight, make_scorer, score
 
 __all__ = [
@@ -251,6 +253,9 @@ class PruningPlan:
         The settings: one, or several after `then`.
     versions : dict of str to str
         Versions of hubprune and torch that made the plan.
+    readers : dict of str to Reader
+        Layers that lose inputs -> which filters those were and what they passed on the way: what
+        `hubprune.prune` needs to compensate.
     """
 
     layers: dict[str, tuple[int, ...]]
@@ -262,6 +267,7 @@ class PruningPlan:
     records: dict[str, LayerRecord] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    readers: dict[str, Reader] = field(default_factory=dict)
 
     def summary(self) -> str:
         """A table of the pruned layers, and the reasons of the others, as plain text."""
@@ -385,6 +391,12 @@ class PruningPlan:
             records=records,
             steps=self.steps + other.steps,
             versions=other.versions,
+            readers=compose_readers(
+                self.readers,
+                other.readers,
+                self.layers,
+                {cut.target: cut.kept for cut in self.cuts if cut.side == "in"},
+            ),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -428,6 +440,22 @@ class PruningPlan:
                     "similarity": list(record.similarity),
                 }
                 for name, record in self.records.items()
+            },
+            "readers": {
+                name: {
+                    "norm": reader.norm,
+                    "paths": [
+                        {
+                            "layer": path.layer,
+                            "norm": path.norm,
+                            "rectified": path.rectified,
+                            "filters": list(path.filters),
+                            "positions": list(path.positions),
+                        }
+                        for path in reader.paths
+                    ],
+                }
+                for name, reader in self.readers.items()
             },
         }
 
@@ -576,7 +604,46 @@ class _PlanReader:
             records=records,
             steps=tuple(self._step(step) for step in self._entry("steps", list)),
             versions=self._strings(self._entry("versions", dict), "versions"),
+            readers=self._readers(cuts),
         )
+
+    def _readers(self, cuts: tuple[Cut, ...]) -> dict[str, Reader]:
+        if "readers" not in self.data:  # written before plans knew them
+            return {}
+        inputs = {cut.target: cut.size for cut in cuts if cut.side == "in"}
+        readers = {}
+        for name, entry in self._entry("readers", dict).items():
+            if name not in inputs:
+                raise self._wrong(f"'{name}' is in readers but no input of it is cut")
+            paths = tuple(
+                self._path(path, name, inputs[name]) for path in self._entry("paths", list, entry)
+            )
+            readers[name] = Reader(paths, self._name_or_null(entry, "norm"))
+        return readers
+
+    def _path(self, entry: Any, reader: str, size: int) -> Path:
+        where = f"a path to '{reader}'"
+        rectified = self._entry("rectified", str, entry)
+        if rectified not in RECTIFIED:
+            raise self._wrong(f"rectified of {where} must be one of {', '.join(RECTIFIED)}")
+        filters, positions = (
+            self._entry("filters", list, entry),
+            self._entry("positions", list, entry),
+        )
+        for row in (filters, positions):
+            if any(type(i) is not int or i < 0 for i in row):
+                raise self._wrong(f"{where} must have indices of at least 0")
+        if len(filters) != len(positions) or len(set(positions)) != len(positions):
+            raise self._wrong(f"{where} must have one filter for each position")
+        if positions and max(positions) >= size:
+            raise self._wrong(f"{where} must have positions in 0..{size - 1}")
+        layer = self._entry("layer", str, entry)
+        return Path(
+            layer, self._name_or_null(entry, "norm"), rectified, tuple(filters), tuple(positions)
+        )
+
+    def _name_or_null(self, entry: dict[str, Any], key: str) -> str | None:
+        return None if entry.get(key) is None else str(self._entry(key, str, entry))
 
     @staticmethod
     def _wrong(message: str) -> ValueError:
@@ -871,7 +938,7 @@ def _decide(
     else:
         remains = Remains(model, example_inputs, groups.sides)
         choices = _within_budget(request, bench, groups, choices, kept, remains)
-    result = _assemble(request, bench, groups, choices, kept)
+    result = _assemble(request, bench, groups, choices, kept, example_inputs)
     if request.counts is None:
         _warn_of_whole_layers(result, request)
     return result, _block_counts(groups, choices)
@@ -898,9 +965,6 @@ def _block_counts(groups: ChannelGroups, choices: Iterable[_Choice]) -> BlockCou
     }
 
 
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
-
 def _scales(groups: ChannelGroups, modules: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
     """Return, for every layer, how much of each filter the network hears: (n,), float64.
 
@@ -911,7 +975,7 @@ def _scales(groups: ChannelGroups, modules: Mapping[str, nn.Module]) -> dict[str
     heard: dict[int, float] = {}
     for (target, side, dim), units in groups.sides.items():
         module = modules.get(target)
-        if side == "channels" and isinstance(module, _BATCH_NORMS) and module.weight is not None:
+        if side == "channels" and isinstance(module, BATCH_NORMS) and module.weight is not None:
             for unit, value in zip(units, module.weight.detach().abs().tolist(), strict=False):
                 gamma.setdefault(unit, value)
         if side == "in" and dim == 0 and module is not None:
@@ -1362,6 +1426,7 @@ def _assemble(
     groups: ChannelGroups,
     choices: list[_Choice],
     kept: dict[str, str],
+    example_inputs: ExampleInputs,
 ) -> PruningPlan:
     removed = {unit for choice in choices for unit in choice.removed}
     cuts = groups.cuts(removed)
@@ -1397,6 +1462,7 @@ def _assemble(
         records={name: _layer_record(name, bench, groups, by_unit) for name in pruned},
         steps=(request.step,),
         versions={"hubprune": _native.__version__, "torch": str(torch.__version__)},
+        readers=find_readers(request.modules[""], example_inputs, groups, cuts),
     )
 
 

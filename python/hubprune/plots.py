@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -189,11 +190,13 @@ def comparison_plot(
     left, right = figure.subplots(1, 2, sharey=True)
     lines = list(dict.fromkeys((point.scorer, point.variant) for point in points))
     variants = list(dict.fromkeys(["", *(point.variant for point in points)]))
+    drawn: list[tuple[Axes, float, ErrorbarContainer]] = []
     for axes, measure in ((left, "parameters"), (right, "macs")):
         for number, (scorer, variant) in enumerate(lines):
             of_line = [p for p in points if (p.scorer, p.variant) == (scorer, variant)]
             aside = 2.5 * (number - (len(lines) - 1) / 2)
-            _comparison_line(axes, of_line, measure, variants.index(variant), aside)
+            line = _comparison_line(axes, of_line, measure, variants.index(variant))
+            drawn.append((axes, aside, line))
         for number, (name, (mean, spread)) in enumerate(baselines.items()):
             style = ("--", ":")[number % 2]
             axes.axhline(mean, color="black", linestyle=style, linewidth=1.2, label=name)
@@ -206,6 +209,7 @@ def comparison_plot(
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     left.set_ylabel(label)
+    _move_aside(drawn)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False
@@ -217,17 +221,28 @@ def comparison_plot(
     return Path(path)
 
 
-def _comparison_line(
-    axes: Axes, points: Sequence[ComparisonPoint], measure: str, variant: int, aside: float
-) -> None:
-    """Draw one line, moved `aside` by so many points: bars of equal sizes would hide each other."""
+def _move_aside(drawn: Sequence[tuple[Axes, float, ErrorbarContainer]]) -> None:
+    """Move lines by so many points: bars of equal sizes would hide each other.
+
+    The limits are settled before, of the values as they are.
+    """
     from matplotlib.transforms import ScaledTranslation
 
-    moved = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
+    for axes in dict.fromkeys(axes for axes, _, _ in drawn):
+        axes.set_ylim(axes.get_ylim())
+    for axes, aside, line in drawn:
+        moved = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
+        for artist in line.get_children():
+            artist.set_transform(moved)
+
+
+def _comparison_line(
+    axes: Axes, points: Sequence[ComparisonPoint], measure: str, variant: int
+) -> ErrorbarContainer:
     color, marker = _STYLES.get(points[0].scorer, _OTHERS)
     points = sorted(points, key=lambda point: _left(point, measure))
     name = points[0].scorer + (f", {points[0].variant}" if points[0].variant else "")
-    axes.errorbar(
+    return axes.errorbar(
         [100.0 * _left(point, measure) for point in points],
         [point.value for point in points],
         yerr=[point.spread for point in points],
@@ -241,7 +256,6 @@ def _comparison_line(
         elinewidth=1.2,
         capsize=3.5,
         label=name,
-        transform=moved,
     )
 
 

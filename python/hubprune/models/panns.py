@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +28,8 @@ __all__ = ["AudioTagger", "Cnn6", "Cnn10", "Cnn14", "LogMel", "PannsBody", "load
 
 _MEL_BINS = 64
 _FRONT_END = ("spectrogram_extractor.", "logmel_extractor.")
+_FRONT_ENDS = {32000: (1024, 320, 14000), 16000: (512, 160, 8000), 8000: (256, 80, 4000)}
+"""Sample rate to window, hop and fmax: Cnn14, Cnn14_16k and Cnn14_8k."""
 
 
 def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
@@ -47,11 +50,13 @@ def _dense(in_features: int, out_features: int) -> nn.Linear:
 class ConvBlock(nn.Module):
     """Two 3x3 convolutions, each with batch normalisation and ReLU (CNN10, CNN14)."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    convs: ClassVar[int] = 2
+
+    def __init__(self, in_channels: int, between: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = _convolution(in_channels, out_channels, 3)
-        self.conv2 = _convolution(out_channels, out_channels, 3)
-        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv1 = _convolution(in_channels, between, 3)
+        self.conv2 = _convolution(between, out_channels, 3)
+        self.bn1 = nn.BatchNorm2d(between)
         self.bn2 = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -62,6 +67,8 @@ class ConvBlock(nn.Module):
 
 class ConvBlock5x5(nn.Module):
     """One 5x5 convolution with batch normalisation and ReLU (CNN6)."""
+
+    convs: ClassVar[int] = 1
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -83,11 +90,17 @@ class PannsBody(nn.Module):
     ----------
     classes_num : int, default 527
         Outputs; 527 are AudioSet's classes.
+    filters : sequence of int or None, default None
+        Filters of every convolution in order; None: as published. A pruned network has fewer, such
+        as the published E-PANNs: `Cnn14` with ``(64, 64, 128, 128, 256, 256, 256, 256, 512, 512,
+        1024, 1024)``.
+    hidden : int or None, default None
+        Units of the hidden layer; None: as published.
 
     Raises
     ------
     TypeError, ValueError
-        If `classes_num` is not an int of at least 1.
+        If a size is not an int of at least 1, or there are not as many as convolutions.
     """
 
     widths: ClassVar[tuple[int, ...]]
@@ -97,16 +110,36 @@ class PannsBody(nn.Module):
     block: ClassVar[type[ConvBlock] | type[ConvBlock5x5]]
     """The kind of block."""
 
-    def __init__(self, classes_num: int = 527) -> None:
+    def __init__(
+        self,
+        classes_num: int = 527,
+        *,
+        filters: Sequence[int] | None = None,
+        hidden: int | None = None,
+    ) -> None:
         check_positive("classes_num", classes_num)
+        convs = self.block.convs
+        if filters is None:
+            filters = [width for width in self.widths for _ in range(convs)]
+        if len(filters) != convs * len(self.widths):
+            raise ValueError(
+                f"filters must hold {convs * len(self.widths)} numbers for {type(self).__name__}; "
+                f"got {len(filters)}"
+            )
+        for index, count in enumerate(filters):
+            check_positive(f"filters[{index}]", count)
+        if hidden is None:
+            hidden = self.widths[-1]
+        check_positive("hidden", hidden)
         super().__init__()
         self.bn0 = nn.BatchNorm2d(_MEL_BINS)
         in_channels = 1
-        for number, out_channels in enumerate(self.widths, start=1):
-            self.add_module(f"conv_block{number}", self.block(in_channels, out_channels))
-            in_channels = out_channels
-        self.fc1 = _dense(in_channels, in_channels)
-        self.fc_audioset = _dense(in_channels, classes_num)
+        for number in range(1, len(self.widths) + 1):
+            own = filters[convs * (number - 1) : convs * number]
+            self.add_module(f"conv_block{number}", self.block(in_channels, *own))
+            in_channels = own[-1]
+        self.fc1 = _dense(in_channels, hidden)
+        self.fc_audioset = _dense(hidden, classes_num)
 
     @property
     def min_frames(self) -> int:
@@ -125,7 +158,7 @@ class PannsBody(nn.Module):
         -------
         dict of str to torch.Tensor
             ``"clipwise_output"``, shape (batch, classes_num), the probability of each class, and
-            ``"embedding"``, shape (batch, width of the last block).
+            ``"embedding"``, shape (batch, units of the hidden layer).
 
         Raises
         ------
@@ -195,6 +228,13 @@ class Cnn6(PannsBody):
     block = ConvBlock5x5
 
 
+def _front_end_at(sample_rate: int) -> tuple[int, int, int]:
+    if sample_rate not in _FRONT_ENDS:
+        known = ", ".join(map(str, _FRONT_ENDS))
+        raise ValueError(f"sample_rate must be one of {known}; got {sample_rate!r}")
+    return _FRONT_ENDS[sample_rate]
+
+
 class LogMel(nn.Module):
     """The log-mel front end of the official checkpoints, with frozen weights.
 
@@ -260,6 +300,30 @@ class LogMel(nn.Module):
             top_db=None,
             freeze_parameters=True,
         )
+
+    @classmethod
+    def at(cls, sample_rate: int) -> LogMel:
+        """Build the front end of one of the published sample rates.
+
+        Parameters
+        ----------
+        sample_rate : {32000, 16000, 8000}
+            Hz: of the networks of this module, of ``Cnn14_16k`` and of ``Cnn14_8k``.
+
+        Returns
+        -------
+        LogMel
+            The front end.
+
+        Raises
+        ------
+        ImportError
+            If torchlibrosa is not installed.
+        ValueError
+            If there is none at this sample rate.
+        """
+        window, hop, fmax = _front_end_at(sample_rate)
+        return cls(sample_rate=sample_rate, window=window, hop=hop, fmax=fmax)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """Turn waveforms into log-mel spectrograms.
@@ -351,8 +415,18 @@ def _recognise(names: set[str], source: str) -> type[PannsBody]:
     return Cnn10 if "conv_block1.conv2.weight" in names else Cnn6
 
 
-def load_panns(path: StrPath, model: str | None = None) -> PannsBody:
-    """Load the body of a PANNs checkpoint.
+def _filters(weights: Mapping[str, torch.Tensor], body: type[PannsBody]) -> list[int]:
+    """Read the filters of every convolution from its weight, or take the published number."""
+    filters = []
+    for number, usual in enumerate(body.widths, start=1):
+        for layer in range(1, body.block.convs + 1):
+            weight = weights.get(f"conv_block{number}.conv{layer}.weight")
+            filters.append(usual if weight is None or weight.ndim != 4 else len(weight))
+    return filters
+
+
+def load_panns(path: StrPath, model: str | None = None, *, sample_rate: int = 32000) -> PannsBody:
+    """Load the body of a PANNs checkpoint, pruned or not.
 
     Parameters
     ----------
@@ -361,30 +435,40 @@ def load_panns(path: StrPath, model: str | None = None) -> PannsBody:
         the front end's entries; also one of an `AudioTagger`.
     model : {"Cnn14", "Cnn10", "Cnn6"} or None
         Which network it is, in any case of letters. None: told by the names in the file.
+    sample_rate : {32000, 16000, 8000}, default 32000
+        Hz, that the network was trained at. 16000 and 8000 are ``Cnn14_16k`` and ``Cnn14_8k``,
+        whose body is `Cnn14`; their front end is ``LogMel.at(sample_rate)``.
 
     Returns
     -------
     PannsBody
-        A `Cnn14`, `Cnn10` or `Cnn6` in evaluation mode, on the CPU, with as many classes as the
-        file has.
+        A `Cnn14`, `Cnn10` or `Cnn6` in evaluation mode, on the CPU, with as many filters, hidden
+        units and classes as the file has.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If `model` is unknown, the file is no checkpoint, would have to run pickled code, or does
-        not fit: the message names what is missing, unexpected or misshaped. Also if its front end
-        is another one than `LogMel` (the 8 and 16 kHz variants).
+        If `model` or `sample_rate` is unknown, the file is no checkpoint, would have to run pickled
+        code, or does not fit: the message names what is missing, unexpected or misshaped. Also if
+        the file's front end is another one than that of `sample_rate`.
 
     Notes
     -----
     The decision-level variants (``Cnn14_DecisionLevelMax`` and others) have the names and shapes
     of `Cnn14` but another forward pass; no look at the weights can tell.
+
+    The published E-PANNs checkpoint (``checkpoint_closeto_.44.pt``) is a bare state dict with the
+    same names and half the filters from conv_block4 on. The class in its demonstration
+    (github.com/Arshdeep-Singh-Boparai/E-PANNs, sed_demo/models.py) ends in a softmax over the
+    classes; here, as in every network of this module, they are independent sigmoids of the same
+    logits.
     """
     if model is not None and model.lower() not in _BODIES:
         known = ", ".join(body.__name__ for body in _BODIES.values())
         raise ValueError(f"model must be one of {known} or None; got {model!r}")
+    window, _, _ = _front_end_at(sample_rate)
     source = os.fspath(path)
     state = read_checkpoint(path)
     if any(name.startswith("body.") for name in state):
@@ -393,14 +477,24 @@ def load_panns(path: StrPath, model: str | None = None) -> PannsBody:
             for name, value in state.items()
         }
     mel = state.get("logmel_extractor.melW")
-    if mel is not None and tuple(mel.shape) != (513, _MEL_BINS):
+    if mel is not None and tuple(mel.shape) != (window // 2 + 1, _MEL_BINS):
+        other = [
+            rate
+            for rate, (size, _, _) in _FRONT_ENDS.items()
+            if rate != sample_rate and tuple(mel.shape) == (size // 2 + 1, _MEL_BINS)
+        ]
+        hint = f" (pass sample_rate={other[0]})" if other else ""
         raise ValueError(
-            f"{source}: logmel_extractor.melW must have shape (513, {_MEL_BINS}), the front end at "
-            f"32 kHz with a window of 1024; got shape {tuple(mel.shape)}"
+            f"{source}: logmel_extractor.melW must have shape ({window // 2 + 1}, {_MEL_BINS}), "
+            f"the front end at {sample_rate} Hz; got shape {tuple(mel.shape)}{hint}"
         )
     weights = {name: value for name, value in state.items() if not name.startswith(_FRONT_END)}
     body_class = _recognise(set(weights), source) if model is None else _BODIES[model.lower()]
     with torch.device("meta"):
-        body = body_class(vector_length(weights, "fc_audioset.bias", 527))
+        body = body_class(
+            vector_length(weights, "fc_audioset.bias", 527),
+            filters=_filters(weights, body_class),
+            hidden=vector_length(weights, "fc1.bias", body_class.widths[-1]),
+        )
     load_weights(body, weights, source)
     return body.eval()

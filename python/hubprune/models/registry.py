@@ -14,6 +14,7 @@ from hubprune.models.checkpoints import StrPath
 from hubprune.models.checks import check_positive
 from hubprune.models.crepe import Crepe, load_crepe
 from hubprune.models.dcase import Dcase21Baseline, load_dcase21
+from hubprune.models.musicnn import MttVgg, load_musicnn
 from hubprune.models.panns import Cnn6, Cnn10, Cnn14, load_panns
 from hubprune.models.vggish import Vggish, load_vggish
 
@@ -164,6 +165,14 @@ KNOWN_MODELS: dict[str, ModelSpec] = {
             functools.partial(Crepe, "full"),
             functools.partial(load_crepe, capacity="full"),
             functools.partial(load_crepe, None, "full"),
+        ),
+        ModelSpec(
+            "mtt-vgg",
+            "musicnn's MTT_vgg, music tagging: 5 convolutions, 0.6 million parameters",
+            (187, 96),
+            MttVgg,
+            load_musicnn,
+            load_musicnn,
         ),
     )
 }

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""``hubprune evaluate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import hubprune as hp
+from hubprune import cli
+from hubprune.datasets import open_data
+from hubprune.finetuning import evaluate
+
+SETS = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+def net():
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Conv1d(1, 8, 3), nn.ReLU(), nn.Conv1d(8, 4, 3), nn.Flatten(),
+                         nn.Linear(20, 3))
+
+
+def pair():
+    torch.manual_seed(1)
+    return torch.randn(7, 1, 9), torch.arange(7) % 3
+
+
+def tags():
+    x, y = pair()
+    return TensorDataset(x, nn.functional.one_hot(y).float())
+
+
+def loader():
+    return DataLoader(TensorDataset(*pair()), batch_size=3)
+
+
+def broken():
+    raise RuntimeError("no such share")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"sets_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(SETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return name
+
+
+def result(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    status = cli.main(["evaluate", *words, "--json"])
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    return json.loads(out)
+
+
+def dcase(place: Path, count: int = 5) -> Path:
+    place.mkdir()
+    rng = np.random.default_rng(0)
+    np.save(place / "X_test.npy", rng.standard_normal((count, 40, 500, 1)).astype(np.float32))
+    np.save(place / "Y_test.npy", np.arange(count))
+    return place
+
+
+def test_classes(capsys: pytest.CaptureFixture[str], module: str) -> None:
+    got = result(capsys, f"{module}:net", "--data", f"{module}:pair")
+    net = cli._build(f"{module}:net").eval()
+    assert got["metrics"] == evaluate(net, open_data(f"{module}:pair"))
+    assert set(got["metrics"]) == {"accuracy", "log_loss"}
+    assert got["examples"] == 7
+    assert got["device"] == "cpu"
+    assert got["model"] == f"{module}:net"
+    assert got["data"] == f"{module}:pair"
+    other = result(capsys, f"{module}:net", "--data", f"{module}:loader", "--batch-size", "2")
+    assert other["examples"] is None
+    assert other["metrics"] == pytest.approx(got["metrics"], abs=1e-6)
+
+
+def test_tags(capsys: pytest.CaptureFixture[str], module: str) -> None:
+    got = result(capsys, f"{module}:net", "--data", f"{module}:tags")
+    assert set(got["metrics"]) == {"mean_average_precision", "roc_auc", "log_loss"}
+    assert got["examples"] == 7
+
+
+def test_published_layout_and_checkpoint(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    model = hp.models.Dcase21Baseline((2, 3, 4)).eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    spec = f"dcase-npy:{dcase(tmp_path / 'data')}"
+    words = ["dcase21", "--checkpoint", str(tmp_path / "weights.pth"), "--data", spec]
+    got = result(capsys, *words)
+    assert got["weights"].endswith("weights.pth")
+    assert got["metrics"] == evaluate(model, open_data(spec))
+    assert cli.main(["evaluate", *words]) == 0
+    shown = capsys.readouterr().out
+    assert f"5 examples of {spec}" in shown
+    assert f"{got['metrics']['accuracy']:.4f}" in shown
+    assert "log loss" in shown
+
+
+def test_pruned_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path, module: str) -> None:
+    net = cli._build(f"{module}:net")
+    plan = hp.plan(net, torch.zeros(1, 1, 9))
+    half = hp.prune(net, plan)
+    hp.save_pruned(half, plan, tmp_path / "half")
+    got = result(capsys, f"{module}:net", "--pruned", "half", "--data", f"{module}:pair")
+    assert got["metrics"] == evaluate(half, open_data(f"{module}:pair"))
+    whole = result(capsys, f"{module}:net", "--data", f"{module}:pair")
+    assert whole["metrics"] != got["metrics"]
+
+
+def test_pruned_known_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = hp.models.Dcase21Baseline().eval()
+    plan = hp.plan(model, torch.zeros(1, 1, 40, 500))
+    half = hp.prune(model, plan)
+    hp.save_pruned(half, plan, tmp_path / "half")
+    spec = f"dcase-npy:{dcase(tmp_path / 'data', 2)}"
+    got = result(capsys, "dcase21", "--pruned", str(tmp_path / "half"), "--data", spec)
+    assert got["weights"].startswith("pruned")
+    assert got["metrics"] == evaluate(half, open_data(spec))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["dcase21", "--data", "tau:nowhere"], 2, "nowhere is not a folder"),
+        (["dcase21", "--data", "tau:x", "--device", "gpu"], 2, "--device 'gpu' cannot be used"),
+        (["dcase21", "--data", "tau:x", "--device", "meta"], 2, "'meta' computes nothing"),
+        (["dcase21", "--data", "taus:x"], 2, "did you mean tau"),
+        (["dcase22", "--data", "tau:x"], 2, "did you mean dcase21"),
+        (["dcase22", "--pruned", "x", "--data", "tau:x"], 2, "did you mean dcase21"),
+        (["dcase21", "--pruned", "nowhere", "--data", "tau:x"], 2, "nowhere"),
+        (["dcase21", "--checkpoint", "nowhere", "--data", "tau:x"], 2, "nowhere is not a file"),
+        (["dcase21", "--data", "MODULE:pair"], 2, r"x must have shape (batch, 1, 40, 500)"),
+        (
+            ["MODULE:net", "--data", "MODULE:broken"],
+            1,
+            "MODULE:broken failed: RuntimeError: no such",
+        ),
+    ],
+)
+def test_mistakes_are_one_readable_line(
+    capsys: pytest.CaptureFixture[str], module: str, words: list[str], status: int, message: str
+) -> None:
+    words = [word.replace("MODULE", module) for word in words]
+    assert cli.main(["evaluate", *words]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message.replace("MODULE", module) in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "--help"])
+    shown = capsys.readouterr().out
+    for text in ("audioset-hdf5:FILE", "options: fold", "package.module:function", "cnn14"):
+        assert text in shown
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "dcase21"])
+    assert "--data" in capsys.readouterr().err
