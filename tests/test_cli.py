@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -247,6 +248,52 @@ def test_report_of_a_saved_network(run: Run, factory: str, tmp_path: Path) -> No
     assert status == 0, err
     assert "measured as cut" in out
     assert "the plan was made for other weights" in (tmp_path / "p.html").read_text("utf-8")
+
+
+def test_prune_to_a_budget(run: Run, factory: str) -> None:
+    words = ("prune", factory, "--input-shape", "2,1,6,6", "--json")
+    budget = ("--budget-parameters", 0.7, "--budget-macs", 0.6)
+    status, out, err = run(*words, "-o", "a", *budget)
+    assert status == 0, err
+    found = document(out)
+    (step,) = found["plan"]["steps"]
+    assert step["budget"] == {"parameters": 0.7, "macs": 0.6}
+    before, after = found["report"]["before"], found["report"]["after"]
+    assert step["remaining"] == {key: after[key] / before[key] for key in ("parameters", "macs")}
+    assert all(step["remaining"][key] <= share for key, share in step["budget"].items())
+    status, _, err = run(*words, "-o", "b", "--ratio", 0.5, *budget)
+    assert (status, "--ratio cannot go with --budget-parameters" in err) == (2, True)
+    status, _, err = run(*words, "-o", "b", "--plan", "a", "--budget-macs", 0.5)
+    assert (status, "it cannot go with --budget-macs" in err) == (2, True)
+    status, _, err = run(*words, "-o", "b", "--budget-macs", 0.0001)
+    assert (status, "the least that pruning can reach is" in err) == (2, True)
+
+
+def test_prune_compensates(run: Run, factory: str, tmp_path: Path) -> None:
+    words = ("prune", factory, "--input-shape", "2,1,6,6", "--ratio", 0.5)
+    sounds = np.random.default_rng(0).normal(size=(9, 1, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "sounds.npz", X_train=sounds, Y_train=np.arange(9) % 3)
+    calibration = ("--unlabelled", "sounds.npz", "--calibration", 8)
+    states = []
+    for number, options in enumerate(
+        [
+            (),
+            ("--compensate", "interpolate"),
+            ("--compensate", "interpolate+recalibrate", *calibration),
+        ]
+    ):
+        status, out, err = run(*words, "-o", f"c{number}", *options)
+        assert status == 0, err
+        assert ("compensated by interpolate" in out) == bool(options)
+        assert ("on 8 inputs" in out) == (len(options) > 2)
+        states.append((tmp_path / f"c{number}" / "model.safetensors").read_bytes())
+    assert len(set(states)) == 3
+    status, _, err = run(*words, "-o", "x", "--compensate", "recalibrate")
+    assert (status, "needs --unlabelled: a few unlabelled" in err) == (2, True)
+    status, _, err = run(*words, "-o", "x", *calibration)
+    assert (status, "--unlabelled is only used to compensate" in err) == (2, True)
+    status, _, err = run(*words, "-o", "x", "--compensate", "magic")
+    assert (status, "compensate must be one of" in err) == (2, True)
 
 
 def test_overwriting_needs_to_be_asked_for(run: Run, tmp_path: Path) -> None:

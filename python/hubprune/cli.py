@@ -34,6 +34,7 @@ from torch import nn
 
 from . import _native
 from .channel_groups import CONVOLUTIONS, evaluating, tensors_of
+from .command_data import read_data, unlabelled_inputs
 from .command_report import REPORT_HELP, add_report, run_report
 from .command_studies import (
     COMPARE_HELP,
@@ -43,6 +44,7 @@ from .command_studies import (
     run_compare,
     run_finetune,
 )
+from .compensation import check_compensation
 from .config import configuration, show_config
 from .datasets import KNOWN_DATA, open_data
 from .finetuning import evaluate
@@ -218,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         "  hubprune prune cnn14 --checkpoint Cnn14.pth --output out \\\n"
         "      --ratio conv_block5=0.5 --ratio conv_block6=0.75\n"
         "  hubprune prune crepe-tiny --scorer pairs --output crepe-pairs\n"
+        "  hubprune prune cnn14 --budget-parameters 0.5 --budget-macs 0.3 --output small\n"
         "  hubprune prune my_package.nets:build --input-shape 1,1,64,64 --output out\n\n"
         "The folder holds plan.json, model.safetensors and load.py. In Python:\n"
         "  hubprune.load_pruned(hubprune.models.Cnn14, 'out')\n\n"
@@ -226,6 +229,26 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(cut)
     cut.add_argument("--output", "-o", type=Path, required=True, help="the folder to save to")
     _add_decision(cut)
+    cut.add_argument(
+        "--compensate",
+        default="none",
+        metavar="HOW",
+        help="what the layers behind get for what was cut: none, bias, merge, interpolate; or "
+        "recalibrate, alone or after one of them (interpolate+recalibrate). Default: none",
+    )
+    cut.add_argument(
+        "--unlabelled",
+        metavar="DATA",
+        help="inputs to measure on, for --compensate: a folder with X_train.npy, an .npz file, or "
+        "a data set by name; without it, --compensate predicts from the weights",
+    )
+    cut.add_argument(
+        "--calibration",
+        type=int,
+        default=100,
+        metavar="N",
+        help="how many inputs to take from --unlabelled (default 100)",
+    )
     cut.add_argument(
         "--overwrite", action="store_true", help="replace a network saved there before"
     )
@@ -350,6 +373,13 @@ def _add_decision(parser: argparse.ArgumentParser) -> None:
         help="part of the filters to remove, in [0, 1): of every convolution, or of a layer or "
         "block (repeatable). Default: 0.5, or what the scorer decides (pairs)",
     )
+    for quantity, words in (("parameters", "parameters"), ("macs", "multiply-adds")):
+        parser.add_argument(
+            f"--budget-{quantity}",
+            type=float,
+            metavar="S",
+            help=f"instead of --ratio: at most this share of the model's {words} remains",
+        )
     parser.add_argument(
         "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
     )
@@ -639,17 +669,24 @@ class _Job:
     example: torch.Tensor
     scorer: Scorer
     ratio: float | dict[str, float] | None
+    budget: dict[str, float] | None
     given: PruningPlan | None  # from --plan
 
 
 def _job(arguments: argparse.Namespace) -> _Job:
     scorer = _scorer(arguments)
     ratio = _ratios(arguments.ratio)
+    shares = {"parameters": arguments.budget_parameters, "macs": arguments.budget_macs}
+    budget = {name: share for name, share in shares.items() if share is not None} or None
+    if budget is not None and ratio is not None:
+        raise ValueError("--ratio cannot go with --budget-parameters or --budget-macs")
     given = None
     if arguments.plan is not None:
         others = {
             "--scorer": arguments.scorer is not None,
             "--ratio": ratio is not None,
+            "--budget-parameters": shares["parameters"] is not None,
+            "--budget-macs": shares["macs"] is not None,
             "--keep": bool(arguments.keep),
             "--round-to": arguments.round_to is not None,
             "--global": arguments.global_,
@@ -668,7 +705,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
             f"--input-shape is needed for {arguments.model}: the shape of an example input, "
             "such as 1,1,64,64"
         )
-    return _Job(loaded, example, scorer, ratio, given)
+    return _Job(loaded, example, scorer, ratio, budget, given)
 
 
 def _decide(job: _Job, arguments: argparse.Namespace, bar: _Bar) -> PruningPlan:
@@ -688,6 +725,7 @@ def _decide(job: _Job, arguments: argparse.Namespace, bar: _Bar) -> PruningPlan:
         job.example,
         scorer=job.scorer,
         ratio=job.ratio,
+        budget=job.budget,
         keep=arguments.keep,
         round_to=1 if arguments.round_to is None else arguments.round_to,
         global_=arguments.global_,
@@ -695,11 +733,31 @@ def _decide(job: _Job, arguments: argparse.Namespace, bar: _Bar) -> PruningPlan:
     )
 
 
+def _made_up(arguments: argparse.Namespace, batches: list[torch.Tensor] | None) -> str:
+    if arguments.compensate == "none":
+        return ""
+    source = "no data" if batches is None else f"{sum(map(len, batches))} inputs"
+    return f"compensated by {arguments.compensate} on {source}; "
+
+
 def _prune(arguments: argparse.Namespace) -> Any:
     if arguments.output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
     if not arguments.output.absolute().parent.is_dir():
         raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
+    check_compensation(arguments.compensate, arguments.unlabelled, "--unlabelled")
+    if arguments.calibration < 1:
+        raise ValueError(f"--calibration must be at least 1; got {arguments.calibration}")
+    batches = None
+    if arguments.unlabelled is not None:
+        sounds = read_data(arguments.unlabelled, "train", "--unlabelled")
+        batches = unlabelled_inputs(
+            sounds,
+            "--unlabelled",
+            arguments.calibration,
+            arguments.calibration,
+            torch.device("cpu"),
+        )
     job = _job(arguments)
     loaded, example = job.loaded, job.example
     start = time.perf_counter()
@@ -707,7 +765,7 @@ def _prune(arguments: argparse.Namespace) -> Any:
         decision = _decide(job, arguments, bar)
         planned = time.perf_counter() - start
         bar.stage("cutting")
-        pruned = prune(loaded.model, decision)
+        pruned = prune(loaded.model, decision, compensate=arguments.compensate, batches=batches)
         bar.stage("measuring before and after")
         _check_output(loaded.model, pruned, example)
         comparison = report(loaded.model, pruned, example, plan=decision)
@@ -719,6 +777,8 @@ def _prune(arguments: argparse.Namespace) -> Any:
             "model": arguments.model,
             "weights": loaded.weights,
             "scorer": decision.scorer,
+            "compensate": arguments.compensate,
+            "unlabelled": None if batches is None else sum(map(len, batches)),
             "seconds": planned,
             "output": str(arguments.output),
             "load": load,
@@ -728,7 +788,7 @@ def _prune(arguments: argparse.Namespace) -> Any:
     origin = "as planned before" if job.given is not None else f"planned in {planned:.1f} s"
     lines = [
         f"{arguments.model}: {loaded.weights}",
-        f"pruned by {decision.scorer}; {origin}; not fine-tuned",
+        f"pruned by {decision.scorer}; {origin}; {_made_up(arguments, batches)}not fine-tuned",
         "",
         str(comparison),
     ]

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from .datasets import open_data
+from .training_data import Examples, preserved_rng
 
-__all__ = ["find_function", "one_hot_to_classes", "read_data"]
+__all__ = ["find_function", "one_hot_to_classes", "read_data", "unlabelled_inputs"]
 
 SPLITS = ("train", "valid", "test")
 
@@ -95,6 +97,26 @@ def read_data(text: str, split: str, argument: str) -> Any:
 
 
 _TOLD = (TypeError, ValueError, ImportError, RuntimeError)
+
+
+def unlabelled_inputs(
+    data: Any, argument: str, count: int, batch_size: int, device: torch.device
+) -> list[torch.Tensor]:
+    """Draw inputs at random, the same each time, in batches; of a loader, the first ones."""
+    examples = Examples(data, argument)
+    order: list[int] | None = None
+    if examples.loader is None and examples.count is not None:
+        drawn = torch.randperm(examples.count, generator=torch.Generator().manual_seed(0))
+        order = drawn[:count].tolist()
+    found: list[torch.Tensor] = []
+    left = count
+    with preserved_rng():
+        for inputs, _ in examples.batches(batch_size, order):
+            found.append(inputs[:left].to(device))
+            left -= len(found[-1])
+            if left <= 0:
+                break
+    return found
 
 
 def has_split(text: str, split: str) -> bool:

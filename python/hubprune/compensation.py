@@ -48,7 +48,9 @@ _NEIGHBOURS = 0.5  # between neighbouring places; there, of 0, 0.5, 0.8 and 0.95
 _RIDGE_LEAST = 1e-12
 
 
-def check_compensation(how: object, batches: object) -> tuple[str | None, bool]:
+def check_compensation(
+    how: object, batches: object, argument: str = "batches"
+) -> tuple[str | None, bool]:
     """Return the fold, if any, and whether to recalibrate.
 
     Raises
@@ -69,9 +71,9 @@ def check_compensation(how: object, batches: object) -> tuple[str | None, bool]:
             f"recalibration such as 'interpolate+recalibrate'; got {how!r}"
         )
     if "recalibrate" in parts and batches is None:
-        raise ValueError("compensate='recalibrate' needs batches: a few unlabelled inputs")
+        raise ValueError(f"compensate={how!r} needs {argument}: a few unlabelled inputs")
     if parts == ["none"] and batches is not None:
-        raise ValueError("batches are only used to compensate; compensate is 'none'")
+        raise ValueError(f"{argument} is only used to compensate; compensate is 'none'")
     return (folds[0] if folds else None), "recalibrate" in parts
 
 
