@@ -506,8 +506,8 @@ def test_a_plan_that_meets_broken_weights_saves_nothing(
 def test_a_network_that_breaks_when_pruned_is_not_saved(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overflows(model: torch.nn.Module, plan: hp.PruningPlan) -> torch.nn.Module:
-        pruned: Any = hp.prune(model, plan)
+    def overflows(model: torch.nn.Module, plan: hp.PruningPlan, **options: Any) -> torch.nn.Module:
+        pruned: Any = hp.prune(model, plan, **options)
         with torch.no_grad():
             pruned.fc2.bias.fill_(torch.inf)
         return pruned
