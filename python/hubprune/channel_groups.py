@@ -51,6 +51,7 @@ __all__ = [
     "ChannelGroups",
     "Cut",
     "apply_cuts",
+    "channel_axis",
     "check_cuts",
     "duplicate",
     "evaluating",
@@ -183,7 +184,7 @@ def _side_size(module: nn.Module, side: str) -> int | None:
     return next((known[n] for n in names if n in known), None)
 
 
-def _channel_axis(module: nn.Module, x: torch.Tensor, side: str) -> int:
+def channel_axis(module: nn.Module, x: torch.Tensor, side: str) -> int:
     """Which axis of the layer's input or output counts its channels."""
     if isinstance(module, CONVOLUTIONS):
         return x.dim() - len(module.kernel_size) - 1
@@ -720,7 +721,7 @@ class _Probe:
         else:
             raise _ControlFlowError(name)
         if self.mode == "replay" and name in self.units and isinstance(output, torch.Tensor):
-            axis = _channel_axis(module, output, "out")
+            axis = channel_axis(module, output, "out")
             output = self._lighten(output, self.units[name], axis)
         return output
 
@@ -1488,7 +1489,7 @@ class _Reading:
         name = place[0]
         if name is None or mask.dim() == 0:
             return mask.flatten()
-        axis = _channel_axis(probe.modules[name], mask, "in")
+        axis = channel_axis(probe.modules[name], mask, "in")
         if axis < 0:
             return mask.flatten()
         return mask.movedim(axis, 0).flatten(1).any(1) if mask.dim() > 1 else mask

@@ -11,13 +11,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import functools
-import importlib
-import inspect
 import io
 import json
 import math
 import os
-import re
 import sys
 import time
 import warnings
@@ -55,6 +52,7 @@ from .progress import without_progress_bar
 from .report import report
 from .scorers import SCORER_NAMES, Scorer, Scores, make_scorer, score_model
 from .surgery import load_pruned, prune, save_pruned
+from .user_functions import call_function
 
 __all__ = ["main"]
 
@@ -460,48 +458,10 @@ def _load(arguments: argparse.Namespace) -> _Loaded:
 
 def _build(name: str) -> nn.Module:
     """Call the factory that `package.module:factory` names."""
-    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", name):
-        raise ValueError(f"MODEL must be package.module:factory; got {name!r}")
-    module_name, _, path = name.partition(":")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
-    try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise ImportError(
-            f"MODEL: module {module_name!r} cannot be imported: {_what(error)}"
-        ) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"MODEL: {module_name!r} has no {path!r}")
-        found = getattr(found, part)
-    if not callable(found) or isinstance(found, nn.Module):
-        raise TypeError(f"MODEL: {name} must be a function or class that builds the model")
-    if not _takes_no_arguments(found):
-        raise TypeError(f"MODEL: {name} must be callable without arguments")
-    try:
-        model = found()
-    except (Exception, SystemExit) as error:
-        raise RuntimeError(f"MODEL: {name} failed: {_what(error)}") from error
+    model = call_function(name, "MODEL", what="factory", purpose=" that builds the model")
     if not isinstance(model, nn.Module):
         raise TypeError(f"MODEL: {name} must return a torch.nn.Module; got {type(model).__name__}")
     return model
-
-
-def _what(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _takes_no_arguments(factory: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(factory).bind()
-    except TypeError:
-        return False
-    except ValueError:  # no signature to read, as of some built-in functions: the call will tell
-        return True
-    return True
 
 
 def _input_shape(text: str) -> tuple[int, ...]:

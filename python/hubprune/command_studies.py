@@ -14,7 +14,6 @@ from torch import nn
 
 from .command_data import (
     SPLITS,
-    find_function,
     has_split,
     one_hot_to_classes,
     read_data,
@@ -29,6 +28,7 @@ from .plots import figure_class, replaced_file
 from .surgery import load_pruned, save_pruned
 from .training import SCHEDULES
 from .training_data import Examples, preserved_rng
+from .user_functions import find_function
 
 __all__ = ["add_compare", "add_finetune", "run_compare", "run_finetune"]
 

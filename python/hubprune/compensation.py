@@ -30,7 +30,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_groups import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, Cut, evaluating, undisturbed_rng
+from .channel_groups import (
+    BATCH_NORMS,
+    CONVOLUTIONS,
+    TRANSPOSED,
+    Cut,
+    channel_axis,
+    evaluating,
+    undisturbed_rng,
+)
 from .channel_paths import Reader
 from .planning import PruningPlan
 from .progress import progress_bar
@@ -221,12 +229,6 @@ class _Sums:
         return _Moments(mean, covariance / len(mean), _RIDGE_MEASURED)
 
 
-def _channel_axis(module: nn.Module, x: torch.Tensor) -> int:
-    if isinstance(module, CONVOLUTIONS):
-        return x.dim() - len(module.kernel_size) - 1
-    return x.dim() - 1
-
-
 def _measure(
     model: nn.Module, plan: PruningPlan, readers: Mapping[str, Cut], inputs: list[torch.Tensor]
 ) -> dict[str, _Moments]:
@@ -237,7 +239,7 @@ def _measure(
         module = model.get_submodule(name)
 
         def add(module: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
-            sums[name].add(args[0], _channel_axis(module, args[0]))
+            sums[name].add(args[0], channel_axis(module, args[0], "in"))
 
         handles.append(module.register_forward_pre_hook(add))
     try:
