@@ -54,6 +54,7 @@ _RIDGE_PREDICTED = 1e-1
 _RIDGE_MEASURED = 1e-3
 _NEIGHBOURS = 0.5  # between neighbouring places; there, of 0, 0.5, 0.8 and 0.95 the best
 _RIDGE_LEAST = 1e-12
+_ROWS_AT_ONCE = 1 << 15  # in float64: of a wide layer's spectrograms not all at once
 
 
 def check_compensation(
@@ -217,10 +218,11 @@ class _Sums:
         """Add inputs whose channels lie on an axis."""
         rows = x.detach().movedim(axis, -1).reshape(-1, x.shape[axis])
         self.count += len(rows)
-        for number, columns in enumerate(self.channels.positions):
-            part = rows[:, columns.to(x.device)].double()  # (samples, channels)
-            self.first[number] += part.sum(0).cpu()
-            self.second += (part.T @ part).cpu()
+        for some in rows.split(_ROWS_AT_ONCE):
+            for number, columns in enumerate(self.channels.positions):
+                part = some[:, columns.to(x.device)].double()  # (samples, channels)
+                self.first[number] += part.sum(0).cpu()
+                self.second += (part.T @ part).cpu()
 
     def moments(self) -> _Moments:
         mean = self.first / max(1, self.count)
