@@ -98,7 +98,7 @@ def test_find_sound_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_tinysoundfont(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tinysoundfont", None)
-    with pytest.raises(ImportError, match="tinysoundfont; .*pip install --no-deps tinysoundfont"):
+    with pytest.raises(ImportError, match=r"tinysoundfont; .*pip install --no-deps tinysoundfont"):
         SoundFonts({}, sample_rate=16_000)
 
 
