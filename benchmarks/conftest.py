@@ -30,6 +30,8 @@ PACKAGES = (
     "torch-pruning",
     "networkx",
     "igraph",
+    "graphblas-algorithms",
+    "python-graphblas",
 )
 
 

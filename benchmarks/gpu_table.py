@@ -386,23 +386,23 @@ def nearest_line(n: int, d: int) -> Line:
     )
 
 
-# --- betweenness ----------------------------------------------------------------------------------
-def betweenness_line(n: int, d: int) -> Line:
-    """Beside our own CPU kernel: nothing else computes weighted betweenness on a GPU."""
+# --- betweenness and closeness --------------------------------------------------------------------
+def path_line(operation: str, n: int, d: int) -> Line:
+    """Beside our own CPU kernel: nothing else computes these on weighted graphs on a GPU."""
     x = gaussian(n, d, copies=1)[0].double()
     lengths = 1 - hp.pairwise_cosine(x)
     there = lengths.cpu()
 
     def ours(graph: torch.Tensor) -> torch.Tensor:
-        sums: torch.Tensor = torch.ops.hubprune.betweenness_centrality(graph)
-        return sums
+        centrality: torch.Tensor = getattr(torch.ops.hubprune, operation)(graph)
+        return centrality
 
     (ms,), repetitions = interleaved_medians([ours], [lengths])
     began = time.perf_counter()  # once: it takes seconds
     exact = ours(there)
     peer_ms = (time.perf_counter() - began) * 1e3
     return Line(
-        operation="betweenness_centrality",
+        operation=operation,
         shape=f"{n} x {d}",
         ms=ms,
         rate=n * n / ms / 1e6,
@@ -519,7 +519,8 @@ def lines(quick: bool) -> list[Line]:
         nearest_line(2048, 9),
         squares_line(2048, 9),
         distance_line(2048, 9),
-        betweenness_line(512, 9),
+        path_line("betweenness_centrality", 512, 9),
+        path_line("closeness_centrality", 512, 9),
     ]
     if not quick:
         hopper = _native.sm90_available(torch.cuda.current_device())
@@ -537,7 +538,8 @@ def lines(quick: bool) -> list[Line]:
             squares_line(1_000_000, 9),
             squares_line(65536, 128),
             distance_line(2048, 4608),
-            betweenness_line(2048, 9),
+            path_line("betweenness_centrality", 2048, 9),
+            path_line("closeness_centrality", 2048, 9),
             nearest_line(2048, 18432),
             *network_lines(),
         ]

@@ -32,6 +32,7 @@ import torch
 import hubprune as hp
 from hubprune.landmarks import LANDMARK_RULES
 from hubprune.plots import figure_class
+from hubprune.scorers import closest_pairs_walk
 from layers import CNN14_SHAPES, DCASE21_SHAPES, VGGISH_SHAPES
 
 SEEDS = 3
@@ -99,13 +100,7 @@ def median(values: list[float]) -> float:
 
 def kept_by_pairs(similarity: torch.Tensor, index: torch.Tensor) -> set[int]:
     """Return what the published greedy rule keeps, from every filter's nearest other."""
-    marked: set[int] = set()
-    kept: set[int] = set()
-    for i in torch.argsort(1.0 - similarity.double(), stable=True).tolist():
-        if i not in marked:
-            kept.add(i)
-            marked.add(int(index[i]))
-    return kept
+    return set(range(len(index))) - closest_pairs_walk(1.0 - similarity.double(), index).keys()
 
 
 def layer_report(name: str, kind: str, x: torch.Tensor) -> dict[str, Any]:

@@ -16,6 +16,8 @@ __all__ = [
     "betweenness_igraph",
     "betweenness_networkx",
     "betweenness_scipy",
+    "eigenvector_graphblas",
+    "eigenvector_networkx",
     "fpgm_torch",
     "path_lengths",
     "published",
@@ -109,3 +111,35 @@ def betweenness_scipy(lengths: torch.Tensor) -> torch.Tensor:
         dependency[sources, before[sources, column]] += 1.0 + dependency[sources, column]
     np.fill_diagonal(dependency, 0.0)
     return torch.from_numpy(dependency.sum(0) / ((n - 1) * (n - 2)))
+
+
+def edge_weights(x: torch.Tensor, edge: str) -> np.ndarray:
+    """The weights of the similarity graph in float64, edge "abs" or "squared"."""
+    s = 1.0 - path_lengths(x).fill_diagonal_(1.0)
+    return np.asarray((s.abs() if edge == "abs" else s.square()).numpy())
+
+
+def eigenvector_networkx(x: torch.Tensor, edge: str = "abs") -> torch.Tensor:
+    """NetworkX's power iteration; building the graph is part of the time."""
+    import networkx as nx
+
+    graph = nx.from_numpy_array(edge_weights(x, edge))
+    centrality = nx.eigenvector_centrality(graph, max_iter=500, tol=1e-8, weight="weight")
+    return torch.tensor(list(centrality.values()), dtype=torch.float64)
+
+
+def eigenvector_graphblas(x: torch.Tensor, edge: str = "abs") -> torch.Tensor:
+    """NetworkX's backend graphblas, whose graph is made from the matrix without a NetworkX one."""
+    import graphblas
+    import graphblas_algorithms
+    import networkx as nx
+
+    matrix = graphblas.Matrix.from_dense(edge_weights(x, edge), missing_value=0.0)
+    centrality = nx.eigenvector_centrality(
+        graphblas_algorithms.Graph(matrix),
+        max_iter=500,
+        tol=1e-8,
+        weight="weight",
+        backend="graphblas",
+    )
+    return torch.tensor(list(centrality.values()), dtype=torch.float64)

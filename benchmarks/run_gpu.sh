@@ -125,6 +125,7 @@ if [ "$built" -eq 0 ]; then
 
   small="features or batches or filter_vectors or special or non_finite or strided"
   small+=" or distance or squares or (long_rows and 300-130) or (in_one_go and float32)"
+  small+=" or (closeness_centrality and shape2 and one_minus)"
   sanitizer=$(command -v compute-sanitizer || command -v /usr/local/cuda/bin/compute-sanitizer)
   for tool in memcheck racecheck initcheck synccheck; do
     if [ -z "$sanitizer" ]; then

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -211,6 +212,90 @@ def test_prune_options_reach_the_plan(run: Run, factory: str) -> None:
     assert document(out)["plan"]["scorer"] == "pairs"
 
 
+def test_report_shows_what_prune_would_do(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    status, out, err = run("report", "dcase21", "--ratio", "0.25", "--html", page)
+    assert status == 0, err
+    assert "16 -> 12" in out
+    assert "measured as cut, not fine-tuned" in out
+    assert out.endswith(f"page: {page}\n")
+    text = page.read_text(encoding="utf-8")
+    assert "<h1>Pruning of dcase21</h1>" in text
+    assert "random weights: no --checkpoint was given" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]  # nothing else is saved
+    result = document(run("report", "dcase21", "--ratio", "0.25", "--json")[1])
+    assert result["html"] is None
+    assert len(result["plan"]["layers"]["conv1"]) == 12
+    parameters = result["report"]["after"]["parameters"]
+    assert f"<td>{parameters:,}</td>" in text
+    # The same table without a page.
+    assert "16 -> 12" in run("report", "dcase21", "--ratio", "0.25")[1]
+
+
+def test_report_of_a_saved_network(run: Run, factory: str, tmp_path: Path) -> None:
+    shape = ("--input-shape", "1,1,6,6")
+    assert run("prune", factory, "-o", "half", "--scorer", "l2", *shape)[0] == 0
+    status, out, err = run("report", factory, "--plan", "half", "--html", "p.html", *shape)
+    assert status == 0, err
+    assert "pruned by l2; measured as saved in half" in out
+    assert "other weights" not in (tmp_path / "p.html").read_text(encoding="utf-8")
+    # A plan alone is applied to the weights at hand; those it was not made for are told apart.
+    model = __import__(factory.split(":")[0]).build()
+    torch.manual_seed(1)
+    torch.save({k: torch.randn_like(v) for k, v in model.state_dict().items()}, "other.pth")
+    words = ("report", factory, "--plan", "half/plan.json", "--checkpoint", "other.pth")
+    status, out, err = run(*words, "--html", "p.html", *shape)
+    assert status == 0, err
+    assert "measured as cut" in out
+    assert "the plan was made for other weights" in (tmp_path / "p.html").read_text("utf-8")
+
+
+def test_prune_to_a_budget(run: Run, factory: str) -> None:
+    words = ("prune", factory, "--input-shape", "2,1,6,6", "--json")
+    budget = ("--budget-parameters", 0.7, "--budget-macs", 0.6)
+    status, out, err = run(*words, "-o", "a", *budget)
+    assert status == 0, err
+    found = document(out)
+    (step,) = found["plan"]["steps"]
+    assert step["budget"] == {"parameters": 0.7, "macs": 0.6}
+    before, after = found["report"]["before"], found["report"]["after"]
+    assert step["remaining"] == {key: after[key] / before[key] for key in ("parameters", "macs")}
+    assert all(step["remaining"][key] <= share for key, share in step["budget"].items())
+    status, _, err = run(*words, "-o", "b", "--ratio", 0.5, *budget)
+    assert (status, "--ratio cannot go with --budget-parameters" in err) == (2, True)
+    status, _, err = run(*words, "-o", "b", "--plan", "a", "--budget-macs", 0.5)
+    assert (status, "it cannot go with --budget-macs" in err) == (2, True)
+    status, _, err = run(*words, "-o", "b", "--budget-macs", 0.0001)
+    assert (status, "the least that pruning can reach is" in err) == (2, True)
+
+
+def test_prune_compensates(run: Run, factory: str, tmp_path: Path) -> None:
+    words = ("prune", factory, "--input-shape", "2,1,6,6", "--ratio", 0.5)
+    sounds = np.random.default_rng(0).normal(size=(9, 1, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "sounds.npz", X_train=sounds, Y_train=np.arange(9) % 3)
+    calibration = ("--unlabelled", "sounds.npz", "--calibration", 8)
+    states = []
+    for number, options in enumerate(
+        [
+            (),
+            ("--compensate", "interpolate"),
+            ("--compensate", "interpolate+recalibrate", *calibration),
+        ]
+    ):
+        status, out, err = run(*words, "-o", f"c{number}", *options)
+        assert status == 0, err
+        assert ("compensated by interpolate" in out) == bool(options)
+        assert ("on 8 inputs" in out) == (len(options) > 2)
+        states.append((tmp_path / f"c{number}" / "model.safetensors").read_bytes())
+    assert len(set(states)) == 3
+    status, _, err = run(*words, "-o", "x", "--compensate", "recalibrate")
+    assert (status, "needs --unlabelled: a few unlabelled" in err) == (2, True)
+    status, _, err = run(*words, "-o", "x", *calibration)
+    assert (status, "--unlabelled is only used to compensate" in err) == (2, True)
+    status, _, err = run(*words, "-o", "x", "--compensate", "magic")
+    assert (status, "compensate must be one of" in err) == (2, True)
+
+
 def test_overwriting_needs_to_be_asked_for(run: Run, tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert run("prune", "dcase21", "-o", output)[0] == 0
@@ -311,6 +396,14 @@ def test_a_pickle_never_runs(run: Run, factory: str, tmp_path: Path) -> None:
             "--input-shape must be positive",
         ),
         (("prune", "dcase21", "-o", "x", "--input-shape", "1,1,4,4"), 2, "example_inputs"),
+        (("report", "dcase21", "--html", "x/y/z"), 2, "--html: x/y/z must be a file in a folder"),
+        (("report", "dcase21", "--html", "."), 2, "--html: . must be a file in a folder"),
+        (("report", "dcase21", "--plan", "none"), 2, "is neither a saved network nor"),
+        (
+            ("report", "dcase21", "--plan", "y", "--ratio", "0.5"),
+            2,
+            "--plan decides what is cut; it cannot go with --ratio",
+        ),
         (("info", "nowhere"), 2, "nowhere is neither a saved network nor a plan.json"),
     ],
 )
@@ -413,8 +506,8 @@ def test_a_plan_that_meets_broken_weights_saves_nothing(
 def test_a_network_that_breaks_when_pruned_is_not_saved(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overflows(model: torch.nn.Module, plan: hp.PruningPlan) -> torch.nn.Module:
-        pruned: Any = hp.prune(model, plan)
+    def overflows(model: torch.nn.Module, plan: hp.PruningPlan, **options: Any) -> torch.nn.Module:
+        pruned: Any = hp.prune(model, plan, **options)
         with torch.no_grad():
             pruned.fc2.bias.fill_(torch.inf)
         return pruned
@@ -478,7 +571,9 @@ def test_interruption_and_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert run("info")[0::2] == (1, "hubprune: error: No space left on device\n")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["score", "--help"], ["prune", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["score", "--help"], ["prune", "--help"], ["report", "--help"]]
+)
 def test_help_teaches(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         cli.main(words)

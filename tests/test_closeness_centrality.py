@@ -14,7 +14,7 @@ import torch
 
 import hubprune as hp
 from cases import PATH_KINDS, random_lengths
-from hubprune import ops, reference
+from hubprune import reference
 from test_betweenness_centrality import networkx_graph
 
 ERROR = 1e-13  # relative; measured 4e-16: distances are exact, their sums round
@@ -103,11 +103,6 @@ BAD_INPUT: list[tuple[Callable[[], Any], type[Exception], str]] = [
         lambda: reference.graph_closeness_centrality([[0.0, -0.5], [-0.5, 0.0]]),
         ValueError,
         "lengths must not be negative",
-    ),
-    (
-        lambda: ops._closeness_centrality_cuda(torch.ones(2, 2)),
-        RuntimeError,
-        "closeness centrality has no CUDA kernel yet",
     ),
 ]
 

@@ -43,6 +43,7 @@ ONLY_HOPPER: Final = {"weighted_degree_sm90"}
 # of the linear closed forms + 2 x 2 of the squared one; the others in the same way.
 KERNELS: Final = {
     "betweenness_centrality": 3,
+    "closeness_centrality": 2,
     "device": 0,
     "distance_sum": 10,
     "eigenvector_centrality": 8,
@@ -218,7 +219,7 @@ def defined_launchers(path: Path) -> set[str]:
         r"((hubprune::Status|long) )?hubprune::cuda::(launch_\w+<|\w+_scratch_bytes[<(]"
         r"|(built|device_count|runtime_version|last_error|weighted_degree_route"
         r"|split_rows_pitch|sm90_available|launch_sm90_degree|launch_split_rows|launch_add_panel"
-        r"|launch_betweenness_centrality|launch_degree_finish)\()"
+        r"|launch_betweenness_centrality|launch_closeness_centrality|launch_degree_finish)\()"
     )
     symbols = {symbol for symbol in symbols if "::__" not in symbol and "[clone" not in symbol}
     return {symbol for symbol in symbols if pattern.match(symbol)}
@@ -230,9 +231,9 @@ def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path)
     path = tmp_path / "without_cuda.o"
     compile_cpp(CUDA / "without_cuda.cpp", path)
     with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
-    # Questions, steps of the panels, betweenness, scratch sizes (one of them by type), launchers of
-    # the filter vectors by types, of six other operations by type.
-    assert len(with_cuda) == 7 + 4 + 1 + len(KERNELS) - 2 + 1 + 3 + 6 * 2
+    # Questions, steps of the panels, two path centralities, scratch sizes (one of them by type),
+    # launchers of the filter vectors by types, of six other operations by type.
+    assert len(with_cuda) == 7 + 4 + 2 + len(KERNELS) - 2 + 1 + 3 + 6 * 2
     assert defined_launchers(path) == with_cuda
 
 

@@ -119,6 +119,12 @@ class EmulatedDevice:
                 integer,
                 [address, long, address, long, address, address, integer],
             ),
+            ("emulated_closeness_centrality_scratch", long, [long]),
+            (
+                "emulated_closeness_centrality",
+                integer,
+                [address, long, address, address, integer],
+            ),
             ("emulated_distance_sum_scratch", long, [long, long, integer]),
             (
                 "emulated_distance_sum",
@@ -149,7 +155,8 @@ class EmulatedDevice:
                 "emulated_graph_eigenvector_centrality",
                 integer,
                 [
-                    *[integer, address, long, long, ctypes.c_double, ctypes.c_double, long],
+                    *[integer, address, long, long, address],
+                    *[ctypes.c_double, ctypes.c_double, long],
                     *[address, address, address, address, integer],
                 ],
             ),
@@ -285,6 +292,16 @@ class EmulatedDevice:
         self.release()
         return sums
 
+    def closeness(self, lengths: Array) -> Array:
+        """Return the closeness centrality (n,) of a graph (n, n)."""
+        n = len(lengths)
+        lengths_at, out = self.upload(lengths), self.allocate(n * 8)
+        scratch = self.allocate(self.library.emulated_closeness_centrality_scratch(n))
+        self.finish(self.library.emulated_closeness_centrality(lengths_at, n, out, scratch, 0))
+        closeness = self.download(out, (n,), np.float64)
+        self.release()
+        return closeness
+
     def distance_sum(self, x: Array) -> Array:
         n, d = x.shape
         is_double = int(x.dtype == np.float64)
@@ -335,11 +352,18 @@ class EmulatedDevice:
         return cosines
 
     def eigenvector(
-        self, weights: Array, *, tol: float = 1e-10, noise: float = 0.0, max_iter: int = 100
+        self,
+        weights: Array,
+        *,
+        start: Array | None = None,
+        tol: float = 1e-10,
+        noise: float = 0.0,
+        max_iter: int = 100,
     ) -> tuple[Array, Array, Array]:
         """Return (vector, converged, residual) of graphs (batch, n, n)."""
         batch, n, _ = weights.shape
         weights_at = self.upload(weights)
+        start_at = None if start is None else self.upload(start)
         vector_at = self.allocate(batch * n * weights.itemsize)
         converged_at, residual_at = self.allocate(batch * 8), self.allocate(batch * 8)
         scratch = self.allocate(
@@ -348,7 +372,7 @@ class EmulatedDevice:
         is_double = int(weights.dtype == np.float64)
         self.finish(
             self.library.emulated_graph_eigenvector_centrality(
-                *[is_double, weights_at, batch, n, tol, noise, max_iter],
+                *[is_double, weights_at, batch, n, start_at, tol, noise, max_iter],
                 *[vector_at, converged_at, residual_at, scratch, 0],
             )
         )
@@ -1125,6 +1149,41 @@ def test_betweenness_adds_the_sources_in_their_order(device: EmulatedDevice) -> 
     assert device.betweenness(lengths, sources).tobytes() == expected.tobytes()
 
 
+CLOSENESS_GRAPHS: Final = [name for name in path_graphs() if not name.startswith("si")]
+
+
+@pytest.mark.parametrize("name", CLOSENESS_GRAPHS)
+def test_closeness_centrality(device: EmulatedDevice, name: str) -> None:
+    lengths = path_graphs()[name]
+    expected = ref.graph_closeness_centrality(lengths)
+    results = []
+    for seed, most_blocks in ((1, MOST_BLOCKS), (2, 3)):
+        device.reset(seed, most_blocks)
+        results.append(device.closeness(lengths))
+    assert results[0].tobytes() == results[1].tobytes()
+    np.testing.assert_allclose(results[0], expected, rtol=1e-13)
+
+
+def test_closeness_of_more_nodes_than_threads(device: EmulatedDevice) -> None:
+    """Points on a line in two groups 256 apart in index, and one that nothing leads to."""
+    at = np.arange(259.0)
+    lengths = np.abs(at[:, None] - at)
+    lengths[258] = lengths[:, 258] = np.inf
+    expected = 257 / lengths[:258, :258].sum(1) * (257 / 258)
+    got = device.closeness(lengths)
+    np.testing.assert_allclose(got[:258], expected, rtol=1e-13)
+    assert got[258] == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_closeness_of_an_undefined_graph(device: EmulatedDevice, bad: float) -> None:
+    lengths = np.ones((6, 6))
+    np.fill_diagonal(lengths, bad)  # is not read
+    np.testing.assert_allclose(device.closeness(lengths), np.ones(6), rtol=1e-14)
+    lengths[2, 3] = lengths[3, 2] = bad
+    assert np.isnan(device.closeness(lengths)).all()
+
+
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 def test_betweenness_of_an_undefined_graph(device: EmulatedDevice, bad: float) -> None:
     lengths = np.ones((6, 6))
@@ -1351,6 +1410,29 @@ def test_eigenvector_items_stop_by_themselves(device: EmulatedDevice) -> None:
     for item in (0, 1, 3):
         alone, _, _ = device.eigenvector(weights[item : item + 1])
         assert alone.tobytes() == vector[item].tobytes()
+
+
+def test_eigenvector_from_a_warm_start(device: EmulatedDevice) -> None:
+    """Fewer products from nearby; the leading vector all the same from an orthogonal start."""
+    weights = random_graphs((2, 70, 70), seed=3)
+    weights[1] = 0
+    weights[1, :40, :40] = 1  # the leading vector lives on 40 nodes,
+    weights[1, 40:, 40:] = 1  # the start is the eigenvector of the other 30
+    expected = ref.graph_eigenvector_centrality(weights)
+    start = np.stack([1e3 * expected[0], np.arange(70) >= 40]).astype(np.float64)
+    vector, converged, _ = device.eigenvector(weights, start=start)
+    assert converged.all()
+    np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-9)
+
+    def least_products(start: Array | None) -> int:
+        counts = (
+            count
+            for count in range(1, 100)
+            if device.eigenvector(weights[:1], start=start, tol=1e-6, max_iter=count)[1].all()
+        )
+        return next(counts)
+
+    assert least_products(start[:1]) < least_products(None)
 
 
 def test_eigenvector_noise_is_convergence(device: EmulatedDevice) -> None:

@@ -23,7 +23,7 @@ from hubprune.datasets import (
 )
 from hubprune.models import load_musicnn, musicnn_tags
 
-pytest.importorskip("tinysoundfont", reason="needs tinysoundfont, of hubprune[study]")
+pytest.importorskip("tinysoundfont", reason="needs tinysoundfont")
 pytest.importorskip("librosa", reason="needs librosa, of hubprune[study]")
 
 
@@ -98,7 +98,7 @@ def test_find_sound_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_tinysoundfont(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tinysoundfont", None)
-    with pytest.raises(ImportError, match=r'tinysoundfont; .*pip install "hubprune\[study\]"'):
+    with pytest.raises(ImportError, match=r"tinysoundfont; .*pip install --no-deps tinysoundfont"):
         SoundFonts({}, sample_rate=16_000)
 
 

@@ -170,7 +170,7 @@ def test_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases: list[tuple[str, type[Exception], str]] = [
         ("my_own_data:three", TypeError, "must return a data set of .* or a DataLoader; got tuple"),
         ("my_own_data:needs", TypeError, "must be callable without arguments"),
-        ("my_own_data:number", TypeError, "must be a function that returns the data set"),
+        ("my_own_data:number", TypeError, "must be a function or class that returns the data set"),
         ("my_own_data:none", ValueError, "'my_own_data' has no 'none'"),
         ("no_such_module:f", ImportError, "module 'no_such_module' cannot be imported: ModuleNot"),
     ]

@@ -27,7 +27,7 @@ pytest.importorskip("librosa", reason="needs librosa, of hubprune[study]")
 
 @pytest.fixture(scope="module")
 def fonts() -> None:
-    pytest.importorskip("tinysoundfont", reason="needs tinysoundfont, of hubprune[study]")
+    pytest.importorskip("tinysoundfont", reason="needs tinysoundfont")
     for name in ("TimGM6mb", "FluidR3_GS"):
         try:
             find_sound_font(name)

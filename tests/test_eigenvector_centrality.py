@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import networkx as nx
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 import hubprune as hp
-from cases import DTYPES, EIGENVECTOR, numpy64, random_rows
+from cases import COSINE, DTYPES, EIGENVECTOR, numpy64, random_rows
 from hubprune import reference
 from hubprune.arguments import EDGES
+from hubprune.ops import eigenvector_centrality_route
 
 UNSIGNED = [edge for edge in EDGES if edge != "signed"]
 TIGHT = {"tol": 1e-10, "max_iter": 2000}
@@ -110,6 +112,69 @@ def test_recomputed_tiles_match_the_stored_graph() -> None:
     assert torch.allclose(large[:150], large[150:300], atol=1e-7)
 
 
+GRAM_SHAPES = [
+    *[(8, 1), (31, 3), (32, 4), (33, 4), (127, 5), (128, 16), (129, 9), (255, 10), (256, 12)],
+    *[(257, 31), (513, 17), (1030, 64)],
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d"), GRAM_SHAPES)
+@pytest.mark.usefixtures("level")
+def test_squared_through_the_gram_matrix(n: int, d: int, dtype: torch.dtype) -> None:
+    x = random_rows(n, d, dtype)
+    x[n // 2] = 0.0
+    x[n - 1] = -3.0 * x[0]
+    assert "d x d Gram matrix" in eigenvector_centrality_route(x, "squared")
+    got = numpy64(hp.eigenvector_centrality(x, edge="squared", **TIGHT))
+    weights = reference.adjacency(numpy64(x), "squared")
+    product = weights @ got
+    value = got @ product
+    largest = np.linalg.eigvalsh(weights)[-1]
+    assert value == pytest.approx(largest, rel=1e-6 if dtype == torch.float32 else 1e-13)
+    tolerance = 20 * COSINE[dtype] if dtype == torch.float32 else 1e-9
+    assert np.linalg.norm(product - value * got) < tolerance * value
+    assert abs(got[n // 2]) < 1e-7
+
+
+@pytest.mark.usefixtures("level")
+def test_squared_batches_edgeless_graphs_and_not_finite_rows() -> None:
+    x = torch.randn(4, 100, 9, dtype=torch.float64)
+    x[1] = 0.0
+    x[2, :, 1:] = 0.0
+    x[3, 99, 8] = float("nan")
+    assert "d x d Gram matrix" in eigenvector_centrality_route(x[0], "squared")
+    got = hp.eigenvector_centrality(x, edge="squared")
+    uniform = torch.full((100,), 0.1, dtype=torch.float64)
+    assert torch.equal(got[0], hp.eigenvector_centrality(x[0], edge="squared"))
+    assert torch.allclose(got[1], uniform)
+    assert torch.allclose(got[2], uniform)
+    assert bool(got[3].isnan().all())
+    axes = torch.eye(9).repeat(20, 1)[
+        :172
+    ]  # blocks of equal rows; the first axis is there once more
+    blocks = hp.eigenvector_centrality(axes, edge="squared")
+    assert torch.allclose(blocks, 20**-0.5 * axes[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "edge", "text"),
+    [
+        (2048, 9, "squared", "d x d Gram matrix"),
+        (2048, 90, "squared", "d x d Gram matrix"),
+        (2048, 91, "squared", "stored graph"),
+        (71, 9, "squared", "stored graph"),
+        (16500, 257, "squared", "computed again"),
+        (16500, 256, "squared", "d x d Gram matrix"),
+        (2048, 9, "shifted", "sum of the rows"),
+        (2048, 9, "abs", "stored graph"),
+        (16500, 9, "abs", "computed again"),
+    ],
+)
+def test_routes(n: int, d: int, edge: str, text: str) -> None:
+    assert text in eigenvector_centrality_route(torch.empty(n, d), edge)
+
+
 def test_not_finite_empty_batches_numpy() -> None:
     x = torch.randn(2, 10, 3)
     x[1, 2, 0] = float("nan")
@@ -126,12 +191,103 @@ def test_not_finite_empty_batches_numpy() -> None:
 
 @pytest.mark.parametrize("edge", UNSIGNED)
 def test_any_number_of_threads_gives_the_same_bits(edge: str, threads: list[int]) -> None:
-    x = torch.randn(500, 9)
+    x = torch.randn(3000, 9)
     results = []
     for count in threads:
         torch.set_num_threads(count)
         results.append(hp.eigenvector_centrality(x, edge=edge))
     assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def least_products(x: torch.Tensor, edge: str, start: torch.Tensor | None = None) -> int:
+    for count in range(1, 100):
+        with contextlib.suppress(RuntimeError):
+            hp.eigenvector_centrality(x, edge=edge, start=start, max_iter=count)
+            return count
+    raise AssertionError("100 products were not enough")
+
+
+@pytest.mark.parametrize("edge", ["abs", "squared", "positive"])
+@pytest.mark.usefixtures("level")
+def test_a_warm_start_saves_products(edge: str) -> None:
+    """The centrality of the kept filters before the four most redundant were removed."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(20, 9, generator=generator)
+    x = centres[torch.arange(512) % 20] + 0.3 * torch.randn(512, 9, generator=generator)
+    before = hp.eigenvector_centrality(x, edge=edge)
+    kept = before.argsort()[:-4]
+    cold, warm = (least_products(x[kept], edge, start) for start in (None, before[kept]))
+    assert warm < cold
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.filterwarnings("ignore:.*meaningless")
+def test_any_start_finds_the_same_vector(edge: str) -> None:
+    x = random_rows(40, 9, torch.float64)
+    x[7] = 0.0
+    expected = hp.eigenvector_centrality(x, edge=edge, **TIGHT)
+    graph = hp.pairwise_cosine(x, edge=edge, zero_diagonal=True)
+    others = torch.linalg.eigh(graph).eigenvectors[:, :-1].mT
+    starts = [expected, -expected, 1e300 * expected, 1e-320 * expected, *others, torch.eye(40)[7]]
+    for start in starts:
+        got = hp.eigenvector_centrality(x, edge=edge, start=start, **TIGHT)
+        assert torch.allclose(got, expected, atol=1e-8)
+        got = hp.graph.eigenvector_centrality(graph, start=start, **TIGHT)
+        assert torch.allclose(got, expected, atol=1e-8)
+
+
+def test_an_orthogonal_start_converges_to_the_right_block() -> None:
+    """Two blocks: the start is an exact eigenvector of the smaller one's eigenvalue."""
+    w = torch.zeros(70, 70, dtype=torch.float64)
+    w[:40, :40] = w[40:, 40:] = 1.0
+    expected = torch.cat([torch.full((40,), 40**-0.5), torch.zeros(30)]).double()
+    for tol in (1e-10, 1e-6, 1e-3):
+        got = hp.graph.eigenvector_centrality(w, start=1.0 - expected.sign(), tol=tol)
+        assert torch.allclose(got, expected, atol=10 * tol)
+
+
+def test_batched_starts_dtypes_and_arrays() -> None:
+    x = torch.randn(2, 3, 20, 9)
+    x[0, 1, 4, 2] = float("inf")
+    start = torch.rand(2, 3, 40, dtype=torch.float64)[..., ::2]
+    got = hp.eigenvector_centrality(x, start=start)
+    assert got.shape == (2, 3, 20)
+    assert got.dtype == torch.float32
+    assert bool(got[0, 1].isnan().all())
+    for i, j in ((0, 0), (1, 2)):
+        assert torch.equal(got[i, j], hp.eigenvector_centrality(x[i, j], start=start[i, j]))
+    fixed = start[1, 2].numpy()
+    fixed.setflags(write=False)
+    array = hp.eigenvector_centrality(x[1, 2].numpy(), start=fixed)
+    np.testing.assert_array_equal(array, got[1, 2].numpy())
+    half = hp.eigenvector_centrality(x[1, 2], start=start[1, 2].half())
+    assert torch.allclose(half, got[1, 2], atol=1e-5)
+    assert hp.eigenvector_centrality(torch.empty(0, 3), start=torch.empty(0)).shape == (0,)
+    assert hp.eigenvector_centrality(torch.ones(1, 3), start=torch.ones(1)).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "message"),
+    [
+        (torch.ones(4), ValueError, "start must have shape (3,), an entry for each row of"),
+        (torch.ones(1, 3), ValueError, "got shape (1, 3)"),
+        (torch.zeros(3), ValueError, "start must not be all zero: a direction is needed"),
+        (torch.tensor([1.0, float("nan"), 1.0]), ValueError, "start must be finite; it holds NaN"),
+        (torch.tensor([1.0, float("inf"), 1.0]), ValueError, "start must be finite"),
+        (torch.ones(3, dtype=torch.int64), TypeError, "start must hold float16"),
+        ([1.0, 1.0, 1.0], TypeError, "start must be a torch.Tensor or a numpy.ndarray; got list"),
+        (torch.ones(3, device="meta"), ValueError, "start must be on the same device as"),
+    ],
+)
+def test_bad_starts(start: object, error: type[Exception], message: str) -> None:
+    factor = hp.nystrom(torch.randn(3, 4), 2)
+    for call in (
+        lambda: hp.eigenvector_centrality(torch.ones(3, 2), start=start),  # type: ignore[arg-type]
+        lambda: hp.graph.eigenvector_centrality(torch.ones(3, 3), start=start),  # type: ignore[arg-type]
+        lambda: factor.eigenvector(start=start),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(error, match=re.escape(message)):
+            call()
 
 
 def test_failure_to_converge_says_how_far_it_is() -> None:

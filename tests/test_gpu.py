@@ -155,6 +155,8 @@ def test_eigenvector_centrality(shape: tuple[int, ...], dtype: torch.dtype) -> N
         assert got.is_cuda
         expected = hp.eigenvector_centrality(x, edge=edge, tol=1e-8)
         torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-5)
+        again = hp.eigenvector_centrality(x.cuda(), edge=edge, start=got, tol=1e-8)
+        torch.testing.assert_close(again, got, rtol=0, atol=1e-5)
     graph = hp.pairwise_cosine(x, edge="abs")
     torch.testing.assert_close(
         hp.graph.eigenvector_centrality(graph.cuda()).cpu(),
@@ -180,6 +182,18 @@ def test_betweenness_centrality(shape: tuple[int, ...], length: str) -> None:
     here = hp.graph.betweenness_centrality(lengths)
     torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12)
     assert_same_bits([there], [hp.graph.betweenness_centrality(lengths.cuda())])
+
+
+@pytest.mark.parametrize("length", ["one_minus", "angle"])
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 40, 5), (300, 9)])
+def test_closeness_centrality(shape: tuple[int, ...], length: str) -> None:
+    x = random_rows(shape, torch.float64)
+    lengths = torch.from_numpy(ref.path_lengths(x.numpy(), length))
+    there = hp.graph.closeness_centrality(lengths.cuda())
+    assert there.is_cuda
+    here = hp.graph.closeness_centrality(lengths)
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12)
+    assert_same_bits([there], [hp.graph.closeness_centrality(lengths.cuda())])
 
 
 @large
@@ -470,6 +484,7 @@ def test_scores_agree_with_the_cpu() -> None:
         "gm",
         "landmarks",
         "betweenness",
+        "closeness",
         "opnorm",
         hp.scorers.OperatorNorm(rule="spectral"),
         hp.scorers.WeightedDegree(edge="abs", sequential=True, count=50),
@@ -543,6 +558,7 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
         hp.filter_vectors(weight),
         torch.ops.hubprune.distance_sum(x),
         torch.ops.hubprune.betweenness_centrality(1 - hp.pairwise_cosine(x[:90])),
+        torch.ops.hubprune.closeness_centrality(1 - hp.pairwise_cosine(x[:90])),
         hp.weighted_degree(x[:, :9], edge="squared"),
         *torch.ops.hubprune.weighted_degree([x, x[:70], x[:33]], "abs"),
         *torch.ops.hubprune.rank1_vectors([weight, weight[:3]])[0],

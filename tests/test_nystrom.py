@@ -206,6 +206,12 @@ def test_what_comes_out_of_a_factor() -> None:
     values, vectors = torch.linalg.eigh(graph.double())
     vector = vectors[:, -1] * vectors[:, -1].sum().sign()
     assert torch.allclose(factor.eigenvector(tol=1e-9).double(), vector, atol=1e-5)
+    for start in (vector, vectors[:, -2], -vector.numpy()):
+        again = factor.eigenvector(start=start, tol=1e-9)
+        assert torch.allclose(again.double(), vector, atol=1e-5)
+    assert factor.eigenvector(start=vector, tol=1e-4, max_iter=5).shape == (300,)
+    with pytest.raises(RuntimeError, match="did not converge in 5 products"):
+        factor.eigenvector(tol=1e-4, max_iter=5)
     assert float(values[-1]) > 0
     similarity, index = factor.nearest()
     graph.fill_diagonal_(-torch.inf)

@@ -10,6 +10,7 @@ import torch
 import hubprune as hp
 from cases import COSINE, DTYPES, SHAPES, numpy64, random_rows
 from hubprune import reference
+from hubprune.ops import self_weights
 
 EDGES = ("signed", "squared", "abs", "positive", "shifted")
 
@@ -67,6 +68,21 @@ def test_rows_that_are_not_finite_and_empty_input() -> None:
     assert bool(got[:, 1].isfinite().sum() == 19)
     assert columns(torch.empty(0, 3), torch.empty(0, dtype=torch.int64)).shape == (0, 0)
     assert columns(x, torch.empty(0, dtype=torch.int64)).shape == (20, 0)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_self_weights_are_the_diagonal(edge: str) -> None:
+    """A finite float32 row can have an infinite norm; it is as long as any other."""
+    x = torch.randn(6, 40)
+    x[1] = 0.0
+    x[2] = 3e38
+    x[3] = 1e-44
+    x[4, 3] = float("inf")
+    x[5, 7] = float("nan")
+    expected = hp.pairwise_cosine(x, edge=edge).diagonal().double()
+    assert torch.equal(self_weights(x[:4], edge), expected[:4])
+    assert bool(self_weights(x, edge)[4:].isnan().all())
+    assert torch.equal(self_weights(x.double()[None], edge)[0, :4], expected[:4])
 
 
 def test_any_number_of_threads_gives_the_same_bits(threads: list[int]) -> None:

@@ -26,7 +26,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "greedy_degree": (torch.randn(7, 5), "abs", 3),
     "nearest": (torch.randn(2, 7, 5),),
     "eigenvector_centrality": (torch.randn(2, 7, 5), "abs", 1e-6, 100),
-    "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100),
+    "graph_eigenvector_centrality": (torch.ones(2, 7, 7), 1e-6, 100, torch.ones(2, 7)),
     "betweenness_centrality": (torch.ones(2, 7, 7), True, [3, 1]),
     "closeness_centrality": (torch.ones(2, 7, 7),),
 }
@@ -158,6 +158,7 @@ CUDA_CALLS: dict[str, Callable[[], Any]] = {
     ),
     "betweenness_centrality": lambda: ops._betweenness_centrality_cuda(torch.ones(2, 3, 3)),
     "betweenness of some": lambda: ops._betweenness_centrality_cuda(torch.ones(3, 3), True, [1]),
+    "closeness_centrality": lambda: ops._closeness_centrality_cuda(torch.ones(2, 3, 3)),
     "split_rows": lambda: ops._CudaPanels().split_rows(torch.randn(3, 4), 2),
     "add_panel": lambda: ops._CudaPanels().add_panel(
         torch.zeros(3, 4)[:, :3], 0, "abs", torch.zeros(4, dtype=torch.int64)

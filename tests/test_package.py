@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import hubprune as hp
+from documents import FOLDER, blocks
 from hubprune import _native
 from hubprune.config import configuration
 
@@ -161,7 +162,7 @@ def test_examples_in_docstrings(name: str) -> None:
     assert failures == 0
 
 
-README = Path(__file__).parent.parent / "README.md"
+README = FOLDER / "README.md"
 
 
 @pytest.mark.skipif(not README.is_file(), reason="the README is in the source tree only")
@@ -170,10 +171,10 @@ def test_readme_runs_as_it_stands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"weight": torch.randn(20, 6, 3, 3)}
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) >= 2
-    for block in blocks:
-        exec(block, names)
+    found = list(blocks(README))
+    assert len(found) >= 2
+    for block in found:
+        exec(block.code, names)
     assert "2048 -> 1024" in capsys.readouterr().out
     assert (tmp_path / "cnn14-half" / "plan.json").is_file()
 

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 import hubprune as hp
-from hubprune.routes import machine
+from hubprune import routes
+from hubprune.routes import Machine, machine
+
+
+@pytest.fixture(autouse=True)
+def fitted_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choices are those of the machine that the costs were fitted on, not of a busy one."""
+    fitted = Machine(multiply_adds=118e9, read=47e9, threads=1)
+    monkeypatch.setattr(routes, "machine", lambda threads=None: fitted)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,8 @@ from hubprune.routes import machine
         ((512, 4608), "weighted_degree", "squared", "fused tiles"),
         ((512, 4608), "eigenvector_centrality", "shifted", "implicit products"),
         ((512, 4608), "eigenvector_centrality", "abs", "stored graph"),
+        ((512, 4608), "eigenvector_centrality", "squared", "stored graph"),
+        ((2048, 9), "eigenvector_centrality", "squared", "Gram products"),
         ((512, 4608), "nearest", "signed", "fused tiles"),
     ],
 )
@@ -29,6 +39,16 @@ def test_exact_routes(sizes: tuple[int, int], operation: str, edge: str, expecte
     assert (chosen.name, chosen.exact) == (expected, True)
     assert chosen.seconds > 0
     assert chosen == hp.route(torch.empty(sizes), operation, edge=edge)
+
+
+def test_the_reason_of_gram_products() -> None:
+    chosen = hp.route((2048, 9), "eigenvector_centrality", edge="squared")
+    assert "products go through the d x d Gram matrix" in chosen.explain()
+    assert chosen.seconds < hp.route((2048, 9), "eigenvector_centrality", edge="abs").seconds
+    asked = hp.route(
+        (2048, 9), "eigenvector_centrality", edge="squared", approximate=hp.Nystrom(m=64)
+    )
+    assert "d = 9 <= m = 64" in asked.explain()
 
 
 def test_approximate_only_where_it_is_cheaper() -> None:

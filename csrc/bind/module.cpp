@@ -460,6 +460,17 @@ void bind_cpu_nystrom(py::module_& m) {
 
 void bind_cpu_centrality(py::module_& m) {
   m.def(
+      "eigenvector_centrality_cpu_route",
+      [](bool is_double, int64_t n, int64_t d, int edge) {
+        check_sizes(n, d);
+        return with_type(is_double, [&](auto zero) {
+          return std::string(cpu::kernel_table().of<decltype(zero)>().eigenvector_centrality_route(
+              n, d, checked_edge(edge)));
+        });
+      },
+      py::arg("is_double"), py::arg("n"), py::arg("d"), py::arg("edge"),
+      "How the products with the graph would be computed: implicit, stored or tiles.");
+  m.def(
       "eigenvector_centrality_cpu_scratch",
       [](bool is_double, int64_t n, int64_t d, int edge, int64_t max_iter, int threads) {
         check_sizes(n, d, max_iter);
@@ -473,8 +484,8 @@ void bind_cpu_centrality(py::module_& m) {
       py::arg("threads"));
   m.def(
       "eigenvector_centrality_cpu",
-      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, double tol,
-         int64_t max_iter, Address vector, Address scratch, int threads) {
+      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, Address start,
+         double tol, int64_t max_iter, Address vector, Address scratch, int threads) {
         check_sizes(batch, n, d, max_iter);
         check_memory(x, batch * n * d);
         check_memory(vector, batch * n);
@@ -488,16 +499,17 @@ void bind_cpu_centrality(py::module_& m) {
           status = with_type(is_double, [&](auto zero) {
             using T = decltype(zero);
             return cpu::kernel_table().of<T>().eigenvector_centrality(
-                pointer<T>(x), batch, n, d, kind, tol, max_iter, pointer<T>(vector), &residual,
-                pointer<void>(scratch), threads);
+                pointer<T>(x), batch, n, d, kind, pointer<const double>(start), tol, max_iter,
+                pointer<T>(vector), &residual, pointer<void>(scratch), threads);
           });
         }
         check_status(status);
         return std::make_tuple(status == Status::kOk, residual);
       },
       py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
-      py::arg("edge"), py::arg("tol"), py::arg("max_iter"), py::arg("vector"), py::arg("scratch"),
-      py::arg("threads"), "Returns (converged, relative residual).");
+      py::arg("edge"), py::arg("start"), py::arg("tol"), py::arg("max_iter"), py::arg("vector"),
+      py::arg("scratch"), py::arg("threads"),
+      "start: float64 (batch, n), 0 for none. Returns (converged, relative residual).");
 
   m.def(
       "graph_eigenvector_centrality_cpu_scratch",
@@ -512,8 +524,8 @@ void bind_cpu_centrality(py::module_& m) {
       py::arg("is_double"), py::arg("n"), py::arg("max_iter"), py::arg("threads"));
   m.def(
       "graph_eigenvector_centrality_cpu",
-      [](bool is_double, Address weights, int64_t batch, int64_t n, double tol, int64_t max_iter,
-         Address vector, Address scratch, int threads) {
+      [](bool is_double, Address weights, int64_t batch, int64_t n, Address start, double tol,
+         int64_t max_iter, Address vector, Address scratch, int threads) {
         check_sizes(batch, n, max_iter);
         check_memory(weights, batch * n * n);
         check_memory(vector, batch * n);
@@ -526,16 +538,17 @@ void bind_cpu_centrality(py::module_& m) {
           status = with_type(is_double, [&](auto zero) {
             using T = decltype(zero);
             return cpu::kernel_table().of<T>().graph_eigenvector_centrality(
-                pointer<T>(weights), batch, n, tol, max_iter, pointer<T>(vector), &residual,
-                pointer<void>(scratch), threads);
+                pointer<T>(weights), batch, n, pointer<const double>(start), tol, max_iter,
+                pointer<T>(vector), &residual, pointer<void>(scratch), threads);
           });
         }
         check_status(status);
         return std::make_tuple(status == Status::kOk, residual);
       },
-      py::arg("is_double"), py::arg("weights"), py::arg("batch"), py::arg("n"), py::arg("tol"),
-      py::arg("max_iter"), py::arg("vector"), py::arg("scratch"), py::arg("threads"),
-      "Returns (converged, relative residual).");
+      py::arg("is_double"), py::arg("weights"), py::arg("batch"), py::arg("n"), py::arg("start"),
+      py::arg("tol"), py::arg("max_iter"), py::arg("vector"), py::arg("scratch"),
+      py::arg("threads"),
+      "start: float64 (batch, n), 0 for none. Returns (converged, relative residual).");
 }
 
 void check_range(int64_t first, int64_t last, int64_t count) {
@@ -833,6 +846,23 @@ void bind_cuda(py::module_& m) {
       py::arg("scratch"), py::arg("device"), py::arg("stream"),
       "Sources, on the device, must be below n: they are not checked.");
 
+  m.def("closeness_centrality_cuda_scratch", &cuda::closeness_centrality_scratch_bytes,
+        py::arg("n"));
+  m.def(
+      "closeness_centrality_cuda",
+      [](Address lengths, int64_t n, Address closeness, Address scratch, int device,
+         Address stream) {
+        check_sizes(n);
+        check_memory(lengths, n * n);
+        check_memory(closeness, n);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_closeness_centrality(
+            pointer<const double>(lengths), n, pointer<double>(closeness), pointer<void>(scratch),
+            device, pointer<void>(stream)));
+      },
+      py::arg("lengths"), py::arg("n"), py::arg("closeness"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"));
+
   m.def("nearest_cuda_scratch", &cuda::nearest_scratch_bytes, py::arg("batch"), py::arg("n"),
         py::arg("d"), py::arg("is_double"));
   m.def(
@@ -859,9 +889,9 @@ void bind_cuda(py::module_& m) {
         &cuda::graph_eigenvector_centrality_scratch_bytes, py::arg("batch"), py::arg("n"));
   m.def(
       "graph_eigenvector_centrality_cuda",
-      [](bool is_double, Address weights, int64_t batch, int64_t n, double tol, double noise,
-         int64_t max_iter, Address vector, Address converged, Address residual, Address scratch,
-         int device, Address stream) {
+      [](bool is_double, Address weights, int64_t batch, int64_t n, Address start, double tol,
+         double noise, int64_t max_iter, Address vector, Address converged, Address residual,
+         Address scratch, int device, Address stream) {
         check_sizes(batch, n, max_iter);
         check_memory(weights, batch * n * n);
         check_memory(vector, batch * n);
@@ -871,14 +901,15 @@ void bind_cuda(py::module_& m) {
         check_status(with_type(is_double, [&](auto zero) {
           using T = decltype(zero);
           return cuda::launch_graph_eigenvector_centrality(
-              pointer<const T>(weights), batch, n, tol, noise, max_iter, pointer<T>(vector),
-              pointer<int64_t>(converged), pointer<double>(residual), pointer<void>(scratch),
-              device, pointer<void>(stream));
+              pointer<const T>(weights), batch, n, pointer<const double>(start), tol, noise,
+              max_iter, pointer<T>(vector), pointer<int64_t>(converged), pointer<double>(residual),
+              pointer<void>(scratch), device, pointer<void>(stream));
         }));
       },
-      py::arg("is_double"), py::arg("weights"), py::arg("batch"), py::arg("n"), py::arg("tol"),
-      py::arg("noise"), py::arg("max_iter"), py::arg("vector"), py::arg("converged"),
-      py::arg("residual"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+      py::arg("is_double"), py::arg("weights"), py::arg("batch"), py::arg("n"), py::arg("start"),
+      py::arg("tol"), py::arg("noise"), py::arg("max_iter"), py::arg("vector"),
+      py::arg("converged"), py::arg("residual"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"));
 }
 
 }  // namespace

@@ -2,13 +2,15 @@
 // Eigenvector centrality: the leading eigenvector (largest algebraic eigenvalue) of the weight
 // matrix w_ij = f(s_ij), w_ii = 0, unit 2-norm, non-negative sum.
 // The products with the graph, by what is cheapest:
-//   implicit  signed: X^(X^'v) - v; shifted: ((sum v) + X^(X^'v))/2 - v; O(nd), no graph
+//   implicit  signed, shifted: O(n d); squared, where it pays: O(n d^2); no graph
 //   stored    the n x n matrix in T, while it fits kStoredBytes: n^2 FMAs a product
 //   tiles     recomputed for every product: n^2 (d + 2) operations, O(n) memory
 // Numerics: similarities in T, everything else in float64. Twin:
 // hubprune.reference.eigenvector_centrality.
 #include <atomic>
 
+#include "core/start_vector.h"
+#include "cpu/implicit_products.h"
 #include "cpu/lanczos.h"
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
@@ -24,59 +26,24 @@ constexpr double kGraphNoise = 8.0 * static_cast<double>(std::numeric_limits<T>:
 
 enum class Route { kImplicit, kStored, kTiles };
 
-template <class T>
-static Route choose_route(int64_t n, Edge edge) {
-  if (edge == Edge::kSigned || edge == Edge::kShifted) return Route::kImplicit;
-  return n * n * static_cast<int64_t>(sizeof(T)) <= kStoredBytes ? Route::kStored : Route::kTiles;
+// A product of kSquared takes n d^2 multiply-adds in float64 instead of the n^2 of a stored graph,
+// which costs n^2 d / 2 once: measured on 512 to 8192 rows, even at d^2 = 4 n, 20 products.
+static bool squared_product_pays(int64_t n, int64_t d, bool stored) {
+  return squared_closed_form_pays(n, d) && (!stored || d * d <= 4 * n);
 }
 
-static int64_t chunks_of(int64_t n) { return (n + kChunk - 1) / kChunk; }
-
-// X^(X^'v) through the panels; `partials` holds (chunks + 1) x d doubles.
 template <class T>
-static void implicit_product(const Panels<T>& x, bool shifted, const double* v, double* partials,
-                             double* out, int threads) {
-  const int64_t n = x.n;
-  const int64_t d = x.d;
-  const int64_t width = kPanel<T>;
-  const int64_t chunks = chunks_of(n);
-  double* total = partials + chunks * d;
-  threads = threads_for(4.0 * static_cast<double>(n) * static_cast<double>(d), threads);
-  parallel_for(chunks, threads, [&](int64_t q, int) {
-    double* partial = partials + q * d;
-    for (int64_t k = 0; k < d; ++k) partial[k] = 0.0;
-    const int64_t end = (q + 1) * kChunk < n ? (q + 1) * kChunk : n;
-    for (int64_t i = q * kChunk; i < end; i += width) {
-      const int64_t rows = end - i < width ? end - i : width;
-      for (int64_t k = 0; k < d; ++k) {
-        partial[k] += dot_as_double(x.panel(i) + k * width, v + i, rows);
-      }
-    }
-  });
-  for (int64_t k = 0; k < d; ++k) {
-    total[k] = 0.0;
-    for (int64_t q = 0; q < chunks; ++q) total[k] += partials[q * d + k];
-  }
-  double sum = 0.0;
-  for (int64_t i = 0; i < n; ++i) sum += v[i];
-  parallel_for(chunks, threads, [&](int64_t q, int) {
-    const int64_t end = (q + 1) * kChunk < n ? (q + 1) * kChunk : n;
-    for (int64_t i = q * kChunk; i < end; i += width) {
-      const int64_t rows = end - i < width ? end - i : width;
-      double cosines[kPanel<T>] = {};
-      for (int64_t k = 0; k < d; ++k) {
-        const T* feature = x.panel(i) + k * width;
-        for (int64_t r = 0; r < width; ++r) {
-          cosines[r] += static_cast<double>(feature[r]) * total[k];
-        }
-      }
-      for (int64_t r = 0; r < rows; ++r) {
-        const double self = x.kinds[i + r] == RowKind::kUnit ? v[i + r] : 0.0;
-        const double signed_product = cosines[r] - self;
-        out[i + r] = shifted ? 0.5 * (sum - v[i + r] + signed_product) : signed_product;
-      }
-    }
-  });
+static Route choose_route(int64_t n, int64_t d, Edge edge) {
+  if (edge == Edge::kSigned || edge == Edge::kShifted) return Route::kImplicit;
+  const bool fits = n * n * static_cast<int64_t>(sizeof(T)) <= kStoredBytes;
+  if (edge == Edge::kSquared && squared_product_pays(n, d, fits)) return Route::kImplicit;
+  return fits ? Route::kStored : Route::kTiles;
+}
+
+template <class T>
+const char* eigenvector_centrality_route(int64_t n, int64_t d, Edge edge) {
+  const Route route = choose_route<T>(n, d, edge);
+  return route == Route::kImplicit ? "implicit" : (route == Route::kStored ? "stored" : "tiles");
 }
 
 template <class T>
@@ -116,17 +83,18 @@ template <class T>
 struct CentralityWork {
   Panels<T> panels;
   LanczosWork lanczos;
-  double* partials;
+  double* implicit;
   T* stored;
   void* cosine_scratch;
 
   static CentralityWork take(Scratch& scratch, int64_t n, int64_t d, Edge edge, int threads) {
-    const Route route = choose_route<T>(n, edge);
+    const Route route = choose_route<T>(n, d, edge);
     const bool stored = route == Route::kStored;
     CentralityWork work;
     work.panels = Panels<T>::take(scratch, n, d);
     work.lanczos = LanczosWork::take(scratch, n);
-    work.partials = scratch.take<double>((chunks_of(n) + 1) * d);
+    work.implicit =
+        scratch.take<double>(route == Route::kImplicit ? implicit_work<T>(n, d, edge) : 0);
     work.stored = scratch.take<T>(stored ? n * n : 0);
     const int64_t bytes = stored ? pairwise_cosine_scratch<T>(n, n, d, true, threads) : 0;
     work.cosine_scratch = scratch.take<char>(bytes);
@@ -141,17 +109,21 @@ int64_t eigenvector_centrality_scratch(int64_t n, int64_t d, Edge edge, int64_t,
   return scratch.bytes();
 }
 
-// Ones: never orthogonal to the leading eigenspace of a non-negative graph, and the start of the
-// power iteration that others use. A signed graph can have it orthogonal (x and -x in pairs), so
-// there the entries vary, by a fixed integer hash.
-static void fill_start(double* v, int64_t n, bool vary) {
+// `start` (n) is null for a search from nothing.
+static void fill_start(double* v, int64_t n, bool negative_weights, const double* start,
+                       double tol) {
+  for (int64_t i = 0; i < n; ++i) v[i] = plain_start(i, negative_weights);
+  if (start == nullptr) return;
+  const double plain = 1.0 / std::sqrt(chunked_dot(v, v, n));
+  const double given = 1.0 / std::sqrt(chunked_dot(start, start, n));
+  const double share = plain_share(tol);
   for (int64_t i = 0; i < n; ++i) {
-    v[i] = 1.0;
-    if (!vary) continue;
-    uint64_t h = static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u + 0x2545F4914F6CDD1Du;
-    h = (h ^ (h >> 31)) * 0xBF58476D1CE4E5B9u;
-    v[i] += static_cast<double>(h >> 11) * 0x1p-53 - 0.5;
+    v[i] = warm_start(start[i] * given, v[i] * plain, share, negative_weights);
   }
+}
+
+static const double* item_of(const double* start, int64_t item, int64_t n) {
+  return start == nullptr ? nullptr : start + item * n;
 }
 
 template <class T>
@@ -169,11 +141,11 @@ static void fill_not_finite(T* out, int64_t n) {
 
 template <class T>
 Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
-                              double tol, int64_t max_iter, T* vector, double* residual,
-                              void* scratch, int threads) {
+                              const double* start, double tol, int64_t max_iter, T* vector,
+                              double* residual, void* scratch, int threads) {
   *residual = 0.0;
   if (batch == 0 || n == 0) return Status::kOk;
-  const Route route = choose_route<T>(n, edge);
+  const Route route = choose_route<T>(n, d, edge);
   for (int64_t b = 0; b < batch; ++b) {
     Scratch block(scratch);
     const auto work = CentralityWork<T>::take(block, n, d, edge, threads);
@@ -189,7 +161,7 @@ Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, E
     }
     const auto multiply = [&](const double* v, double* out) {
       if (route == Route::kImplicit) {
-        implicit_product(work.panels, edge == Edge::kShifted, v, work.partials, out, threads);
+        implicit_product(work.panels, edge, v, work.implicit, out, threads);
       } else if (route == Route::kStored) {
         stored_product(work.stored, n, v, out, threads);
       } else {
@@ -198,7 +170,7 @@ Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, E
         });
       }
     };
-    fill_start(work.lanczos.vector(0), n, edge == Edge::kSigned);
+    fill_start(work.lanczos.vector(0), n, edge == Edge::kSigned, item_of(start, b, n), tol);
     double error = 0.0;
     const Status status =
         leading_eigenvector(work.lanczos, tol, kGraphNoise<T>, max_iter, multiply, &error);
@@ -240,9 +212,9 @@ int64_t graph_eigenvector_centrality_scratch(int64_t n, int64_t, int) {
 }
 
 template <class T>
-Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, double tol,
-                                    int64_t max_iter, T* vector, double* residual, void* scratch,
-                                    int threads) {
+Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, const double* start,
+                                    double tol, int64_t max_iter, T* vector, double* residual,
+                                    void* scratch, int threads) {
   *residual = 0.0;
   if (batch == 0 || n == 0) return Status::kOk;
   for (int64_t b = 0; b < batch; ++b) {
@@ -255,7 +227,7 @@ Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, 
       fill_not_finite(vector + b * n, n);
       continue;
     }
-    fill_start(work.vector(0), n, negative);
+    fill_start(work.vector(0), n, negative, item_of(start, b, n), tol);
     double error = 0.0;
     const Status status = leading_eigenvector(
         work, tol, 0.0, max_iter,
@@ -267,13 +239,15 @@ Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, 
   return Status::kOk;
 }
 
-#define HUBPRUNE_INSTANTIATE(T)                                                                    \
-  template int64_t eigenvector_centrality_scratch<T>(int64_t, int64_t, Edge, int64_t, int);        \
-  template Status eigenvector_centrality<T>(const T*, int64_t, int64_t, int64_t, Edge, double,     \
-                                            int64_t, T*, double*, void*, int);                     \
-  template int64_t graph_eigenvector_centrality_scratch<T>(int64_t, int64_t, int);                 \
-  template Status graph_eigenvector_centrality<T>(const T*, int64_t, int64_t, double, int64_t, T*, \
-                                                  double*, void*, int);
+#define HUBPRUNE_INSTANTIATE(T)                                                                 \
+  template const char* eigenvector_centrality_route<T>(int64_t, int64_t, Edge);                 \
+  template int64_t eigenvector_centrality_scratch<T>(int64_t, int64_t, Edge, int64_t, int);     \
+  template Status eigenvector_centrality<T>(const T*, int64_t, int64_t, int64_t, Edge,          \
+                                            const double*, double, int64_t, T*, double*, void*, \
+                                            int);                                               \
+  template int64_t graph_eigenvector_centrality_scratch<T>(int64_t, int64_t, int);              \
+  template Status graph_eigenvector_centrality<T>(const T*, int64_t, int64_t, const double*,    \
+                                                  double, int64_t, T*, double*, void*, int);
 HUBPRUNE_INSTANTIATE(float)
 HUBPRUNE_INSTANTIATE(double)
 

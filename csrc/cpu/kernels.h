@@ -51,18 +51,20 @@ struct Kernels {
   void (*nearest)(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int64_t* index,
                   void* scratch, int threads);
 
-  // x (batch, n, d) -> vector (batch, n); residual: the largest |A v - lambda v| / |lambda|
+  const char* (*eigenvector_centrality_route)(int64_t n, int64_t d, Edge edge);
+  // x (batch, n, d), start (batch, n) or null -> vector (batch, n); residual: the largest |A v -
+  // lambda v| / |lambda|
   int64_t (*eigenvector_centrality_scratch)(int64_t n, int64_t d, Edge edge, int64_t max_iter,
                                             int threads);
   Status (*eigenvector_centrality)(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
-                                   double tol, int64_t max_iter, T* vector, double* residual,
-                                   void* scratch, int threads);
+                                   const double* start, double tol, int64_t max_iter, T* vector,
+                                   double* residual, void* scratch, int threads);
 
-  // weights (batch, n, n), symmetric -> vector (batch, n)
+  // weights (batch, n, n), symmetric, start (batch, n) or null -> vector (batch, n)
   int64_t (*graph_eigenvector_centrality_scratch)(int64_t n, int64_t max_iter, int threads);
-  Status (*graph_eigenvector_centrality)(const T* weights, int64_t batch, int64_t n, double tol,
-                                         int64_t max_iter, T* vector, double* residual,
-                                         void* scratch, int threads);
+  Status (*graph_eigenvector_centrality)(const T* weights, int64_t batch, int64_t n,
+                                         const double* start, double tol, int64_t max_iter,
+                                         T* vector, double* residual, void* scratch, int threads);
 };
 
 struct KernelTable {

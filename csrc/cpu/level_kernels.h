@@ -66,19 +66,21 @@ void nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int
              void* scratch, int threads);
 
 template <class T>
+const char* eigenvector_centrality_route(int64_t n, int64_t d, Edge edge);
+template <class T>
 int64_t eigenvector_centrality_scratch(int64_t n, int64_t d, Edge edge, int64_t max_iter,
                                        int threads);
 template <class T>
 Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
-                              double tol, int64_t max_iter, T* vector, double* residual,
-                              void* scratch, int threads);
+                              const double* start, double tol, int64_t max_iter, T* vector,
+                              double* residual, void* scratch, int threads);
 
 template <class T>
 int64_t graph_eigenvector_centrality_scratch(int64_t n, int64_t max_iter, int threads);
 template <class T>
-Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, double tol,
-                                    int64_t max_iter, T* vector, double* residual, void* scratch,
-                                    int threads);
+Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, const double* start,
+                                    double tol, int64_t max_iter, T* vector, double* residual,
+                                    void* scratch, int threads);
 
 int64_t path_graph_scratch(int64_t n);
 void path_graph(const double* lengths, int64_t n, void* graph, int threads);

@@ -27,6 +27,7 @@ static constexpr Kernels<T> kernels() {
   k.greedy_degree = greedy_degree<T>;
   k.nearest_scratch = nearest_scratch<T>;
   k.nearest = nearest<T>;
+  k.eigenvector_centrality_route = eigenvector_centrality_route<T>;
   k.eigenvector_centrality_scratch = eigenvector_centrality_scratch<T>;
   k.eigenvector_centrality = eigenvector_centrality<T>;
   k.graph_eigenvector_centrality_scratch = graph_eigenvector_centrality_scratch<T>;

@@ -55,12 +55,6 @@ static void write_columns(const Panels<T>& rows, const Panels<T>& landmarks, T* 
   }
 }
 
-template <Edge kEdge, class T>
-static T own_weight(RowKind kind) {
-  if (kind == RowKind::kNotFinite) return std::numeric_limits<T>::quiet_NaN();
-  return edge_weight<kEdge>(kind == RowKind::kUnit ? T(1) : T(0));
-}
-
 template <class T>
 void nystrom_columns(const T* x, const int64_t* landmarks, int64_t batch, int64_t n, int64_t m,
                      int64_t d, Edge edge, T* out, void* scratch, int threads) {
@@ -83,7 +77,8 @@ void nystrom_columns(const T* x, const int64_t* landmarks, int64_t batch, int64_
       });
       team.share(m, [&](int64_t j) {
         with_edge(edge, [&](auto tag) {
-          columns[chosen[j] * m + j] = own_weight<decltype(tag)::value, T>(work.landmarks.kinds[j]);
+          columns[chosen[j] * m + j] =
+              self_weight<decltype(tag)::value, T>(work.landmarks.kinds[j]);
         });
       });
     }

@@ -27,13 +27,6 @@ static void weigh_tile(T* tile, int64_t edge) {
   }
 }
 
-template <Edge kEdge, class T>
-static T self_weight(RowKind kind, bool zero_diagonal) {
-  if (zero_diagonal) return T(0);
-  if (kind == RowKind::kNotFinite) return std::numeric_limits<T>::quiet_NaN();
-  return edge_weight<kEdge>(kind == RowKind::kUnit ? T(1) : T(0));
-}
-
 // Short rows go from the registers to the matrix, both triangles: multiplying them again costs less
 // than transposing, and gives the same bits.
 template <Edge kEdge, class T>
@@ -82,7 +75,7 @@ static void write_short_rows(const Panels<T>& x, const Panels<T>& y, bool symmet
     }
     if (symmetric) {
       for (int64_t i = i0; i < end; ++i) {
-        out[i * y.n + i] = self_weight<kEdge, T>(x.kinds[i], zero_diagonal);
+        out[i * y.n + i] = zero_diagonal ? T(0) : self_weight<kEdge, T>(x.kinds[i]);
       }
     }
   });
@@ -109,7 +102,7 @@ static void write_matrix(const Panels<T>& x, const Panels<T>& y, bool symmetric,
     const int64_t width = y.n - j0 < edge ? y.n - j0 : edge;
     if (symmetric && i0 == j0) {
       for (int64_t r = 0; r < height; ++r) {
-        tile[r * kTileMax + r] = self_weight<kEdge, T>(x.kinds[i0 + r], zero_diagonal);
+        tile[r * kTileMax + r] = zero_diagonal ? T(0) : self_weight<kEdge, T>(x.kinds[i0 + r]);
       }
     }
     for (int64_t r = 0; r < height; ++r) {

@@ -77,6 +77,13 @@ static inline RowKind row_kind(double inverse) {
   return inverse > 0.0 ? RowKind::kUnit : (inverse == 0.0 ? RowKind::kZero : RowKind::kNotFinite);
 }
 
+// The weight between a row and itself.
+template <Edge kEdge, class T>
+static inline T self_weight(RowKind kind) {
+  if (kind == RowKind::kNotFinite) return std::numeric_limits<T>::quiet_NaN();
+  return edge_weight<kEdge>(kind == RowKind::kUnit ? T(1) : T(0));
+}
+
 static inline bool all_finite(const RowKind* kinds, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     if (kinds[i] == RowKind::kNotFinite) return false;

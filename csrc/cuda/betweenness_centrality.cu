@@ -12,7 +12,6 @@
 // Twin: hubprune.reference.graph_betweenness_centrality.
 #include <cmath>
 
-#include "core/scratch.h"
 #include "cuda/label_setting.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
@@ -21,18 +20,6 @@ namespace hubprune::cuda {
 namespace {
 
 constexpr int kThreads = kSearchThreads;
-constexpr int64_t kMostSources = 1024;     // at once
-constexpr int64_t kMostBytes = 256 << 20;  // of their labels
-
-// flag: 1 where a length off the diagonal is NaN or minus infinity.
-__global__ void __launch_bounds__(kThreads)
-    inspect_lengths_kernel(const double* __restrict__ lengths, int64_t n,
-                           unsigned long long* __restrict__ flag) {
-  const int64_t step = grid_blocks() * kThreads;
-  for (int64_t i = block_index() * kThreads + thread_index(); i < n * n; i += step) {
-    if (i / n != i % n && !(lengths[i] > -INFINITY)) atomicOr(flag, 1ull);
-  }
-}
 
 // labels.dependency of every node on `source`.
 __device__ __forceinline__ void depend(const double* __restrict__ lengths, int n, int settled,
@@ -94,38 +81,10 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-int64_t sources_at_once(int64_t n, int64_t count) {
-  const int64_t bytes = n * static_cast<int64_t>(3 * sizeof(double) + 4 * sizeof(int));
-  int64_t most = bytes > 0 ? kMostBytes / bytes : 1;
-  if (most > kMostSources) most = kMostSources;
-  if (most < 1) most = 1;
-  return count < most ? count : most;
-}
-
-struct BetweennessScratch {
-  unsigned long long* flag;
-  Labels labels;
-  int64_t bytes;
-
-  BetweennessScratch(void* memory, int64_t n, int64_t count) {
-    const int64_t nodes = n * sources_at_once(n, count);
-    Scratch pieces(memory);
-    flag = pieces.take<unsigned long long>(1);
-    labels.distance = pieces.take<double>(nodes);
-    labels.paths = pieces.take<double>(nodes);
-    labels.dependency = pieces.take<double>(nodes);
-    labels.rank = pieces.take<int>(nodes);
-    labels.giver = pieces.take<int>(nodes);
-    labels.before = pieces.take<int>(nodes);
-    labels.order = pieces.take<int>(nodes);
-    bytes = pieces.bytes();
-  }
-};
-
 }  // namespace
 
 int64_t betweenness_centrality_scratch_bytes(int64_t n, int64_t count) {
-  return BetweennessScratch(nullptr, n, count).bytes;
+  return SearchScratch(nullptr, n, count).bytes;
 }
 
 Status launch_betweenness_centrality(const double* lengths, int64_t n, const int64_t* sources,
@@ -133,7 +92,7 @@ Status launch_betweenness_centrality(const double* lengths, int64_t n, const int
                                      void* stream) {
   if (n >= kTied) return Status::kInvalidValue;
   if (n == 0) return Status::kOk;
-  const BetweennessScratch scratch(scratch_memory, n, count);
+  const SearchScratch scratch(scratch_memory, n, count);
   Launches launches("betweenness_centrality", device, stream);
   launches.zero(scratch.flag, sizeof(unsigned long long));
   launches.zero(sums, n * static_cast<int64_t>(sizeof(double)));

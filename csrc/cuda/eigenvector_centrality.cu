@@ -2,18 +2,20 @@
 // Eigenvector centrality of dense graphs: the leading eigenvector (largest algebraic eigenvalue) of
 // a symmetric matrix, unit 2-norm, non-negative sum, by Lanczos with full reorthogonalisation.
 //
-// Shapes: weights (batch, n, n) -> vector (batch, n), converged (batch), residual (batch).
-// No host synchronisation: `max_iter` products are enqueued whatever happens, and each kernel
-// leaves at once where an item's flag says that it has converged. Two launches a product: one warp
-// per row multiplies, one block per item does the rest of the step (at most kBasisMax vectors of
-// n). Bound: reads of the graph, n^2 sizeof(T) bytes a product. Numerics: products and all else in
-// float64, in a fixed order: the same bits on every run. Stops at residual <= tol |lambda|, or
-// below `noise`. An item that did not converge, or holds a NaN or an infinity, gets NaN. The method
-// and its sources: cpu/lanczos.h. Twin: hubprune.reference.graph_eigenvector_centrality.
+// Shapes: weights (batch, n, n), start (batch, n) or null -> vector (batch, n), converged (batch),
+// residual (batch). No host synchronisation: `max_iter` products are enqueued whatever happens, and
+// each kernel leaves at once where an item's flag says that it has converged. Two launches a
+// product: one warp per row multiplies, one block per item does the rest of the step (at most
+// kBasisMax vectors of n). Bound: reads of the graph, n^2 sizeof(T) bytes a product. Numerics:
+// products and all else in float64, in a fixed order: the same bits on every run. Stops at residual
+// <= tol |lambda|, or below `noise`. An item that did not converge, or holds a NaN or an infinity,
+// gets NaN. The method and its sources: cpu/lanczos.h. Twin:
+// hubprune.reference.graph_eigenvector_centrality.
 #include <cfloat>
 #include <cmath>
 
 #include "core/scratch.h"
+#include "core/start_vector.h"
 #include "core/symmetric_eigen.h"
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
@@ -82,28 +84,25 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// One block per item: the start vector and a clean slate. Ones are never orthogonal to the leading
-// eigenspace of a non-negative graph; of a signed one they can be, so there the entries vary, by
-// the integer hash of the CPU kernel.
+// One block per item: the start vector and a clean slate. start (batch, n), or null.
 __global__ void __launch_bounds__(kThreads)
     lanczos_start_kernel(const unsigned long long* __restrict__ flags, int64_t batch, int64_t n,
-                         double* __restrict__ basis, Progress* __restrict__ progress) {
+                         const double* __restrict__ start, double tol, double* __restrict__ basis,
+                         Progress* __restrict__ progress) {
   StepMemory& shared = block_memory<StepMemory>();
   for (int64_t item = block_index(); item < batch; item += grid_blocks()) {
     double* v = basis + item * (kBasisMax + 1) * n;
-    const bool vary = (flags[item] & kNegative) != 0;
-    double square = 0.0;
-    for (int64_t i = thread_index(); i < n; i += kThreads) {
-      double value = 1.0;
-      if (vary) {
-        uint64_t h = static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u + 0x2545F4914F6CDD1Du;
-        h = (h ^ (h >> 31)) * 0xBF58476D1CE4E5B9u;
-        value += static_cast<double>(h >> 11) * 0x1p-53 - 0.5;
+    const bool negative = (flags[item] & kNegative) != 0;
+    for (int64_t i = thread_index(); i < n; i += kThreads) v[i] = plain_start(i, negative);
+    if (start != nullptr) {
+      const double* given = start + item * n;
+      const double plain_norm = sqrt(block_dot(v, v, n, shared));
+      const double given_norm = sqrt(block_dot(given, given, n, shared));
+      for (int64_t i = thread_index(); i < n; i += kThreads) {
+        v[i] = warm_start(given[i] / given_norm, v[i] / plain_norm, plain_share(tol), negative);
       }
-      v[i] = value;
-      square += value * value;
     }
-    const double norm = sqrt(block_sum(square, shared));
+    const double norm = sqrt(block_dot(v, v, n, shared));
     for (int64_t i = thread_index(); i < n; i += kThreads) v[i] /= norm;
     if (thread_index() == 0) {
       progress[item].residual = 0.0;
@@ -236,10 +235,11 @@ int64_t graph_eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n) {
 }
 
 template <class T>
-Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, double tol,
-                                           double noise, int64_t max_iter, T* vector,
-                                           int64_t* converged, double* residual,
-                                           void* scratch_memory, int device, void* stream) {
+Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n,
+                                           const double* start, double tol, double noise,
+                                           int64_t max_iter, T* vector, int64_t* converged,
+                                           double* residual, void* scratch_memory, int device,
+                                           void* stream) {
   if (batch == 0 || n == 0) return Status::kOk;
   const LanczosScratch scratch(scratch_memory, batch, n);
   const int64_t row_blocks = ceil_divide(batch * n, kWarps);
@@ -248,7 +248,7 @@ Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int6
   launches.kernel(inspect_graph_kernel<T>, row_blocks, kThreads, 0, weights, batch, n,
                   scratch.flags);
   launches.kernel(lanczos_start_kernel, batch, kThreads, sizeof(StepMemory), scratch.flags, batch,
-                  n, scratch.basis, scratch.progress);
+                  n, start, tol, scratch.basis, scratch.progress);
   for (int64_t product = 0; product < max_iter; ++product) {
     const int j = static_cast<int>(product % kBasisMax);
     launches.kernel(lanczos_multiply_kernel<T>, row_blocks, kThreads, 0, weights, batch, n, j,
@@ -261,11 +261,13 @@ Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int6
   return launches.status();
 }
 
-template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t, double,
-                                                           double, int64_t, float*, int64_t*,
-                                                           double*, void*, int, void*);
-template Status launch_graph_eigenvector_centrality<double>(const double*, int64_t, int64_t, double,
-                                                            double, int64_t, double*, int64_t*,
-                                                            double*, void*, int, void*);
+template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t,
+                                                           const double*, double, double, int64_t,
+                                                           float*, int64_t*, double*, void*, int,
+                                                           void*);
+template Status launch_graph_eigenvector_centrality<double>(const double*, int64_t, int64_t,
+                                                            const double*, double, double, int64_t,
+                                                            double*, int64_t*, double*, void*, int,
+                                                            void*);
 
 }  // namespace hubprune::cuda

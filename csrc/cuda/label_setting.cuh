@@ -15,6 +15,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/scratch.h"
 #include "cuda/launch.cuh"
 #include "cuda/warp_reduce.cuh"
 
@@ -25,6 +26,8 @@ constexpr int kSearchWarps = kSearchThreads / kWarp;
 constexpr int kNobody = -1;
 constexpr int kTied = 1 << 30;  // in `before`: there may be other nodes before
 constexpr int64_t kNobodyKey = INT64_MAX;
+constexpr int64_t kMostSources = 1024;     // at once
+constexpr int64_t kMostBytes = 256 << 20;  // of their labels
 
 // The labels of one source at a time for every block that runs.
 struct Labels {
@@ -128,5 +131,44 @@ __device__ __forceinline__ int search(const double* __restrict__ lengths, int n,
   }
   return settled;
 }
+
+// flag: 1 where a length off the diagonal is NaN or minus infinity.
+static __global__ void __launch_bounds__(kSearchThreads)
+    inspect_lengths_kernel(const double* __restrict__ lengths, int64_t n,
+                           unsigned long long* __restrict__ flag) {
+  const int64_t step = grid_blocks() * kSearchThreads;
+  for (int64_t i = block_index() * kSearchThreads + thread_index(); i < n * n; i += step) {
+    if (i / n != i % n && !(lengths[i] > -INFINITY)) atomicOr(flag, 1ull);
+  }
+}
+
+static inline int64_t sources_at_once(int64_t n, int64_t count) {
+  const int64_t bytes = n * static_cast<int64_t>(3 * sizeof(double) + 4 * sizeof(int));
+  int64_t most = bytes > 0 ? kMostBytes / bytes : 1;
+  if (most > kMostSources) most = kMostSources;
+  if (most < 1) most = 1;
+  return count < most ? count : most;
+}
+
+// What the searches need: the flag of an undefined graph, and labels of the sources at once.
+struct SearchScratch {
+  unsigned long long* flag;
+  Labels labels;
+  int64_t bytes;
+
+  SearchScratch(void* memory, int64_t n, int64_t count) {
+    const int64_t nodes = n * sources_at_once(n, count);
+    Scratch pieces(memory);
+    flag = pieces.take<unsigned long long>(1);
+    labels.distance = pieces.take<double>(nodes);
+    labels.paths = pieces.take<double>(nodes);
+    labels.dependency = pieces.take<double>(nodes);
+    labels.rank = pieces.take<int>(nodes);
+    labels.giver = pieces.take<int>(nodes);
+    labels.before = pieces.take<int>(nodes);
+    labels.order = pieces.take<int>(nodes);
+    bytes = pieces.bytes();
+  }
+};
 
 }  // namespace hubprune::cuda

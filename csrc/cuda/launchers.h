@@ -91,15 +91,21 @@ Status launch_nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* simila
 // |lambda| is convergence too. T = float, double.
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n);
 template <class T>
-Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, double tol,
-                                           double noise, int64_t max_iter, T* vector,
-                                           int64_t* converged, double* residual, void* scratch,
-                                           int device, void* stream);
+Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n,
+                                           const double* start, double tol, double noise,
+                                           int64_t max_iter, T* vector, int64_t* converged,
+                                           double* residual, void* scratch, int device,
+                                           void* stream);
 
 // lengths (n, n), sources (count) -> sums (n): every node's dependencies on the sources, added up.
 int64_t betweenness_centrality_scratch_bytes(int64_t n, int64_t count);
 Status launch_betweenness_centrality(const double* lengths, int64_t n, const int64_t* sources,
                                      int64_t count, double* sums, void* scratch, int device,
                                      void* stream);
+
+// lengths (n, n) -> closeness (n)
+int64_t closeness_centrality_scratch_bytes(int64_t n);
+Status launch_closeness_centrality(const double* lengths, int64_t n, double* closeness,
+                                   void* scratch, int device, void* stream);
 
 }  // namespace hubprune::cuda

@@ -34,6 +34,10 @@ Status launch_betweenness_centrality(const double*, int64_t, const int64_t*, int
                                      void*, int, void*) {
   return Status::kNoCuda;
 }
+int64_t closeness_centrality_scratch_bytes(int64_t) { return 0; }
+Status launch_closeness_centrality(const double*, int64_t, double*, void*, int, void*) {
+  return Status::kNoCuda;
+}
 const char* weighted_degree_route(int64_t, int64_t, Edge) { return ""; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }
@@ -66,8 +70,9 @@ Status launch_nearest(const T*, int64_t, int64_t, int64_t, T*, int64_t*, void*, 
 }
 
 template <class T>
-Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, double, double, int64_t, T*,
-                                           int64_t*, double*, void*, int, void*) {
+Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, const double*, double,
+                                           double, int64_t, T*, int64_t*, double*, void*, int,
+                                           void*) {
   return Status::kNoCuda;
 }
 
@@ -109,11 +114,13 @@ template Status launch_pairwise_cosine<double>(const double*, const double*, int
                                                int64_t, int64_t, Edge, bool, double*, void*, int,
                                                void*);
 
-template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t, double,
-                                                           double, int64_t, float*, int64_t*,
-                                                           double*, void*, int, void*);
-template Status launch_graph_eigenvector_centrality<double>(const double*, int64_t, int64_t, double,
-                                                            double, int64_t, double*, int64_t*,
-                                                            double*, void*, int, void*);
+template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t,
+                                                           const double*, double, double, int64_t,
+                                                           float*, int64_t*, double*, void*, int,
+                                                           void*);
+template Status launch_graph_eigenvector_centrality<double>(const double*, int64_t, int64_t,
+                                                            const double*, double, double, int64_t,
+                                                            double*, int64_t*, double*, void*, int,
+                                                            void*);
 
 }  // namespace hubprune::cuda

@@ -34,7 +34,9 @@ from .comparison import Comparison, compare  # noqa: E402
 from .config import show_config  # noqa: E402
 from .finetuning import FineTuned, evaluate, finetune  # noqa: E402
 from .greedy import greedy_degree  # noqa: E402
+from .iterative import IterativeResult, prune_iteratively  # noqa: E402
 from .nystrom import Nystrom, NystromError, NystromFactor, nystrom  # noqa: E402
+from .page import write_page  # noqa: E402
 from .planning import PruningPlan, plan  # noqa: E402
 from .report import Report, report  # noqa: E402
 from .routes import Route, route  # noqa: E402
@@ -49,6 +51,7 @@ __version__ = _native.__version__
 __all__ = [
     "Comparison",
     "FineTuned",
+    "IterativeResult",
     "Nystrom",
     "NystromError",
     "NystromFactor",
@@ -77,6 +80,7 @@ __all__ = [
     "pairwise_cosine",
     "plan",
     "prune",
+    "prune_iteratively",
     "reference",
     "report",
     "route",
@@ -88,4 +92,5 @@ __all__ = [
     "scorers",
     "show_config",
     "weighted_degree",
+    "write_page",
 ]

@@ -100,6 +100,46 @@ def check_choice(value: object, choices: Iterable[str], name: str) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
 
 
+def check_finite_rows(x: torch.Tensor) -> None:
+    """Require finite rows x (n, d); the message names the first that is not."""
+    bad = torch.nonzero(~torch.isfinite(x).all(-1)).flatten()
+    if len(bad):
+        raise ValueError(f"x must be finite; row {int(bad[0])} holds NaN or infinity")
+
+
+def check_iteration(tol: float, max_iter: int) -> None:
+    """Require tol > 0 and max_iter >= 1."""
+    if not tol > 0.0:
+        raise ValueError(f"tol must be positive; got {tol}")
+    if max_iter < 1:
+        raise ValueError(f"max_iter must be at least 1; got {max_iter}")
+
+
+def start_vector(start: Array | None, x: torch.Tensor, x_name: str) -> torch.Tensor | None:
+    """Return the start vectors of an iteration on x (..., n, d): finite, (..., n), none all zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another type or dtype; for another shape or device, an entry that is not finite, or a
+        vector of zeros.
+    """
+    if start is None:
+        return None
+    vector = as_tensor(start, "start")
+    if vector.shape != x.shape[:-1]:
+        raise ValueError(
+            f"start must have shape {shape_text(x.shape[:-1])}, an entry for each row of {x_name}; "
+            f"got shape {shape_text(vector.shape)}"
+        )
+    check_same_device(x, vector, x_name, "start")
+    if not bool(vector.isfinite().all()):
+        raise ValueError("start must be finite; it holds NaN or infinity")
+    if vector.numel() and not bool(vector.any(-1).all()):
+        raise ValueError("start must not be all zero: a direction is needed")
+    return vector
+
+
 def check_same_device(x: torch.Tensor, y: torch.Tensor, x_name: str, y_name: str) -> None:
     """Require one device for both."""
     if x.device != y.device:

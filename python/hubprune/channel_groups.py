@@ -45,11 +45,13 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 __all__ = [
+    "BATCH_NORMS",
     "CONVOLUTIONS",
     "Block",
     "ChannelGroups",
     "Cut",
     "apply_cuts",
+    "channel_axis",
     "check_cuts",
     "duplicate",
     "evaluating",
@@ -66,10 +68,10 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 """The layers whose output filters are pruned by default."""
 
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)
-_NORMS = (*_BATCH_NORMS, *_INSTANCE_NORMS, *_MIXING_NORMS)
+_NORMS = (*BATCH_NORMS, *_INSTANCE_NORMS, *_MIXING_NORMS)
 
 ExampleInputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 Place = tuple[str | None, int]  # (module, call number), or (None, number of the output tensor)
@@ -126,7 +128,7 @@ def _is_channelwise(module: nn.Module) -> bool:
         return module.num_groups == module.num_channels
     if isinstance(module, nn.PReLU):
         return module.num_parameters > 1
-    return is_depthwise(module) or isinstance(module, (*_BATCH_NORMS, *_INSTANCE_NORMS))
+    return is_depthwise(module) or isinstance(module, (*BATCH_NORMS, *_INSTANCE_NORMS))
 
 
 def _is_grouped(module: nn.Module) -> bool:
@@ -155,7 +157,7 @@ def sizes(module: nn.Module) -> dict[str, int]:
         names = ["in_channels", "out_channels", "groups"]
     elif isinstance(module, nn.Linear):
         names = ["in_features", "out_features"]
-    elif isinstance(module, (*_BATCH_NORMS, *_INSTANCE_NORMS)):
+    elif isinstance(module, (*BATCH_NORMS, *_INSTANCE_NORMS)):
         names = ["num_features"]
     elif isinstance(module, nn.GroupNorm):
         names = ["num_channels", "num_groups"]
@@ -182,7 +184,7 @@ def _side_size(module: nn.Module, side: str) -> int | None:
     return next((known[n] for n in names if n in known), None)
 
 
-def _channel_axis(module: nn.Module, x: torch.Tensor, side: str) -> int:
+def channel_axis(module: nn.Module, x: torch.Tensor, side: str) -> int:
     """Which axis of the layer's input or output counts its channels."""
     if isinstance(module, CONVOLUTIONS):
         return x.dim() - len(module.kernel_size) - 1
@@ -719,7 +721,7 @@ class _Probe:
         else:
             raise _ControlFlowError(name)
         if self.mode == "replay" and name in self.units and isinstance(output, torch.Tensor):
-            axis = _channel_axis(module, output, "out")
+            axis = channel_axis(module, output, "out")
             output = self._lighten(output, self.units[name], axis)
         return output
 
@@ -1487,7 +1489,7 @@ class _Reading:
         name = place[0]
         if name is None or mask.dim() == 0:
             return mask.flatten()
-        axis = _channel_axis(probe.modules[name], mask, "in")
+        axis = channel_axis(probe.modules[name], mask, "in")
         if axis < 0:
             return mask.flatten()
         return mask.movedim(axis, 0).flatten(1).any(1) if mask.dim() > 1 else mask

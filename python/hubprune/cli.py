@@ -11,13 +11,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import functools
-import importlib
-import inspect
 import io
 import json
 import math
 import os
-import re
 import sys
 import time
 import warnings
@@ -34,6 +31,8 @@ from torch import nn
 
 from . import _native
 from .channel_groups import CONVOLUTIONS, evaluating, tensors_of
+from .command_data import read_data, unlabelled_inputs
+from .command_report import REPORT_HELP, add_report, run_report
 from .command_studies import (
     COMPARE_HELP,
     FINETUNE_HELP,
@@ -42,6 +41,7 @@ from .command_studies import (
     run_compare,
     run_finetune,
 )
+from .compensation import check_compensation
 from .config import configuration, show_config
 from .datasets import KNOWN_DATA, open_data
 from .finetuning import evaluate
@@ -52,6 +52,7 @@ from .progress import without_progress_bar
 from .report import report
 from .scorers import SCORER_NAMES, Scorer, Scores, make_scorer, score_model
 from .surgery import load_pruned, prune, save_pruned
+from .user_functions import call_function
 
 __all__ = ["main"]
 
@@ -164,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         "redundant ones out.",
         epilog="examples:\n"
         "  hubprune demo\n"
+        "  hubprune report crepe-tiny --ratio 0.25 --html page.html\n"
         "  hubprune score cnn14 --checkpoint Cnn14_mAP=0.431.pth\n"
         "  hubprune prune cnn14 --checkpoint Cnn14_mAP=0.431.pth --ratio 0.5 --output cnn14-half\n"
         "  hubprune compare dcase21 --checkpoint weights.h5 --data features --output study\n"
@@ -216,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         "  hubprune prune cnn14 --checkpoint Cnn14.pth --output out \\\n"
         "      --ratio conv_block5=0.5 --ratio conv_block6=0.75\n"
         "  hubprune prune crepe-tiny --scorer pairs --output crepe-pairs\n"
+        "  hubprune prune cnn14 --budget-parameters 0.5 --budget-macs 0.3 --output small\n"
         "  hubprune prune my_package.nets:build --input-shape 1,1,64,64 --output out\n\n"
         "The folder holds plan.json, model.safetensors and load.py. In Python:\n"
         "  hubprune.load_pruned(hubprune.models.Cnn14, 'out')\n\n"
@@ -223,30 +226,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(cut)
     cut.add_argument("--output", "-o", type=Path, required=True, help="the folder to save to")
+    _add_decision(cut)
     cut.add_argument(
-        "--ratio",
-        action="append",
-        metavar="R|LAYER=R",
-        help="part of the filters to remove, in [0, 1): of every convolution, or of a layer or "
-        "block (repeatable). Default: 0.5, or what the scorer decides (pairs)",
+        "--compensate",
+        default="none",
+        metavar="HOW",
+        help="what the layers behind get for what was cut: none, bias, merge, interpolate; or "
+        "recalibrate, alone or after one of them (interpolate+recalibrate). Default: none",
     )
     cut.add_argument(
-        "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
+        "--unlabelled",
+        metavar="DATA",
+        help="inputs to measure on, for --compensate: a folder with X_train.npy, an .npz file, or "
+        "a data set by name; without it, --compensate predicts from the weights",
     )
     cut.add_argument(
-        "--round-to", type=int, metavar="N", help="keep a multiple of N filters (default 1)"
-    )
-    cut.add_argument(
-        "--global",
-        dest="global_",
-        action="store_true",
-        help="one threshold for all layers instead of the same ratio in each",
-    )
-    cut.add_argument("--plan", type=Path, metavar="FILE", help="apply this plan.json")
-    cut.add_argument(
-        "--input-shape",
-        metavar="N,N,...",
-        help="shape of an example input, batch first (required for package.module:factory)",
+        "--calibration",
+        type=int,
+        default=100,
+        metavar="N",
+        help="how many inputs to take from --unlabelled (default 100)",
     )
     cut.add_argument(
         "--overwrite", action="store_true", help="replace a network saved there before"
@@ -296,6 +295,16 @@ def _parser() -> argparse.ArgumentParser:
         "examples:\n  hubprune info\n  hubprune info cnn14-half\n  hubprune info plan.json",
     )
     info.add_argument("path", nargs="?", type=Path, help="a saved folder or a plan.json")
+
+    page = command(
+        "report",
+        _report,
+        "show what pruning changes, as a table or as a page with pictures",
+        f"{REPORT_HELP}\n\n{_MODELS_EPILOG}\n\n{_SCORERS_EPILOG}",
+    )
+    _add_model(page)
+    add_report(page)
+    _add_decision(page)
 
     demo = command(
         "demo",
@@ -351,6 +360,41 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scorer", metavar="NAME", help="default degree; see below")
     parser.add_argument(
         "--seed", type=_seed, default=0, help="of random weights, where there are no others"
+    )
+
+
+def _add_decision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ratio",
+        action="append",
+        metavar="R|LAYER=R",
+        help="part of the filters to remove, in [0, 1): of every convolution, or of a layer or "
+        "block (repeatable). Default: 0.5, or what the scorer decides (pairs)",
+    )
+    for quantity, words in (("parameters", "parameters"), ("macs", "multiply-adds")):
+        parser.add_argument(
+            f"--budget-{quantity}",
+            type=float,
+            metavar="S",
+            help=f"instead of --ratio: at most this share of the model's {words} remains",
+        )
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="NAME", help="leave this layer whole"
+    )
+    parser.add_argument(
+        "--round-to", type=int, metavar="N", help="keep a multiple of N filters (default 1)"
+    )
+    parser.add_argument(
+        "--global",
+        dest="global_",
+        action="store_true",
+        help="one threshold for all layers instead of the same ratio in each",
+    )
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="apply this plan.json")
+    parser.add_argument(
+        "--input-shape",
+        metavar="N,N,...",
+        help="shape of an example input, batch first (required for package.module:factory)",
     )
 
 
@@ -414,48 +458,10 @@ def _load(arguments: argparse.Namespace) -> _Loaded:
 
 def _build(name: str) -> nn.Module:
     """Call the factory that `package.module:factory` names."""
-    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", name):
-        raise ValueError(f"MODEL must be package.module:factory; got {name!r}")
-    module_name, _, path = name.partition(":")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
-    try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise ImportError(
-            f"MODEL: module {module_name!r} cannot be imported: {_what(error)}"
-        ) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"MODEL: {module_name!r} has no {path!r}")
-        found = getattr(found, part)
-    if not callable(found) or isinstance(found, nn.Module):
-        raise TypeError(f"MODEL: {name} must be a function or class that builds the model")
-    if not _takes_no_arguments(found):
-        raise TypeError(f"MODEL: {name} must be callable without arguments")
-    try:
-        model = found()
-    except (Exception, SystemExit) as error:
-        raise RuntimeError(f"MODEL: {name} failed: {_what(error)}") from error
+    model = call_function(name, "MODEL", what="factory", purpose=" that builds the model")
     if not isinstance(model, nn.Module):
         raise TypeError(f"MODEL: {name} must return a torch.nn.Module; got {type(model).__name__}")
     return model
-
-
-def _what(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _takes_no_arguments(factory: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(factory).bind()
-    except TypeError:
-        return False
-    except ValueError:  # no signature to read, as of some built-in functions: the call will tell
-        return True
-    return True
 
 
 def _input_shape(text: str) -> tuple[int, ...]:
@@ -605,18 +611,42 @@ def _score(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _prune(arguments: argparse.Namespace) -> Any:
+def _report(arguments: argparse.Namespace) -> Any:
+    def load() -> tuple[nn.Module, str, torch.Tensor, Callable[[], PruningPlan]]:
+        job = _job(arguments)
+        loaded = job.loaded
+        return loaded.model, loaded.weights, job.example, lambda: _decide(job, arguments, bar)
+
+    with _progress() as bar:
+        return run_report(arguments, load, bar.step, bar.stage)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the options of `_add_model` and `_add_decision` ask for, checked and loaded."""
+
+    loaded: _Loaded
+    example: torch.Tensor
+    scorer: Scorer
+    ratio: float | dict[str, float] | None
+    budget: dict[str, float] | None
+    given: PruningPlan | None  # from --plan
+
+
+def _job(arguments: argparse.Namespace) -> _Job:
     scorer = _scorer(arguments)
     ratio = _ratios(arguments.ratio)
-    if arguments.output.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
-    if not arguments.output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
+    shares = {"parameters": arguments.budget_parameters, "macs": arguments.budget_macs}
+    budget = {name: share for name, share in shares.items() if share is not None} or None
+    if budget is not None and ratio is not None:
+        raise ValueError("--ratio cannot go with --budget-parameters or --budget-macs")
     given = None
     if arguments.plan is not None:
         others = {
             "--scorer": arguments.scorer is not None,
             "--ratio": ratio is not None,
+            "--budget-parameters": shares["parameters"] is not None,
+            "--budget-macs": shares["macs"] is not None,
             "--keep": bool(arguments.keep),
             "--round-to": arguments.round_to is not None,
             "--global": arguments.global_,
@@ -635,31 +665,67 @@ def _prune(arguments: argparse.Namespace) -> Any:
             f"--input-shape is needed for {arguments.model}: the shape of an example input, "
             "such as 1,1,64,64"
         )
+    return _Job(loaded, example, scorer, ratio, budget, given)
+
+
+def _decide(job: _Job, arguments: argparse.Namespace, bar: _Bar) -> PruningPlan:
+    """Return the plan that was given, or make it."""
+    if job.given is not None:
+        return job.given
+
+    def scored(done: int, total: int, name: str) -> None:
+        if done < total:
+            bar.step(done, total, f"scoring, last {name}")
+        else:
+            bar.stage("proving the plan on the example input")
+
+    bar.stage("tracing the network")
+    return plan(
+        job.loaded.model,
+        job.example,
+        scorer=job.scorer,
+        ratio=job.ratio,
+        budget=job.budget,
+        keep=arguments.keep,
+        round_to=1 if arguments.round_to is None else arguments.round_to,
+        global_=arguments.global_,
+        progress=scored,
+    )
+
+
+def _made_up(arguments: argparse.Namespace, batches: list[torch.Tensor] | None) -> str:
+    if arguments.compensate == "none":
+        return ""
+    source = "no data" if batches is None else f"{sum(map(len, batches))} inputs"
+    return f"compensated by {arguments.compensate} on {source}; "
+
+
+def _prune(arguments: argparse.Namespace) -> Any:
+    if arguments.output.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
+    if not arguments.output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
+    check_compensation(arguments.compensate, arguments.unlabelled, "--unlabelled")
+    if arguments.calibration < 1:
+        raise ValueError(f"--calibration must be at least 1; got {arguments.calibration}")
+    batches = None
+    if arguments.unlabelled is not None:
+        sounds = read_data(arguments.unlabelled, "train", "--unlabelled")
+        batches = unlabelled_inputs(
+            sounds,
+            "--unlabelled",
+            arguments.calibration,
+            arguments.calibration,
+            torch.device("cpu"),
+        )
+    job = _job(arguments)
+    loaded, example = job.loaded, job.example
     start = time.perf_counter()
     with _progress() as bar:
-
-        def scored(done: int, total: int, name: str) -> None:
-            if done < total:
-                bar.step(done, total, f"scoring, last {name}")
-            else:
-                bar.stage("proving the plan on the example input")
-
-        decision = given
-        if decision is None:
-            bar.stage("tracing the network")
-            decision = plan(
-                loaded.model,
-                example,
-                scorer=scorer,
-                ratio=ratio,
-                keep=arguments.keep,
-                round_to=1 if arguments.round_to is None else arguments.round_to,
-                global_=arguments.global_,
-                progress=scored,
-            )
+        decision = _decide(job, arguments, bar)
         planned = time.perf_counter() - start
         bar.stage("cutting")
-        pruned = prune(loaded.model, decision)
+        pruned = prune(loaded.model, decision, compensate=arguments.compensate, batches=batches)
         bar.stage("measuring before and after")
         _check_output(loaded.model, pruned, example)
         comparison = report(loaded.model, pruned, example, plan=decision)
@@ -671,16 +737,18 @@ def _prune(arguments: argparse.Namespace) -> Any:
             "model": arguments.model,
             "weights": loaded.weights,
             "scorer": decision.scorer,
+            "compensate": arguments.compensate,
+            "unlabelled": None if batches is None else sum(map(len, batches)),
             "seconds": planned,
             "output": str(arguments.output),
             "load": load,
             "report": comparison.to_dict(),
             "plan": decision.to_dict(),
         }
-    origin = "as planned before" if given is not None else f"planned in {planned:.1f} s"
+    origin = "as planned before" if job.given is not None else f"planned in {planned:.1f} s"
     lines = [
         f"{arguments.model}: {loaded.weights}",
-        f"pruned by {decision.scorer}; {origin}; not fine-tuned",
+        f"pruned by {decision.scorer}; {origin}; {_made_up(arguments, batches)}not fine-tuned",
         "",
         str(comparison),
     ]

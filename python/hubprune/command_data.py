@@ -3,54 +3,21 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
-import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+import torch
 
 from .datasets import open_data
+from .training_data import Examples, preserved_rng
 
-__all__ = ["find_function", "one_hot_to_classes", "read_data"]
+__all__ = ["one_hot_to_classes", "read_data", "unlabelled_inputs"]
 
 SPLITS = ("train", "valid", "test")
-
-
-def find_function(name: str, argument: str) -> Callable[..., Any]:
-    """The function or class that `package.module:function` names; the current folder is searched.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        With a message in the words of the command line.
-    """
-    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", name):
-        raise ValueError(f"{argument} must be package.module:function; got {name!r}")
-    module_name, _, path = name.partition(":")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
-    try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise ImportError(
-            f"{argument}: module {module_name!r} cannot be imported: {_what(error)}"
-        ) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"{argument}: {module_name!r} has no {path!r}")
-        found = getattr(found, part)
-    if not callable(found) or isinstance(found, nn.Module):
-        raise TypeError(f"{argument}: {name} must be a function or class")
-    return found  # type: ignore[no-any-return]
 
 
 def takes_a_seed(function: Callable[..., Any]) -> bool:
@@ -95,6 +62,26 @@ def read_data(text: str, split: str, argument: str) -> Any:
 
 
 _TOLD = (TypeError, ValueError, ImportError, RuntimeError)
+
+
+def unlabelled_inputs(
+    data: Any, argument: str, count: int, batch_size: int, device: torch.device
+) -> list[torch.Tensor]:
+    """Draw inputs at random, the same each time, in batches; of a loader, the first ones."""
+    examples = Examples(data, argument)
+    order: list[int] | None = None
+    if examples.loader is None and examples.count is not None:
+        drawn = torch.randperm(examples.count, generator=torch.Generator().manual_seed(0))
+        order = drawn[:count].tolist()
+    found: list[torch.Tensor] = []
+    left = count
+    with preserved_rng():
+        for inputs, _ in examples.batches(batch_size, order):
+            found.append(inputs[:left].to(device))
+            left -= len(found[-1])
+            if left <= 0:
+                break
+    return found
 
 
 def has_split(text: str, split: str) -> bool:
@@ -155,7 +142,3 @@ def one_hot_to_classes(data: Any) -> tuple[Any, bool]:
         and bool(np.isin(targets, (0, 1)).all() and (targets.sum(1) == 1).all())
     )
     return ((inputs, targets.argmax(1)), True) if one_hot else (data, False)
-
-
-def _what(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -14,11 +14,11 @@ from torch import nn
 
 from .command_data import (
     SPLITS,
-    find_function,
     has_split,
     one_hot_to_classes,
     read_data,
     takes_a_seed,
+    unlabelled_inputs,
 )
 from .comparison import compare
 from .finetuning import evaluate, finetune
@@ -28,6 +28,7 @@ from .plots import figure_class, replaced_file
 from .surgery import load_pruned, save_pruned
 from .training import SCHEDULES
 from .training_data import Examples, preserved_rng
+from .user_functions import find_function
 
 __all__ = ["add_compare", "add_finetune", "run_compare", "run_finetune"]
 
@@ -90,7 +91,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
         help="what `prune` does about the removed filters (default none)",
     )  # fmt: skip
     parser.add_argument(
-        "--calibration", type=int, default=256, metavar="N",
+        "--calibration", type=int, default=100, metavar="N",
         help="training examples for compensations other than none (default 256)",
     )  # fmt: skip
     parser.add_argument(
@@ -286,7 +287,9 @@ def run_compare(
         model = model.to(device)
     batches = None
     if compensate != ["none"]:
-        batches = _calibration(data["train"], arguments, device)
+        batches = unlabelled_inputs(
+            data["train"], "--train", arguments.calibration, arguments.batch_size, device
+        )
     found = compare(
         model,
         data["train"],
@@ -329,21 +332,6 @@ def _on(factory: Callable[..., nn.Module], device: torch.device) -> Callable[[in
     build.__module__ = getattr(factory, "__module__", build.__module__)
     build.__qualname__ = getattr(factory, "__qualname__", build.__qualname__)
     return build
-
-
-def _calibration(
-    data: Any, arguments: argparse.Namespace, device: torch.device
-) -> list[torch.Tensor]:
-    """The first inputs of the training data, in batches."""
-    found: list[torch.Tensor] = []
-    left = arguments.calibration
-    with preserved_rng():
-        for inputs, _ in Examples(data, "--train").batches(arguments.batch_size):
-            found.append(inputs[:left].to(device))
-            left -= len(found[-1])
-            if left <= 0:
-                break
-    return found
 
 
 # --- finetune -------------------------------------------------------------------------------------

@@ -6,14 +6,14 @@ from __future__ import annotations
 import torch
 
 from . import ops as _ops  # noqa: F401  (registers the operators)
-from .arguments import Array, as_tensor, like_input, shape_text
-from .centrality import check_iteration, check_not_negative, sampled_sources
+from .arguments import Array, as_tensor, check_iteration, like_input, shape_text, start_vector
+from .centrality import check_not_negative, sampled_sources
 
 __all__ = ["betweenness_centrality", "closeness_centrality", "eigenvector_centrality"]
 
 
 def eigenvector_centrality(
-    weights: Array, *, tol: float = 1e-6, max_iter: int = 100
+    weights: Array, *, start: Array | None = None, tol: float = 1e-6, max_iter: int = 100
 ) -> torch.Tensor:
     r"""Return the eigenvector centrality of an undirected dense graph.
 
@@ -24,6 +24,8 @@ def eigenvector_centrality(
     ----------
     weights : tensor or array, shape (..., n, n)
         Symmetric edge weights; float16, bfloat16, float32 or float64.
+    start : tensor or array, shape (..., n), optional
+        Where the search starts, as in `hubprune.eigenvector_centrality`.
     tol : float
         Wanted residual :math:`|W v - \lambda v| / |\lambda|`.
     max_iter : int
@@ -37,8 +39,8 @@ def eigenvector_centrality(
     Raises
     ------
     TypeError, ValueError
-        For another type or dtype; for matrices that are not square and symmetric, tol <= 0 or
-        max_iter < 1.
+        For another type or dtype; for matrices that are not square and symmetric, a start that is
+        not as above, tol <= 0 or max_iter < 1.
     RuntimeError
         If the residual is above tol after max_iter products.
 
@@ -56,8 +58,11 @@ def eigenvector_centrality(
     tensor = as_tensor(weights, "weights")
     _check_square(tensor, "weights")
     check_iteration(tol, max_iter)
+    first = start_vector(start, tensor, "weights")
     _check_symmetric(tensor, "weights")
-    vector: torch.Tensor = torch.ops.hubprune.graph_eigenvector_centrality(tensor, tol, max_iter)
+    vector: torch.Tensor = torch.ops.hubprune.graph_eigenvector_centrality(
+        tensor, tol, max_iter, first
+    )
     return like_input(vector, weights)
 
 
@@ -73,7 +78,7 @@ def betweenness_centrality(
     ----------
     lengths : tensor or array, shape (..., n, n)
         Symmetric lengths of the edges; infinity for no edge. The diagonal is not read. float16,
-        bfloat16, float32 or float64; on the CPU. Zero lengths are edges. Negative ones are taken
+        bfloat16, float32 or float64. Zero lengths are edges. Negative ones are taken
         as NetworkX's label-setting search takes them: the result is then no shortest-path quantity.
     normalized : bool
         Divide by the number of pairs, (n - 1)(n - 2) / 2.
@@ -132,7 +137,7 @@ def closeness_centrality(lengths: Array) -> torch.Tensor:
     ----------
     lengths : tensor or array, shape (..., n, n)
         Symmetric lengths of the edges, not negative; infinity for no edge. The diagonal is not
-        read. float16, bfloat16, float32 or float64; on the CPU.
+        read. float16, bfloat16, float32 or float64.
 
     Returns
     -------
@@ -145,8 +150,6 @@ def closeness_centrality(lengths: Array) -> torch.Tensor:
     TypeError, ValueError
         For another type or dtype; for matrices that are not square and symmetric, or a negative
         length.
-    RuntimeError
-        For a CUDA tensor: there is no CUDA kernel yet.
 
     Notes
     -----

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from .arguments import compute_dtype, shape_text
-from .ops import rejection_cholesky
+from .ops import rejection_cholesky, self_weights
 
 __all__ = [
     "DEFINITE_EDGES",
@@ -153,13 +153,6 @@ def _definite(edge: str) -> str:
     return edge if edge in DEFINITE_EDGES else "signed"
 
 
-def _self_weights(x: torch.Tensor, edge: str) -> torch.Tensor:
-    """Return the diagonal of the similarity matrix (n,), float64: f(1), or f(0) for a zero row."""
-    unit = torch.ops.hubprune.row_norms(x) > 0
-    zero = 0.5 if edge == "shifted" else 0.0
-    return torch.where(unit, 1.0, zero).double()
-
-
 def ridge_leverage(x: torch.Tensor, pilot: torch.Tensor, edge: str) -> torch.Tensor:
     r"""Return approximate ridge leverage scores (n,) from the columns of `pilot` rows.
 
@@ -168,7 +161,7 @@ def ridge_leverage(x: torch.Tensor, pilot: torch.Tensor, edge: str) -> torch.Ten
     :math:`(K (K + \lambda I)^{-1})_{ii}`. Source: Musco & Musco, NIPS 2017 (arXiv 1605.07583).
     """
     columns: torch.Tensor = torch.ops.hubprune.nystrom_columns(x, pilot, edge).double()
-    diagonal = _self_weights(x, edge)
+    diagonal = self_weights(x, edge)
     inner = columns.index_select(0, pilot)
     floor = max(8.0 * torch.finfo(compute_dtype(x)).eps * float(diagonal.sum()), 1e-30)
 
@@ -235,7 +228,7 @@ def _randomly_pivoted(x: torch.Tensor, m: int, edge: str, seed: int, tolerance: 
     ops = torch.ops.hubprune
     n, device = len(x), x.device
     kernel = _definite(edge)
-    left = _self_weights(x, kernel)
+    left = self_weights(x, kernel)
     whole = float(left.sum())
     noise = 8.0 * torch.finfo(compute_dtype(x)).eps
     # In float64: in float32 what is left, a small difference, would keep half its digits.

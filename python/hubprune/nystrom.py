@@ -24,9 +24,12 @@ from .arguments import (
     Array,
     as_tensor,
     check_choice,
+    check_finite_rows,
+    check_iteration,
     check_rows,
     compute_dtype,
     shape_text,
+    start_vector,
 )
 from .landmarks import (
     DEFINITE_EDGES,
@@ -143,29 +146,32 @@ class NystromFactor:
         ]
         return torch.cat(parts, -1).to(self.factor.dtype)
 
-    def eigenvector(self, *, tol: float = 1e-6, max_iter: int = 200) -> torch.Tensor:
+    def eigenvector(
+        self, *, start: Array | None = None, tol: float = 1e-6, max_iter: int = 200
+    ) -> torch.Tensor:
         r"""Return the eigenvector centrality (..., n) of the approximated graph, O(n k) a product.
 
         Unit 2-norm, oriented to a non-negative sum; Lanczos with full reorthogonalisation, until
-        the residual :math:`|W v - \lambda v|` is at most ``tol`` times :math:`|\lambda|`.
+        the residual :math:`|W v - \lambda v|` is at most ``tol`` times :math:`|\lambda|`. `start`
+        as in `hubprune.eigenvector_centrality`.
 
         Raises
         ------
-        ValueError
-            For tol <= 0 or max_iter < 1.
+        TypeError, ValueError
+            For tol <= 0, max_iter < 1, or a start of another type, dtype or shape, that is not
+            finite or all zero.
         RuntimeError
             If it is above after max_iter products; the message says how large it is.
         """
-        if not tol > 0.0:
-            raise ValueError(f"tol must be positive; got {tol}")
-        if max_iter < 1:
-            raise ValueError(f"max_iter must be at least 1; got {max_iter}")
+        check_iteration(tol, max_iter)
         shape = self.factor.shape
         count = math.prod(shape[:-2])
         factors = self.factor.reshape(count, *shape[-2:])
         signs = self.signs.reshape(count, shape[-1])
+        first = start_vector(start, self.factor, "the factor")
+        starts = [None] * count if first is None else list(first.double().reshape(count, -1))
         vectors = []
-        for factor, sign in zip(factors.double(), signs.double(), strict=True):
+        for factor, sign, given in zip(factors.double(), signs.double(), starts, strict=True):
             own = (factor.square() * sign).sum(-1)
 
             def product(
@@ -176,7 +182,7 @@ class NystromFactor:
             ) -> torch.Tensor:
                 return factor @ (sign * (factor.mT @ v)) - own * v
 
-            vectors.append(_leading_eigenvector(product, factor, tol, max_iter))
+            vectors.append(_leading_eigenvector(product, factor, given, tol, max_iter))
         return torch.stack(vectors).reshape(shape[:-1]).to(self.factor.dtype)
 
     def nearest(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -492,25 +498,19 @@ def _factor_one(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (indices, factor, signs) of one matrix (n, d)."""
     if isinstance(landmarks, str) and landmarks in ("leverage", "rpcholesky", "farthest"):
-        _check_finite(x)
+        check_finite_rows(x)
     chosen: Selection = select_landmarks(x, m, landmarks, edge, seed, tolerance)
     if chosen.factor is not None and rank is None:
         signs = torch.ones(chosen.factor.shape[1], dtype=x.dtype, device=x.device)
         return chosen.indices, chosen.factor, signs
     columns = torch.ops.hubprune.nystrom_columns(x, chosen.indices, edge)
     if not bool(columns.sum().isfinite()):
-        _check_finite(x)
+        check_finite_rows(x)
     directions, signs = small_factor(columns.index_select(0, chosen.indices), rank, edge)
     factor = torch.cat(
         [(block.double() @ directions).to(x.dtype) for block in columns.split(_CHUNK_ROWS)]
     )
     return chosen.indices, factor, signs.to(x.dtype)
-
-
-def _check_finite(x: torch.Tensor) -> None:
-    bad = torch.nonzero(~torch.isfinite(x).all(-1)).flatten()
-    if len(bad):
-        raise ValueError(f"x must be finite; row {int(bad[0])} holds NaN or infinity")
 
 
 def small_factor(
@@ -572,6 +572,7 @@ def _compare_columns(
 def _leading_eigenvector(
     product: Callable[[torch.Tensor], torch.Tensor],
     factor: torch.Tensor,
+    given: torch.Tensor | None,
     tol: float,
     max_iter: int,
 ) -> torch.Tensor:
@@ -582,6 +583,11 @@ def _leading_eigenvector(
     # Nearly the all-ones vector: exactly that could be orthogonal to what is looked for.
     noise = counter_bits(0, _LANCZOS_STREAM, n, factor.device).double() * 2.0**-63
     start = 1.0 + 1e-3 * noise
+    if given is not None:
+        # As in the kernels: a share of the plain start finds what the given one is orthogonal to.
+        given = given / given.abs().max()
+        share = min(max(64.0 * tol, 1.0 / 128.0), 1.0)
+        start = given / given.norm() + share * start / start.norm()
     basis = [start / start.norm()]
     diagonal: list[torch.Tensor] = []
     beside: list[torch.Tensor] = []

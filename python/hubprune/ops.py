@@ -56,10 +56,12 @@ library.define(
 )
 library.define("nearest(Tensor x) -> (Tensor, Tensor)")
 library.define(
-    "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100) -> Tensor"
+    "eigenvector_centrality(Tensor x, str edge='abs', float tol=1e-6, int max_iter=100,"
+    " Tensor? start=None) -> Tensor"
 )
 library.define(
-    "graph_eigenvector_centrality(Tensor weights, float tol=1e-6, int max_iter=100) -> Tensor"
+    "graph_eigenvector_centrality(Tensor weights, float tol=1e-6, int max_iter=100,"
+    " Tensor? start=None) -> Tensor"
 )
 library.define(
     "betweenness_centrality(Tensor lengths, bool normalized=True, int[]? sources=None) -> Tensor"
@@ -111,6 +113,11 @@ def _by_dtype_and_device(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, li
 def _given(y: torch.Tensor | None, scratch: torch.Tensor) -> int:
     """Return y's address, 0 for None; an empty y has none, so any other says that it is there."""
     return 0 if y is None else y.data_ptr() or scratch.data_ptr()
+
+
+def _address(optional: torch.Tensor | None) -> int:
+    """Return where an optional argument lies, 0 for None."""
+    return 0 if optional is None else optional.data_ptr()
 
 
 def _stream(x: torch.Tensor) -> tuple[int, int]:
@@ -654,17 +661,25 @@ def _nystrom_columns_cpu(
     return columns
 
 
+def self_weights(x: torch.Tensor, edge: str) -> torch.Tensor:
+    """Return the diagonal (..., n) of the similarity matrix of x (..., n, d), float64.
+
+    f(1), f(0) for a zero row, NaN for one that is not finite.
+    """
+    # The norm of a finite float32 row can be infinite, so it does not say which rows are finite.
+    unit = torch.ops.hubprune.row_norms(x) > 0.0
+    weights = torch.where(unit, 1.0, 0.5 if edge == "shifted" else 0.0).double()
+    return weights.masked_fill(~x.isfinite().all(-1), torch.nan)
+
+
 def _nystrom_columns_cuda(
     x: torch.Tensor, landmarks: torch.Tensor, edge: str = "signed"
 ) -> torch.Tensor:
     index = landmarks[..., None].expand(*landmarks.shape, x.shape[-1])
     chosen = x.gather(-2, index)
     columns = _pairwise_cosine_cuda(x, chosen, edge)
-    # A landmark's own entry is exactly f(1), or f(0), as in the graph itself.
-    norms = _row_norms_cuda(chosen)
-    one = {"shifted": (0.5, 1.0)}.get(edge, (0.0, 1.0))
-    own = torch.where(norms > 0, one[1], one[0]).to(columns.dtype)
-    own = torch.where(norms.isfinite(), own, torch.nan)
+    # A landmark's own entry is exactly what it is in the graph itself.
+    own = self_weights(chosen, edge).to(columns.dtype)
     return columns.scatter(-2, landmarks[..., None, :], own[..., None, :])
 
 
@@ -735,8 +750,22 @@ def _raise_unconverged(residual: float, tol: float, max_iter: int) -> NoReturn:
     )
 
 
+def _scaled_start(start: torch.Tensor | None) -> torch.Tensor | None:
+    """Return the start vectors (..., n) in float64, the largest entry of each 1."""
+    if start is None:
+        return None
+    start = start.double()
+    if not start.numel():
+        return start
+    return (start / start.abs().amax(-1, keepdim=True)).contiguous()
+
+
 def _eigenvector_centrality_cpu(
-    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+    x: torch.Tensor,
+    edge: str = "abs",
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     x = _dense(x)
     batch, n, d = _rows(x)
@@ -746,6 +775,7 @@ def _eigenvector_centrality_cpu(
     scratch = _scratch(
         _native.eigenvector_centrality_cpu_scratch(_is_double(x), n, d, code, max_iter, threads), x
     )
+    scaled = _scaled_start(start)
     converged, residual = _native.eigenvector_centrality_cpu(
         _is_double(x),
         x.data_ptr(),
@@ -753,6 +783,7 @@ def _eigenvector_centrality_cpu(
         n,
         d,
         code,
+        _address(scaled),
         tol,
         max_iter,
         vector.data_ptr(),
@@ -764,23 +795,50 @@ def _eigenvector_centrality_cpu(
     return vector
 
 
+def eigenvector_centrality_route(x: torch.Tensor, edge: str) -> str:
+    """Return how `eigenvector_centrality` multiplies with a graph of x (n, d), in words."""
+    n, d = x.shape
+    stored = "products with the stored graph"
+    if x.is_cuda:
+        return f"{stored} on the GPU"
+    code = EDGES.index(edge)
+    route = _native.eigenvector_centrality_cpu_route(compute_dtype(x) == torch.float64, n, d, code)
+    through = "the d x d Gram matrix" if edge == "squared" else "the sum of the rows"
+    return {
+        "implicit": f"implicit products through {through}, the graph is never formed",
+        "stored": stored,
+        "tiles": "products with the graph, tiles of it computed again for each",
+    }[route]
+
+
 def _eigenvector_centrality_cuda(
-    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+    x: torch.Tensor,
+    edge: str = "abs",
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     # As on the CPU: rounding leaves this much of a graph without edges.
     noise = 8.0 * torch.finfo(compute_dtype(x)).eps
     graph = _pairwise_cosine_cuda(x, None, edge, zero_diagonal=True)
-    return _leading_eigenvector_cuda(graph, tol, noise, max_iter)
+    return _leading_eigenvector_cuda(graph, start, tol, noise, max_iter)
 
 
 def _eigenvector_centrality_fake(
-    x: torch.Tensor, edge: str = "abs", tol: float = 1e-6, max_iter: int = 100
+    x: torch.Tensor,
+    edge: str = "abs",
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     return x.new_empty(x.shape[:-1], dtype=compute_dtype(x))
 
 
 def _graph_eigenvector_centrality_cpu(
-    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+    weights: torch.Tensor,
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     weights = _dense(weights)
     batch, n, _ = _rows(weights)
@@ -790,11 +848,13 @@ def _graph_eigenvector_centrality_cpu(
         _native.graph_eigenvector_centrality_cpu_scratch(_is_double(weights), n, max_iter, threads),
         weights,
     )
+    scaled = _scaled_start(start)
     converged, residual = _native.graph_eigenvector_centrality_cpu(
         _is_double(weights),
         weights.data_ptr(),
         batch,
         n,
+        _address(scaled),
         tol,
         max_iter,
         vector.data_ptr(),
@@ -807,24 +867,29 @@ def _graph_eigenvector_centrality_cpu(
 
 
 def _graph_eigenvector_centrality_cuda(
-    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+    weights: torch.Tensor,
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return _leading_eigenvector_cuda(_dense(weights), tol, 0.0, max_iter)
+    return _leading_eigenvector_cuda(_dense(weights), start, tol, 0.0, max_iter)
 
 
 def _leading_eigenvector_cuda(
-    weights: torch.Tensor, tol: float, noise: float, max_iter: int
+    weights: torch.Tensor, start: torch.Tensor | None, tol: float, noise: float, max_iter: int
 ) -> torch.Tensor:
     batch, n, _ = _rows(weights)
     vector = torch.empty(weights.shape[:-1], dtype=weights.dtype, device=weights.device)
     converged = torch.ones(batch, dtype=torch.int64, device=weights.device)
     residual = torch.zeros(batch, dtype=torch.float64, device=weights.device)
     scratch = _scratch(_native.graph_eigenvector_centrality_cuda_scratch(batch, n), weights)
+    scaled = _scaled_start(start)
     _native.graph_eigenvector_centrality_cuda(
         _is_double(weights),
         weights.data_ptr(),
         batch,
         n,
+        _address(scaled),
         tol,
         noise,
         max_iter,
@@ -841,15 +906,19 @@ def _leading_eigenvector_cuda(
 
 
 def _graph_eigenvector_centrality_fake(
-    weights: torch.Tensor, tol: float = 1e-6, max_iter: int = 100
+    weights: torch.Tensor,
+    tol: float = 1e-6,
+    max_iter: int = 100,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     return weights.new_empty(weights.shape[:-1], dtype=compute_dtype(weights))
 
 
 # --- betweenness and closeness centrality ---------------------------------------------------------
-# Sources in one kernel call, for each thread: what a progress bar moves by. A multiple of the
-# kernel's blocks of sources, so that it cannot change a sum.
-_SOURCES_PER_CALL = 64
+# Sources in one kernel call, for each thread: what a progress bar moves by. At the end of a call
+# threads wait for the last block, which costs 1 % of 64 sources (simulated from the times of single
+# sources). A multiple of the kernel's blocks of sources, so that it cannot change a sum.
+_SOURCES_PER_CALL = 128
 
 
 def _path_graphs(lengths: torch.Tensor, threads: int) -> Iterator[torch.Tensor]:
@@ -965,11 +1034,19 @@ def _betweenness_centrality_cuda(
 
 
 def _closeness_centrality_cuda(lengths: torch.Tensor) -> torch.Tensor:
-    raise _no_cuda_kernel("closeness centrality")
-
-
-def _no_cuda_kernel(name: str) -> RuntimeError:
-    return RuntimeError(f"{name} has no CUDA kernel yet: move its input to the CPU with .cpu()")
+    given, lengths = lengths, lengths.double().contiguous()
+    batch, n, _ = _rows(lengths)
+    closeness = torch.empty((batch, n), dtype=torch.float64, device=lengths.device)
+    scratch = _scratch(_native.closeness_centrality_cuda_scratch(n), lengths)
+    for graph, graph_closeness in zip(lengths.reshape(batch, n, n), closeness, strict=True):
+        _native.closeness_centrality_cuda(
+            graph.data_ptr(),
+            n,
+            graph_closeness.data_ptr(),
+            scratch.data_ptr(),
+            *_stream(lengths),
+        )
+    return closeness.reshape(lengths.shape[:-1]).to(compute_dtype(given))
 
 
 def _betweenness_centrality_fake(

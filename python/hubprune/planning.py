@@ -13,8 +13,10 @@ import itertools
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from numbers import Real
 from typing import Any
 
@@ -22,7 +24,9 @@ import torch
 from torch import nn
 
 from . import _native
+from .budgets import QUANTITIES, Remains, check_budget, first_within, shares_text
 from .channel_groups import (
+    BATCH_NORMS,
     CONVOLUTIONS,
     TRANSPOSED,
     Block,
@@ -34,9 +38,11 @@ from .channel_groups import (
     find_channel_groups,
     is_depthwise,
 )
+from .channel_paths import RECTIFIED, Path, Reader, compose_readers, find_readers
 from .scorers import Scorer, Scores, filter_weight, make_scorer, score
 
 __all__ = [
+    "BlockCounts",
     "ExplanationRow",
     "LayerExplanation",
     "LayerRecord",
@@ -44,6 +50,8 @@ __all__ = [
     "Step",
     "kept_count",
     "plan",
+    "plan_counts",
+    "plan_to_counts",
     "text_table",
 ]
 
@@ -113,17 +121,24 @@ class Step:
     scorer : str
         Its name, or how a configured scorer prints itself.
     ratio : float, dict of str to float, or None
-        What was asked for; None where the scorer decided the count itself.
+        What was asked for, or what the budget led to; None where the scorer decided the count
+        itself, or a budget decided with one threshold for all layers.
     round_to : int
         The kept filters are a multiple of it.
     global_ : bool
         One threshold for all layers.
+    budget : dict of str to float, or None
+        The shares of the model's parameters and multiply-adds that were allowed to remain.
+    remaining : dict of str to float, or None
+        With a budget, the shares of both that do remain, of the model the plan was made for.
     """
 
     scorer: str
     ratio: float | dict[str, float] | None
     round_to: int = 1
     global_: bool = False
+    budget: dict[str, float] | None = None
+    remaining: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +253,9 @@ class PruningPlan:
         The settings: one, or several after `then`.
     versions : dict of str to str
         Versions of hubprune and torch that made the plan.
+    readers : dict of str to Reader
+        Layers that lose inputs -> which filters those were and what they passed on the way: what
+        `hubprune.prune` needs to compensate.
     """
 
     layers: dict[str, tuple[int, ...]]
@@ -249,6 +267,7 @@ class PruningPlan:
     records: dict[str, LayerRecord] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    readers: dict[str, Reader] = field(default_factory=dict)
 
     def summary(self) -> str:
         """A table of the pruned layers, and the reasons of the others, as plain text."""
@@ -264,6 +283,12 @@ class PruningPlan:
             lines.append(text_table(["layer", "filters", "kept", "dead"], rows))
         else:
             lines = ["nothing is pruned"]
+        lines += [
+            f"budget: at most {shares_text(step.budget)}; "
+            f"{shares_text(step.remaining or {})} remain"
+            for step in self.steps
+            if step.budget is not None
+        ]
         if self.kept:
             lines.append("kept whole:")
             width = max(map(len, self.kept))
@@ -366,6 +391,12 @@ class PruningPlan:
             records=records,
             steps=self.steps + other.steps,
             versions=other.versions,
+            readers=compose_readers(
+                self.readers,
+                other.readers,
+                self.layers,
+                {cut.target: cut.kept for cut in self.cuts if cut.side == "in"},
+            ),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -381,6 +412,8 @@ class PruningPlan:
                     "ratio": step.ratio,
                     "round_to": step.round_to,
                     "global": step.global_,
+                    **({} if step.budget is None else {"budget": dict(step.budget)}),
+                    **({} if step.remaining is None else {"remaining": dict(step.remaining)}),
                 }
                 for step in self.steps
             ],
@@ -407,6 +440,22 @@ class PruningPlan:
                     "similarity": list(record.similarity),
                 }
                 for name, record in self.records.items()
+            },
+            "readers": {
+                name: {
+                    "norm": reader.norm,
+                    "paths": [
+                        {
+                            "layer": path.layer,
+                            "norm": path.norm,
+                            "rectified": path.rectified,
+                            "filters": list(path.filters),
+                            "positions": list(path.positions),
+                        }
+                        for path in reader.paths
+                    ],
+                }
+                for name, reader in self.readers.items()
             },
         }
 
@@ -555,7 +604,46 @@ class _PlanReader:
             records=records,
             steps=tuple(self._step(step) for step in self._entry("steps", list)),
             versions=self._strings(self._entry("versions", dict), "versions"),
+            readers=self._readers(cuts),
         )
+
+    def _readers(self, cuts: tuple[Cut, ...]) -> dict[str, Reader]:
+        if "readers" not in self.data:  # written before plans knew them
+            return {}
+        inputs = {cut.target: cut.size for cut in cuts if cut.side == "in"}
+        readers = {}
+        for name, entry in self._entry("readers", dict).items():
+            if name not in inputs:
+                raise self._wrong(f"'{name}' is in readers but no input of it is cut")
+            paths = tuple(
+                self._path(path, name, inputs[name]) for path in self._entry("paths", list, entry)
+            )
+            readers[name] = Reader(paths, self._name_or_null(entry, "norm"))
+        return readers
+
+    def _path(self, entry: Any, reader: str, size: int) -> Path:
+        where = f"a path to '{reader}'"
+        rectified = self._entry("rectified", str, entry)
+        if rectified not in RECTIFIED:
+            raise self._wrong(f"rectified of {where} must be one of {', '.join(RECTIFIED)}")
+        filters, positions = (
+            self._entry("filters", list, entry),
+            self._entry("positions", list, entry),
+        )
+        for row in (filters, positions):
+            if any(type(i) is not int or i < 0 for i in row):
+                raise self._wrong(f"{where} must have indices of at least 0")
+        if len(filters) != len(positions) or len(set(positions)) != len(positions):
+            raise self._wrong(f"{where} must have one filter for each position")
+        if positions and max(positions) >= size:
+            raise self._wrong(f"{where} must have positions in 0..{size - 1}")
+        layer = self._entry("layer", str, entry)
+        return Path(
+            layer, self._name_or_null(entry, "norm"), rectified, tuple(filters), tuple(positions)
+        )
+
+    def _name_or_null(self, entry: dict[str, Any], key: str) -> str | None:
+        return None if entry.get(key) is None else str(self._entry(key, str, entry))
 
     @staticmethod
     def _wrong(message: str) -> ValueError:
@@ -650,7 +738,19 @@ class _PlanReader:
         if not valid:
             raise self._wrong("the ratio of a step must be a number, a dict of numbers or null")
         round_to = self._size(entry.get("round_to"), "round_to of a step")
-        return Step(scorer, ratio, round_to, self._entry("global", bool, entry))
+        global_ = self._entry("global", bool, entry)
+        budget, remaining = (self._shares(entry, key) for key in ("budget", "remaining"))
+        return Step(scorer, ratio, round_to, global_, budget, remaining)
+
+    def _shares(self, entry: dict[str, Any], key: str) -> dict[str, float] | None:
+        shares = entry.get(key)
+        if shares is None:
+            return None
+        if not isinstance(shares, dict) or not all(
+            name in QUANTITIES and _is_number(share) for name, share in shares.items()
+        ):
+            raise self._wrong(f"the {key} of a step must hold numbers for {', '.join(QUANTITIES)}")
+        return shares
 
 
 # --- making a plan -------------------------------------------------------------------------------
@@ -662,6 +762,7 @@ def plan(
     *,
     scorer: str | Scorer = "degree",
     ratio: float | Mapping[str, float] | None = None,
+    budget: Mapping[str, float] | None = None,
     keep: Collection[str] = (),
     round_to: int = 1,
     global_: bool = False,
@@ -688,13 +789,19 @@ def plan(
         layers that are named, linear layers too. The name of a module that holds several stands for
         all convolutions in it. Default: 0.5, but a scorer that decides the count itself ("pairs")
         removes what it says.
+    budget : mapping of str to float, optional
+        Instead of a ratio: the share of the model's ``"parameters"``, of its ``"macs"``
+        (multiply-adds), or of each, that may remain at most, in (0, 1]. All convolutions lose the
+        same part, the smallest that meets the budget; with `global_`, filters go by one threshold
+        for all layers, the fewest that meet it.
     keep : collection of str, default ()
         Layers, or modules that hold layers, to leave whole.
     round_to : int, default 1
         The kept filters become a multiple of it, rounded up (never down), at most all.
     global_ : bool, default False
         One threshold for all layers: `ratio` of all filters together, ranked by redundancy divided
-        by the mean absolute redundancy of the layer. No layer loses more than 90 %.
+        by the mean absolute redundancy of the layer ("landmarks": by the part of the layer's
+        energy that goes with a filter). No layer loses more than 90 %.
     progress : callable (done, total, layer), optional
         Called after each layer is scored.
 
@@ -709,8 +816,9 @@ def plan(
         If an argument is of the wrong kind.
     ValueError
         If a ratio or a name is wrong (close names are listed), a weight is not finite (layer and
-        first bad filter are named), the example inputs do not fit or are on another device, or the
-        model is wrapped or cannot be copied, run or traced.
+        first bad filter are named), the example inputs do not fit or are on another device, the
+        model is wrapped or cannot be copied, run or traced, or the budget cannot be met (the
+        smallest share that can be reached and the layers that are kept whole are named).
 
     Warns
     -----
@@ -729,6 +837,10 @@ def plan(
     the whole model computes with the removed channels ignored. A layer that fails is kept. Layers
     that run only in training, or only on other inputs, are not seen.
 
+    *Budgets* count all parameters and the multiply-adds of `hubprune.report` on the example inputs,
+    exactly: what the plan's last step says remains is what the report finds. Multiply-adds of
+    layers other than convolutions and linear ones count as if nothing were removed.
+
     Memory: twice the model and the activations of one forward pass.
 
     Examples
@@ -743,7 +855,66 @@ def plan(
     """
     check_model(model)
     check_example_inputs(model, example_inputs)
-    request = _Request(model, scorer, ratio, keep, round_to, global_)
+    request = _Request(model, scorer, ratio, keep, round_to, global_, budget)
+    return _decide(model, example_inputs, request, progress)[0]
+
+
+BlockCounts = dict[tuple[tuple[str, ...], int], tuple[int, int]]
+"""Blocks, by their layers and their number among the blocks of these layers -> how many units stay,
+of how many."""
+
+
+def plan_counts(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    scorer: str | Scorer,
+    ratio: float | Mapping[str, float] | None,
+    budget: Mapping[str, float] | None,
+    keep: Collection[str],
+    round_to: int,
+    global_: bool,
+) -> tuple[BlockCounts, PruningPlan]:
+    """Decide how many units of each block stay, as `plan` does; return the plan too."""
+    request = _Request(model, scorer, ratio, keep, round_to, global_, budget)
+    result, counts = _decide(model, example_inputs, request, None)
+    return counts, result
+
+
+def plan_to_counts(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    counts: BlockCounts,
+    *,
+    scorer: str | Scorer,
+    ratio: float | Mapping[str, float] | None,
+    keep: Collection[str],
+    round_to: int,
+) -> PruningPlan:
+    """Plan to leave so many units of each block, of a model that may have fewer than it had.
+
+    `ratio` tells which layers are pruned, not how much. The plan's step records the part that each
+    layer loses.
+
+    Warns
+    -----
+    UserWarning
+        If a block cannot be brought to its count.
+    """
+    request = _Request(model, scorer, ratio, keep, round_to, False)
+    request.counts = counts
+    result, reached = _decide(model, example_inputs, request, None)
+    lost = {name: 1 - len(kept) / result.filters[name] for name, kept in result.layers.items()}
+    failed = [key for key, (kept, whole) in counts.items() if kept < whole and key not in reached]
+    if failed:
+        names = ", ".join(dict.fromkeys(name for layers, _ in failed for name in layers))
+        warnings.warn(f"this step cannot prune {names} any further", stacklevel=3)
+    return replace(result, steps=(replace(request.step, ratio=lost),))
+
+
+def _decide(
+    model: nn.Module, example_inputs: ExampleInputs, request: _Request, progress: Progress | None
+) -> tuple[PruningPlan, BlockCounts]:
     if request.scorer.uses_contributions:
         _check_finite(model)
         groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
@@ -753,15 +924,45 @@ def plan(
         _check_finite(model)
         groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
     choices = [_Choice(block, bench) for block in groups.blocks]
-    request.set_counts(choices, bench)
     kept = dict(groups.kept)
-    choices = _proven(groups, choices, kept)
-    result = _assemble(request, bench, groups, choices, kept)
-    _warn_of_whole_layers(result, request)
-    return result
+    if request.counts is not None:
+        keys = _block_keys(groups)
+        for choice in choices:
+            n = len(choice.block.units)
+            count, _ = request.counts.get(keys[choice.block.number], (n, n))
+            choice.keep(min(n, count), request.round_to)
+        choices = _proven(groups, choices, kept)
+    elif request.budget is None:
+        request.set_counts(choices, bench)
+        choices = _proven(groups, choices, kept)
+    else:
+        remains = Remains(model, example_inputs, groups.sides)
+        choices = _within_budget(request, bench, groups, choices, kept, remains)
+    result = _assemble(request, bench, groups, choices, kept, example_inputs)
+    if request.counts is None:
+        _warn_of_whole_layers(result, request)
+    return result, _block_counts(groups, choices)
 
 
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+def _block_keys(groups: ChannelGroups) -> dict[int, tuple[tuple[str, ...], int]]:
+    """How to know a block again in the same model with fewer filters: by its number here."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    keys = {}
+    for block in groups.blocks:
+        keys[block.number] = (block.layers, seen[block.layers])
+        seen[block.layers] += 1
+    return keys
+
+
+def _block_counts(groups: ChannelGroups, choices: Iterable[_Choice]) -> BlockCounts:
+    keys = _block_keys(groups)
+    return {
+        keys[choice.block.number]: (
+            len(choice.block.units) - len(choice.removed),
+            len(choice.block.units),
+        )
+        for choice in choices
+    }
 
 
 def _scales(groups: ChannelGroups, modules: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
@@ -774,7 +975,7 @@ def _scales(groups: ChannelGroups, modules: Mapping[str, nn.Module]) -> dict[str
     heard: dict[int, float] = {}
     for (target, side, dim), units in groups.sides.items():
         module = modules.get(target)
-        if side == "channels" and isinstance(module, _BATCH_NORMS) and module.weight is not None:
+        if side == "channels" and isinstance(module, BATCH_NORMS) and module.weight is not None:
             for unit, value in zip(units, module.weight.detach().abs().tolist(), strict=False):
                 gamma.setdefault(unit, value)
         if side == "in" and dim == 0 and module is not None:
@@ -851,8 +1052,13 @@ class _Request:
         keep: Collection[str],
         round_to: int,
         global_: bool,
+        budget: Mapping[str, float] | None = None,
     ) -> None:
         self.scorer = make_scorer(scorer)
+        self.budget = None if budget is None else check_budget(budget)
+        self.counts: BlockCounts | None = None  # `plan_to_counts`: instead of ratio and budget
+        if self.budget is not None and ratio is not None:
+            raise ValueError("give ratio or budget, not both: the budget decides the ratio")
         self.modules = dict(model.named_modules())
         self.layers = {
             name: module
@@ -866,15 +1072,18 @@ class _Request:
         self.round_to = round_to
         self.global_ = bool(global_)
         self.named: set[str] = set()  # layers that the caller wrote out
-        self.ratios = self._resolve_ratio(ratio)  # layer -> ratio, None: the scorer's own count
+        self.ratios = self._resolve_ratio(
+            0.0 if budget is not None else ratio
+        )  # layer -> ratio, None: the scorer's own count
         self.veto = self._resolve_veto(model, keep)
         own_count = ratio is None and any(r is None for r in self.ratios.values())
         stored = dict(ratio) if isinstance(ratio, Mapping) else ratio
         self.step = Step(
             scorer=scorer if isinstance(scorer, str) else repr(scorer),
-            ratio=None if own_count else 0.5 if stored is None else stored,
+            ratio=None if own_count or budget is not None else 0.5 if stored is None else stored,
             round_to=round_to,
             global_=self.global_,
+            budget=self.budget,
         )
 
     def _resolve_ratio(self, ratio: float | Mapping[str, float] | None) -> dict[str, float | None]:
@@ -970,6 +1179,47 @@ class _Request:
             counts = [bench[name].count or 0 for name in choice.scored]
             choice.keep(max(1, n - min(counts)), self.round_to)
 
+    def set_counts_within(
+        self, choices: list[_Choice], bench: _ScoreBench, remains: Remains
+    ) -> bool:
+        """Remove as little as meets the budget, or all that can go; return whether it is met."""
+        budget = self.budget or {}
+
+        def within() -> bool:
+            return remains.within(budget, {u for choice in choices for u in choice.removed})
+
+        if self.global_:
+            sequence = _global_sequence(choices, bench)
+
+            def apply(number: int) -> None:
+                counts = Counter(sequence[:number])
+                for at, choice in enumerate(choices):
+                    choice.keep(len(choice.block.units) - counts[at], self.round_to)
+
+            last = len(sequence)
+        else:
+            sizes = {len(choice.block.units) for choice in choices}
+            ratios = sorted({Fraction(k, n) for n in {1, *sizes} for k in range(n)})
+
+            def apply(number: int) -> None:
+                ratio = float(ratios[number])
+                self.ratios = dict.fromkeys(self.ratios, ratio)
+                self.step = replace(self.step, ratio=ratio)
+                for choice in choices:
+                    choice.keep(kept_count(len(choice.block.units), ratio), self.round_to)
+
+            last = len(ratios) - 1
+
+        def meets(number: int) -> bool:
+            apply(number)
+            return within()
+
+        found = first_within(last + 1, meets)
+        apply(last if found is None else found)
+        shares = remains.shares({u for choice in choices for u in choice.removed})
+        self.step = replace(self.step, remaining=shares)
+        return found is not None
+
     def _set_global_counts(self, choices: list[_Choice], bench: _ScoreBench) -> None:
         """One threshold: the most redundant units of all blocks go until the budget is spent."""
         ratio = next(iter(self.ratios.values()), 0.0) or 0.0
@@ -1057,15 +1307,15 @@ class _Choice:
         return len(self.scored) == 1 and self.filters_per_unit == 1
 
     def use_values(self, bench: _ScoreBench) -> None:
-        """Rank by redundancy over the layer's mean absolute redundancy, comparable over layers."""
+        """Rank by redundancies that are comparable over layers (`Scores.comparable`)."""
         totals = [0.0] * len(self.block.units)
         first = [True] * len(totals)
+        unit_of = ""
         for name in self.scored:
-            values = bench[name].values.double().cpu()
+            values, unit_of = bench[name].comparable()
+            values = values.double().cpu()
             finite = values[values.isfinite()]
-            scale = float(finite.abs().mean()) if len(finite) else 0.0
-            largest = float(finite.max()) if len(finite) else 0.0
-            relative = values.clamp(max=largest) / (scale or 1.0)
+            relative = values.clamp(max=float(finite.max()) if len(finite) else 0.0)
             for unit, channels in enumerate(self.block.channels[name]):
                 totals[unit] += float(relative[list(channels)].sum())
                 first[unit] = first[unit] and bool(values[list(channels)].isposinf().all())
@@ -1074,10 +1324,7 @@ class _Choice:
             for total, dead in zip(totals, first, strict=True)
         ]
         if not self.lone:
-            self.meaning = (
-                f"mean over {', '.join(self.scored)} of the redundancy, in units of the layer's "
-                "mean absolute redundancy"
-            )
+            self.meaning = f"mean over {', '.join(self.scored)} of the redundancy, {unit_of}"
             self._order.sort(key=lambda unit: (-self.redundancy[unit], unit))
 
     def score(self, unit: int, bench: _ScoreBench) -> float:
@@ -1100,6 +1347,21 @@ class _Choice:
             self.removed.update(self.block.units[u] for u in order[: size - per_cell])
 
 
+def _global_sequence(choices: list[_Choice], bench: _ScoreBench) -> list[int]:
+    """In which order one threshold for all layers takes units: the choice's number for each."""
+    ranked: list[tuple[float, int, int]] = []
+    for number, choice in enumerate(choices):
+        choice.use_values(bench)
+        ranked += [(-s, number, i) for i, s in enumerate(choice.redundancy)]
+    left = [math.floor(_GLOBAL_LIMIT * len(choice.block.units) + 1e-9) for choice in choices]
+    sequence = []
+    for _, number, _ in sorted(ranked):
+        if left[number]:
+            left[number] -= 1
+            sequence.append(number)
+    return sequence
+
+
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
@@ -1120,12 +1382,51 @@ def _proven(groups: ChannelGroups, choices: list[_Choice], kept: dict[str, str])
     return passed
 
 
+def _within_budget(
+    request: _Request,
+    bench: _ScoreBench,
+    groups: ChannelGroups,
+    choices: list[_Choice],
+    kept: dict[str, str],
+    remains: Remains,
+) -> list[_Choice]:
+    """The choices that meet the budget and pass the proof; raises ValueError if none do."""
+    while True:
+        met = request.set_counts_within(choices, bench, remains)
+        passed = _proven(groups, choices, kept) if met else choices
+        if not met:
+            raise _budget_error(request, groups, kept)
+        if len(passed) == len(choices):
+            return choices
+        choices = passed  # the others must lose more
+
+
+def _budget_error(request: _Request, groups: ChannelGroups, kept: Mapping[str, str]) -> ValueError:
+    reachable = request.step.remaining or {}
+    whole = {
+        name: _reason(name, module, request, groups, kept)
+        for name, module in request.layers.items()
+        if not any(name in (*block.layers, *block.followers) for block in groups.blocks)
+        or name in kept
+    }
+    limits = ["every layer keeps at least " + ("10 %" if request.global_ else "one filter")]
+    if request.round_to > 1:
+        limits.append(f"a multiple of round_to={request.round_to}")
+    reasons = "".join(f"\n  {name}: {why}" for name, why in whole.items())
+    return ValueError(
+        f"budget: at most {shares_text(request.budget or {})} may remain, but the least that "
+        f"pruning can reach is {shares_text(reachable)} ({', and '.join(limits)}). Kept whole:"
+        f"{reasons or ' no layer'}"
+    )
+
+
 def _assemble(
     request: _Request,
     bench: _ScoreBench,
     groups: ChannelGroups,
     choices: list[_Choice],
     kept: dict[str, str],
+    example_inputs: ExampleInputs,
 ) -> PruningPlan:
     removed = {unit for choice in choices for unit in choice.removed}
     cuts = groups.cuts(removed)
@@ -1161,6 +1462,7 @@ def _assemble(
         records={name: _layer_record(name, bench, groups, by_unit) for name in pruned},
         steps=(request.step,),
         versions={"hubprune": _native.__version__, "torch": str(torch.__version__)},
+        readers=find_readers(request.modules[""], example_inputs, groups, cuts),
     )
 
 
@@ -1185,7 +1487,9 @@ def _reason(
             return "linear layers are pruned only when named in ratio"
         return "not named in ratio"
     ratio = request.ratios[name]
-    if ratio is None:
+    if request.counts is not None:
+        asked = "this step"
+    elif ratio is None:
         asked = "the scorer"
     else:
         asked = "the threshold" if request.global_ else f"ratio {ratio:g}"
@@ -1232,7 +1536,7 @@ def _warn_of_whole_layers(result: PruningPlan, request: _Request) -> None:
     whole = {name: why for name, why in result.kept.items() if name in request.named}
     if not result.layers:
         lines = "".join(f"\n  {name}: {why}" for name, why in result.kept.items())
-        warnings.warn(f"the plan changes nothing:{lines or ' no layer'}", UserWarning, stacklevel=3)
+        warnings.warn(f"the plan changes nothing:{lines or ' no layer'}", UserWarning, stacklevel=4)
     elif any(request.ratios[name] for name in whole):
         lines = "".join(f"\n  {name}: {why}" for name, why in whole.items() if request.ratios[name])
-        warnings.warn(f"layers named in ratio are kept:{lines}", UserWarning, stacklevel=3)
+        warnings.warn(f"layers named in ratio are kept:{lines}", UserWarning, stacklevel=4)

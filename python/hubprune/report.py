@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from .budgets import count_macs
 from .channel_groups import (
     CONVOLUTIONS,
     ExampleInputs,
@@ -171,8 +171,8 @@ def report(
             "pruned must have the layers of model; they differ in "
             f"{', '.join(repr(name) for name in other[:3]) or 'their order'}"
         )
-    macs_before, all_before = _macs(model, example_inputs)
-    macs_after, all_after = _macs(pruned, example_inputs)
+    macs_before, all_before = count_macs(model, example_inputs)
+    macs_after, all_after = count_macs(pruned, example_inputs)
     seconds = _times(model, pruned, example_inputs) if latency else ((None, None), (None, None))
     dead = plan.dead if plan is not None else {}
     layers = tuple(
@@ -215,19 +215,6 @@ def _parameters(module: nn.Module) -> int:
 
 def _bytes(model: nn.Module) -> int:
     return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
-
-
-def _macs(model: nn.Module, example_inputs: ExampleInputs) -> tuple[dict[str, int], int]:
-    """Multiply-adds of one call: {layer: MACs} and the whole model's."""
-    counter = FlopCounterMode(display=False)
-    with evaluating(model), undisturbed_rng(model), torch.no_grad(), counter:
-        run(model, example_inputs)
-    root = type(model).__name__
-    by_module = {
-        str(name).removeprefix(f"{root}."): sum(counts.values()) // 2
-        for name, counts in counter.get_flop_counts().items()
-    }
-    return by_module, counter.get_total_flops() // 2
 
 
 def _times(

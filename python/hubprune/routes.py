@@ -60,8 +60,8 @@ class Route:
     operation : str
         What is computed.
     name : str
-        The route: "closed form", "Gram matrix", "fused tiles", "implicit products", "stored graph",
-        "Nystroem" or "sampled columns".
+        The route: "closed form", "Gram matrix", "fused tiles", "implicit products",
+        "Gram products", "stored graph", "Nystroem" or "sampled columns".
     exact : bool
         Whether the result is exact to the working precision.
     reason : str
@@ -139,6 +139,8 @@ def work(
         return 2.0 * n * d * (d + 1), 2 * x
     if name == "implicit products":
         return _PRODUCTS * 4.0 * n * d, _PRODUCTS * 2 * x
+    if name == "Gram products":
+        return _PRODUCTS * 2.0 * n * d * (d + 1), _PRODUCTS * 2 * x
     if name == "stored graph":
         matrix = float(size * n * n)
         return twice * (pairs * (d + 3) + _PRODUCTS * n * n), x + matrix * _PRODUCTS
@@ -166,14 +168,18 @@ def _predicted(
 def _key(name: str, d: int) -> str:
     if name == "fused tiles":
         return "fused tiles, short rows" if d <= 64 else "fused tiles, long rows"
-    return name
+    # The same iteration, and multiply-adds of the same kind.
+    return "stored graph" if name == "Gram products" else name
 
 
 def _exact_name(operation: str, n: int, d: int, edge: str, is_double: bool) -> str:
     if operation == "nearest":
         return "fused tiles"
     if operation == "eigenvector_centrality":
-        return "implicit products" if edge in ("signed", "shifted") else "stored graph"
+        native = _native.eigenvector_centrality_cpu_route(is_double, n, d, EDGES.index(edge))
+        if native != "implicit":
+            return "stored graph"
+        return "Gram products" if edge == "squared" else "implicit products"
     codes = EDGES.index(edge), PRECISIONS.index("highest")
     native = _native.weighted_degree_cpu_route(is_double, n, d, *codes)
     return {"closed": "closed form", "gram": "Gram matrix"}.get(native, "fused tiles")
@@ -256,7 +262,9 @@ def route(
     if approximate.m >= n:
         reason = f"m = {approximate.m} landmarks are all n = {n} rows"
         return Route(operation, exact, True, reason, seconds, (("Nystroem", lower),))
-    factored = edge in ("signed", "shifted") or (edge == "squared" and exact == "Gram matrix")
+    factored = edge in ("signed", "shifted") or (
+        edge == "squared" and exact in ("Gram matrix", "Gram products")
+    )
     if operation != "nearest" and factored and d <= m:
         reason = (
             f"d = {d} <= m = {m}: the vectors themselves are an exact factor, and edge {edge!r} "
@@ -278,6 +286,7 @@ def _why_exact(operation: str, name: str, edge: str) -> str:
         "closed form": f"edge {edge!r} is linear in the cosine: O(n d)",
         "Gram matrix": "8 d <= n: the sum of squares goes through the d x d Gram matrix",
         "implicit products": f"edge {edge!r} is linear in the cosine: the graph is never formed",
-        "stored graph": f"edge {edge!r} has no implicit product; up to 1 GiB it is stored",
+        "Gram products": "d^2 <= 4 n: products go through the d x d Gram matrix, without a graph",
+        "stored graph": f"edge {edge!r} has no cheaper product; up to 1 GiB it is stored",
         "fused tiles": f"{operation} of edge {edge!r} needs every pair; nothing n x n is stored",
     }[name]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from . import ops as _ops  # noqa: F401  (registers the operators)
-from .arguments import EDGES, Array, as_tensor, check_choice, shape_text
+from .arguments import EDGES, Array, as_tensor, check_choice, check_finite_rows, shape_text
 from .landmarks import counter_bits
 
 __all__ = ["Sampled", "SampledDegree", "sampled_degree"]
@@ -125,9 +125,7 @@ def sampled_degree(
         )
     check_choice(edge, EDGES, "edge")
     request = approximate if approximate is not None else Sampled()
-    bad = torch.nonzero(~torch.isfinite(rows).all(1)).flatten()
-    if len(bad):
-        raise ValueError(f"x must be finite; row {int(bad[0])} holds NaN or infinity")
+    check_finite_rows(rows)
     n = len(rows)
     removed = n - math.ceil((1.0 - request.ratio) * n - 1e-9)
     sums = _ColumnSums(n, rows.device)

@@ -35,7 +35,7 @@ from .centrality import SIMILARITY_WARNING, check_not_negative, path_lengths
 from .greedy import check_count
 from .nystrom import Nystrom
 from .operator_norm import leading_projections, spectral_norms
-from .ops import weighted_degree_route
+from .ops import eigenvector_centrality_route, weighted_degree_route
 from .reference import LANDMARK_TOLERANCE
 from .routes import Approximation, Route, route
 from .sampling import Sampled, sampled_degree
@@ -102,10 +102,28 @@ class Scores:
     route: str
     dead_rule: str
     _weight: torch.Tensor
+    _comparable: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Return n."""
         return len(self.values)
+
+    def comparable(self) -> tuple[torch.Tensor, str]:
+        """Return redundancies that compare over layers, (n,) float64, and what they are, in words.
+
+        In the same order within the layer as `values`, dead filters with +inf. Landmarks: minus the
+        part of the layer's energy that goes with the filter. Other scorers: `values` over the mean
+        of their absolute finite values.
+        """
+        if self._comparable is not None:
+            return (
+                self._comparable,
+                "minus the part of the layer's energy that goes with the filter",
+            )
+        values = self.values.double()
+        finite = values[values.isfinite()]
+        scale = float(finite.abs().mean()) if len(finite) else 0.0
+        return values / (scale or 1.0), "in units of the layer's mean absolute redundancy"
 
     def nearest(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return every filter's nearest other by cosine: similarity (n,) and index (n,).
@@ -166,11 +184,21 @@ class Contribution:
 
 @dataclass(frozen=True)
 class _Redundancy:
-    """What a scorer says of the filters it is given: values (n,), its own count, its route."""
+    """What a scorer says of the filters it is given: values (n,), its own count, its route.
+
+    `comparable`: values (n,) in the same order that compare over layers, if the rule has its own.
+    """
 
     values: torch.Tensor
     count: int | None
     route: str
+    comparable: torch.Tensor | None = None
+
+
+def _among_dead(values: torch.Tensor, alive: torch.Tensor, n: int) -> torch.Tensor:
+    """Put the values of the living into (n,), with inf for the dead."""
+    placed = torch.full((n,), torch.inf, dtype=values.dtype, device=values.device)
+    return placed.index_copy_(0, alive, values)
 
 
 @dataclass(frozen=True)
@@ -261,14 +289,17 @@ class Scorer(ABC):
         dead: torch.Tensor,
         alive: torch.Tensor | None,
     ) -> Scores:
-        values, count = result.values, result.count
+        values, count, comparable = result.values, result.count, result.comparable
         if alive is not None:
-            values = torch.full((len(weight),), torch.inf, dtype=values.dtype, device=values.device)
-            values.index_copy_(0, alive, result.values)
+            values = _among_dead(result.values, alive, len(weight))
+            if result.comparable is not None:
+                comparable = _among_dead(result.comparable, alive, len(weight))
             count = None if result.count is None else result.count + len(dead)
         order = torch.argsort(values, descending=True, stable=True)
         kind = self._kind(weight)
-        return Scores(values, order, dead, count, self.name, kind, result.route, self.dead, weight)
+        return Scores(
+            values, order, dead, count, self.name, kind, result.route, self.dead, weight, comparable
+        )
 
     def _describe_filters(
         self, weights: Sequence[torch.Tensor]
@@ -434,12 +465,7 @@ class Eigenvector(_GraphScorer):
         values = torch.ops.hubprune.eigenvector_centrality(
             vectors, self.edge, self.tol, self.max_iter
         )
-        implicit = self.edge in ("signed", "shifted")
-        how = (
-            "implicit products, the graph is never formed"
-            if implicit
-            else "products with the graph"
-        )
+        how = eigenvector_centrality_route(vectors, self.edge)
         text = f"Lanczos on edge {self.edge!r}, d = {vectors.shape[1]}: {how}"
         return _Redundancy(values.double(), None, text)
 
@@ -521,31 +547,32 @@ class ClosestPairs(_GraphScorer):
 
     def _redundancy(self, filters: _Filters) -> _Redundancy:
         vectors = filters.graph().double()
-        chosen = None
-        if self.approximate is not None:
-            chosen = route(vectors, "nearest", approximate=self.approximate)
-        if self.approximate is not None and chosen is not None and not chosen.exact:
-            started = time.perf_counter()
-            factor = self.approximate.factor(vectors, "signed")
-            similarity, index = factor.nearest()
-            distance = 1.0 - similarity
-            route_text = _route_text(chosen, started, factor.explain)
-        elif self.decimals is None:
-            similarity, index = torch.ops.hubprune.nearest(vectors)
-            distance = 1.0 - similarity
-            route_text = "fused nearest neighbours, no n x n matrix"
-            if chosen is not None:
-                route_text = f"{route_text}; {chosen.reason}"
-        else:
-            distance, index = _nearest_rounded(vectors, self.decimals)
-            route_text = f"the whole matrix: distances rounded to {self.decimals} decimals can tie"
-        removed = _closest_pairs_walk(distance, index)
+        distance, index, route_text = self._nearest(vectors)
+        removed = closest_pairs_walk(distance, index)
         values = 1.0 - distance
         if len(vectors) == 1:
             values = torch.full_like(values, -1.0)  # no other filter: the least redundant
         for filter_index, marking_distance in removed.items():
             values[filter_index] = 3.0 - marking_distance
         return _Redundancy(values, len(removed), f"closest pairs by cosine; {route_text}")
+
+    def _nearest(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, str]:
+        """Return every filter's distance to its nearest other, which that is, and the route."""
+        if self.decimals is not None:
+            distance, index = _nearest_rounded(vectors, self.decimals)
+            said = f"the whole matrix: distances rounded to {self.decimals} decimals can tie"
+            return distance, index, said
+        said = "fused nearest neighbours, no n x n matrix"
+        if self.approximate is not None:
+            chosen = route(vectors, "nearest", approximate=self.approximate)
+            if not chosen.exact:
+                started = time.perf_counter()
+                factor = self.approximate.factor(vectors, "signed")
+                similarity, index = factor.nearest()
+                return 1.0 - similarity, index, _route_text(chosen, started, factor.explain)
+            said = f"{said}; {chosen.reason}"
+        similarity, index = torch.ops.hubprune.nearest(vectors)
+        return 1.0 - similarity, index, said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -634,6 +661,10 @@ class Landmarks(Scorer):
     (`plan` finds both; 1 where there is none). Values: minus what is left of a filter when the
     Cholesky picks it, which falls from pick to pick; filters that the others represent to rounding
     are above 0, the less they contribute the more.
+    Over layers (``plan(..., global_=True)``) what is left of pick k counts as a part of what is
+    left of picks 1 to k together: the part of its layer that goes with it once the later picks are
+    gone. The parts that stay multiply to the layer's energy, and over layers in series to the
+    network's; the first pick is its whole layer.
     Source: a rule of this library, on Nystroem's landmarks (Chen, Epperly, Tropp & Webber, 2022).
     """
 
@@ -656,11 +687,14 @@ class Landmarks(Scorer):
         picked = order[: int(rank)]
         values = 1.0 - 0.5 * scale  # of what is never picked: above every pick
         values[picked] = -left[: int(rank)]
+        found = left[: int(rank)]
+        comparable = values.clone()
+        comparable[picked] = -found / found.cumsum(0)
         said = [] if contribution.bias is None else ["bias"]
         said += [] if contribution.scale is None else ["batch norm and next layers"]
         weighed = f"weighted by {' and '.join(said)}" if said else "unweighted"
         text = f"pivoted Cholesky of {len(rows)} filters, {weighed}; {int(rank)} represent the rest"
-        return _Redundancy(values, None, text)
+        return _Redundancy(values, None, text, comparable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -935,7 +969,7 @@ def _nearest_rounded(vectors: torch.Tensor, decimals: int) -> tuple[torch.Tensor
     return torch.cat(distances), torch.cat(indices)
 
 
-def _closest_pairs_walk(distance: torch.Tensor, index: torch.Tensor) -> dict[int, float]:
+def closest_pairs_walk(distance: torch.Tensor, index: torch.Tensor) -> dict[int, float]:
     """Return {removed filter: distance of the pair that marked it} by the published rule."""
     order = torch.argsort(distance, stable=True).tolist()
     nearest, distances = index.tolist(), distance.tolist()

@@ -25,6 +25,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .channel_groups import apply_cuts, check_cuts, check_model, duplicate, sizes
+from .compensation import check_compensation
+from .compensation import compensate as _compensate
 from .planning import PruningPlan, format_json
 
 __all__ = ["load_pruned", "prune", "save_pruned"]
@@ -35,8 +37,10 @@ _FILES = {_PLAN, _STATE, _LOADER}
 StrPath = str | os.PathLike[str]
 
 
-def prune(model: nn.Module, plan: PruningPlan) -> nn.Module:
-    """Cut a copy of a model as a plan says.
+def prune(
+    model: nn.Module, plan: PruningPlan, *, compensate: str = "none", batches: Any = None
+) -> nn.Module:
+    """Cut a copy of a model as a plan says, and make up for what was cut where asked to.
 
     Parameters
     ----------
@@ -44,6 +48,16 @@ def prune(model: nn.Module, plan: PruningPlan) -> nn.Module:
         The model the plan was made for, with these or other weights; on any device, in any mode.
     plan : PruningPlan
         From `hubprune.plan`, `PruningPlan.from_json` or `PruningPlan.then`.
+    compensate : str, default "none"
+        What the layers that read the removed channels get instead: ``"none"``; ``"bias"``, the
+        removed channels' means; ``"merge"``, each removed channel as its share of the one kept
+        channel that predicts it best; ``"interpolate"``, its regression on all kept channels.
+        ``"recalibrate"`` measures the batch-norm statistics behind the cuts again, alone or after a
+        fold (``"interpolate+recalibrate"``).
+    batches : tensor, or iterable of tensors or (inputs, targets), optional
+        A few unlabelled inputs, 100 or so. Means and covariances of the channels are measured on
+        them instead of predicted from the weights; ``"recalibrate"`` needs them. Targets are
+        ignored.
 
     Returns
     -------
@@ -54,15 +68,27 @@ def prune(model: nn.Module, plan: PruningPlan) -> nn.Module:
     Raises
     ------
     TypeError
-        If `model` is no module or `plan` no plan.
+        If `model` is no module, `plan` no plan, or `compensate` or `batches` of the wrong kind.
     ValueError
         If the plan does not fit the model: the first layer that is missing or has another size is
-        named; or if the model is wrapped or cannot be copied.
+        named; if the model is wrapped or cannot be copied; if `compensate` is unknown or needs
+        batches, or the batches are empty or not finite.
+
+    Warns
+    -----
+    UserWarning
+        If a layer cannot be compensated, with the reason.
 
     Notes
     -----
-    What stays of a tensor keeps its bits. The pruned model computes what the original computes when
-    its layers ignore the removed channels; `plan` has proven that on the example inputs.
+    Without batches, channels are predicted from filters and batch norms (hubprune/compensation.py
+    has the formulas); max-pooling on the way is not modelled. A mean is folded into the bias, or
+    into the batch norm behind a layer without one. Where a convolution pads with zeros, the
+    removed channel was zero there and the bias is not: at the border the fold overdoes it.
+
+    Without compensation, what stays of a tensor keeps its bits, and the pruned model computes what
+    the original computes when its layers ignore the removed channels; `plan` has proven that on the
+    example inputs.
     Memory: the model and its copy.
 
     Examples
@@ -76,10 +102,12 @@ def prune(model: nn.Module, plan: PruningPlan) -> nn.Module:
     """
     check_model(model)
     _check_plan(plan)
+    check_compensation(compensate, batches)
     check_cuts(model, plan.cuts)
     pruned = duplicate(model)
     with torch.inference_mode(False):  # else the cut tensors could never be trained again
         apply_cuts(pruned, plan.cuts)
+        _compensate(model, pruned, plan, compensate, batches)
     return pruned
 
 

@@ -156,6 +156,16 @@ int emulated_betweenness_centrality(const double* lengths, int64_t n, const int6
                                                               scratch, device, nullptr));
 }
 
+int64_t emulated_closeness_centrality_scratch(int64_t n) {
+  return cuda::closeness_centrality_scratch_bytes(n);
+}
+
+int emulated_closeness_centrality(const double* lengths, int64_t n, double* closeness,
+                                  void* scratch, int device) {
+  return static_cast<int>(
+      cuda::launch_closeness_centrality(lengths, n, closeness, scratch, device, nullptr));
+}
+
 int64_t emulated_distance_sum_scratch(int64_t n, int64_t d, int is_double) {
   return cuda::distance_sum_scratch_bytes(n, d, is_double != 0);
 }
@@ -189,15 +199,15 @@ int64_t emulated_graph_eigenvector_centrality_scratch(int64_t batch, int64_t n) 
 }
 
 int emulated_graph_eigenvector_centrality(int is_double, const void* weights, int64_t batch,
-                                          int64_t n, double tol, double noise, int64_t max_iter,
-                                          void* vector, int64_t* converged, double* residual,
-                                          void* scratch, int device) {
+                                          int64_t n, const double* start, double tol, double noise,
+                                          int64_t max_iter, void* vector, int64_t* converged,
+                                          double* residual, void* scratch, int device) {
   const Status status =
       is_double ? cuda::launch_graph_eigenvector_centrality(
-                      static_cast<const double*>(weights), batch, n, tol, noise, max_iter,
+                      static_cast<const double*>(weights), batch, n, start, tol, noise, max_iter,
                       static_cast<double*>(vector), converged, residual, scratch, device, nullptr)
                 : cuda::launch_graph_eigenvector_centrality(
-                      static_cast<const float*>(weights), batch, n, tol, noise, max_iter,
+                      static_cast<const float*>(weights), batch, n, start, tol, noise, max_iter,
                       static_cast<float*>(vector), converged, residual, scratch, device, nullptr);
   return static_cast<int>(status);
 }

@@ -2,8 +2,8 @@
 """Data sets of audio, as pairs of model input and target, and the features of the baselines.
 
 Importing this package loads PyTorch and NumPy and nothing heavier: librosa, soundfile and h5py
-(``pip install "hubprune[data]"``) and tinysoundfont (``hubprune[study]``) are imported when a file,
-a feature or a sound needs them.
+(``pip install "hubprune[data]"``) and tinysoundfont (``pip install --no-deps tinysoundfont``) are
+imported when a file, a feature or a sound needs them.
 """
 
 from __future__ import annotations

@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import inspect
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from hubprune.datasets.audioset import AudioSetFolder, AudioSetHdf5
 from hubprune.datasets.dcase import DcaseArrays
 from hubprune.datasets.esc50 import Esc50
 from hubprune.datasets.tau import TauUrbanScenes
+from hubprune.user_functions import call_function
 
 __all__ = ["KNOWN_DATA", "DataSpec", "open_data"]
 
@@ -162,34 +160,7 @@ def _split_part(rest: str, known: DataSpec, name: str) -> tuple[str, tuple[objec
 
 def _call(spec: str, hint: str) -> Any:
     """What the function that ``package.module:function`` names returns."""
-    module_name, _, path = spec.partition(":")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise ImportError(
-            f"data: module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
-            f"{hint}"
-        ) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"data: {module_name!r} has no {path!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise TypeError(f"data: {spec} must be a function that returns the data set")
-    try:
-        inspect.signature(found).bind()
-    except TypeError:
-        raise TypeError(f"data: {spec} must be callable without arguments") from None
-    except ValueError:  # no signature to read, as of some built-in functions: the call will tell
-        pass
-    # Someone else's code: whatever goes wrong in it, also an exit, is told as what it is.
-    try:
-        data = found()
-    except (Exception, SystemExit) as error:
-        raise RuntimeError(f"data: {spec} failed: {type(error).__name__}: {error}") from error
+    data = call_function(spec, "data", purpose=" that returns the data set", hint=hint)
     is_pair = isinstance(data, tuple | list) and len(data) == 2
     is_map = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if not (isinstance(data, DataLoader) or is_pair or (is_map and not isinstance(data, tuple))):

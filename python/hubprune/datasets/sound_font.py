@@ -100,7 +100,7 @@ def _tinysoundfont() -> ModuleType:
         return importlib.import_module("tinysoundfont")
     except ImportError as error:
         raise ImportError(
-            'rendering needs tinysoundfont; install it with: pip install "hubprune[study]"'
+            "rendering needs tinysoundfont; install it with: pip install --no-deps tinysoundfont"
         ) from error
 
 

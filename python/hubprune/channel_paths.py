@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""What happens to a filter's output on its way to the layers that read it.
+
+To make up for a removed filter, its readers must know which of their inputs it was, which batch
+norm fixed its mean and spread, and whether a rectifier (ReLU) came before or after that norm.
+`find_readers` takes the first from the channel groups and the rest from one run of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from .channel_groups import BATCH_NORMS, ChannelGroups, Cut, evaluating, run, undisturbed_rng
+
+__all__ = ["RECTIFIED", "Path", "Reader", "compose_readers", "find_readers"]
+
+RECTIFIED = ("no", "before norm", "after norm")
+
+
+@dataclass(frozen=True)
+class Path:
+    """From the filters of one layer to the inputs of another.
+
+    Attributes
+    ----------
+    layer : str
+        The layer that makes the channels.
+    norm : str or None
+        The last batch norm that they pass on the way.
+    rectified : str
+        Where they pass a rectifier: ``"no"``, ``"before norm"`` or ``"after norm"`` (also where
+        there is no norm).
+    filters : tuple of int
+        Filters of `layer`; a filter appears once for each input that it reaches.
+    positions : tuple of int
+        The inputs of the reader that they reach, as long as `filters`.
+    """
+
+    layer: str
+    norm: str | None
+    rectified: str
+    filters: tuple[int, ...]
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layer whose inputs are pruned.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Where its inputs come from: several paths where outputs are concatenated (other positions)
+        or added (the same positions).
+    norm : str or None
+        The batch norm that reads its output directly.
+    """
+
+    paths: tuple[Path, ...]
+    norm: str | None = None
+
+
+def compose_readers(
+    first: dict[str, Reader],
+    second: dict[str, Reader],
+    filters: dict[str, tuple[int, ...]],
+    inputs: dict[str, tuple[int, ...]],
+) -> dict[str, Reader]:
+    """Return the readers of two plans, one after the other, for the original model.
+
+    `filters` and `inputs`: what the first plan keeps of each layer's filters and inputs.
+    """
+
+    def back(indices: tuple[int, ...], kept: tuple[int, ...] | None) -> tuple[int, ...]:
+        return indices if kept is None else tuple(kept[i] for i in indices)
+
+    moved = {
+        name: Reader(
+            tuple(
+                Path(
+                    path.layer,
+                    path.norm,
+                    path.rectified,
+                    back(path.filters, filters.get(path.layer)),
+                    back(path.positions, inputs.get(name)),
+                )
+                for path in reader.paths
+            ),
+            reader.norm,
+        )
+        for name, reader in second.items()
+    }
+    return {**moved, **first}  # the first plan saw all filters
+
+
+def find_readers(
+    model: nn.Module, example_inputs: Any, groups: ChannelGroups, cuts: Iterable[Cut]
+) -> dict[str, Reader]:
+    """Find where the inputs of all layers come from that lose inputs.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model of `groups`.
+    example_inputs : tensor, tuple or dict
+        What it is called with.
+    groups : ChannelGroups
+        What belongs together.
+    cuts : iterable of Cut
+        The plan's.
+
+    Returns
+    -------
+    dict of str to Reader
+        One for each layer whose inputs are cut.
+
+    Notes
+    -----
+    A rectifier is recognised by its outcome on the example inputs: nothing below zero, and zeros,
+    where there was something below zero before. Leaky and smooth activations count as none. Of
+    several batch norms on the way the one called last counts.
+    """
+    modules = dict(model.named_modules())
+    names = [cut.target for cut in cuts if cut.side == "in"]
+    producers: dict[int, list[tuple[str, int]]] = {}
+    norms: dict[int, list[str]] = {}
+    for (target, side, _), units in groups.sides.items():
+        if side == "out":
+            for index, unit in enumerate(units):
+                if unit >= 0:
+                    producers.setdefault(unit, []).append((target, index))
+        elif side == "channels" and isinstance(modules.get(target), BATCH_NORMS):
+            for unit in units:
+                norms.setdefault(unit, []).append(target)
+    with _Signs(model) as signs, undisturbed_rng(model), evaluating(model), torch.no_grad():
+        run(model, example_inputs)
+
+    readers = {}
+    for name in names:
+        found: dict[tuple[str, str | None], list[tuple[int, int]]] = {}
+        for position, unit in enumerate(groups.sides[name, "in", 0]):
+            passed = [n for n in norms.get(unit, ()) if signs.called(n) < signs.called(name)]
+            for layer, index in producers.get(unit, ()):
+                if signs.called(layer) >= signs.called(name):
+                    continue  # added to the same channels later on
+                behind = [n for n in passed if signs.called(n) > signs.called(layer)]
+                norm = max(behind, key=signs.called, default=None)
+                found.setdefault((layer, norm), []).append((index, position))
+        readers[name] = Reader(
+            tuple(
+                Path(layer, norm, signs.rectified(layer, norm, name), *zip(*pairs, strict=True))
+                for (layer, norm), pairs in found.items()
+            ),
+            signs.norm_after(name),
+        )
+    return readers
+
+
+def _version(x: torch.Tensor) -> int:
+    return 0 if x.is_inference() else x._version
+
+
+class _Signs:
+    """Which layers see or make values below zero, and which norm reads which layer directly."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._modules = dict(model.named_modules())
+        self._handles: list[Any] = []
+        self._rectified_in: dict[str, bool] = {}
+        self._negative_out: dict[str, bool] = {}
+        self._made_by: dict[int, tuple[str, int]] = {}
+        self._alive: list[torch.Tensor] = []  # else a freed tensor's id could come again
+        self._norm_after: dict[str, str] = {}
+        self._order: dict[str, int] = {}
+
+    def __enter__(self) -> _Signs:
+        for name, module in self._modules.items():
+            if next(module.children(), None) is None:
+                self._handles += [
+                    module.register_forward_pre_hook(partial(self._before, name)),
+                    module.register_forward_hook(partial(self._after, name)),
+                ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._alive.clear()
+
+    def _before(self, name: str, _module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._order.setdefault(name, len(self._order))
+        if not args or not isinstance(args[0], torch.Tensor):
+            return
+        x = args[0]
+        self._rectified_in[name] = bool((x >= 0).all()) and bool((x == 0).any())
+        maker, version = self._made_by.get(id(x), ("", -1))
+        # Another version: changed in place (F.relu_) on the way.
+        if version == _version(x) and isinstance(self._modules[name], BATCH_NORMS):
+            self._norm_after[maker] = name
+
+    def _after(self, name: str, _module: nn.Module, _args: Any, out: Any) -> None:
+        if isinstance(out, torch.Tensor):
+            # In-place activations change it later: looked at now.
+            self._negative_out[name] = bool((out < 0).any())
+            self._made_by[id(out)] = (name, _version(out))
+            self._alive.append(out)
+
+    def rectified(self, layer: str, norm: str | None, reader: str) -> str:
+        if self._rectified_in.get(reader) and self._negative_out.get(norm or layer, True):
+            return "after norm"
+        if norm is not None and self._rectified_in.get(norm) and self._negative_out.get(layer):
+            return "before norm"
+        return "no"
+
+    def called(self, name: str) -> int:
+        """When the layer was first called; a layer that was not comes last."""
+        return self._order.get(name, len(self._modules))
+
+    def norm_after(self, name: str) -> str | None:
+        return self._norm_after.get(name)

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: MIT
+"""Budgets: what a plan leaves is counted as the report counts it, and never one filter too many."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import hubprune as hp
+from hubprune.budgets import Remains, check_budget, first_within
+from hubprune.channel_groups import find_channel_groups, is_depthwise
+from networks import NETWORKS, build
+
+
+def dcase() -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    return hp.models.Dcase21Baseline().eval(), torch.randn(1, 1, 40, 500)
+
+
+def cnn6() -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    return hp.models.Cnn6().eval(), torch.randn(1, 1, 16, 64)
+
+
+REAL: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
+    "dcase": dcase,
+    "cnn6": cnn6,
+    "residual": lambda: build("residual"),
+    "grouped": lambda: build("grouped"),
+}
+
+
+def reported(model: nn.Module, plan: hp.PruningPlan, x: torch.Tensor) -> dict[str, float]:
+    result = hp.report(model, hp.prune(model, plan), x, latency=False)
+    return {
+        "parameters": result.after.parameters / result.before.parameters,
+        "macs": result.after.macs / result.before.macs,
+    }
+
+
+# --- counting -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_counts_are_those_of_the_cut_model(name: str) -> None:
+    model, x = build(name)
+    plan = hp.plan(model, x, ratio=0.4)
+    roots = [name for name in plan.layers if not is_depthwise(model.get_submodule(name))]
+    groups = find_channel_groups(model, x, roots=roots, veto={})
+    remains = Remains(model, x, groups.sides)
+    removed = {
+        unit
+        for block in groups.blocks
+        for at, unit in enumerate(block.units)
+        for layer in block.layers
+        if layer in plan.layers and block.channels[layer][at][0] not in plan.layers[layer]
+    }
+    result = hp.report(model, hp.prune(model, plan), x, latency=False)
+    expected = {"parameters": result.after.parameters, "macs": result.after.macs}
+    assert remains.totals == {"parameters": result.before.parameters, "macs": result.before.macs}
+    assert remains.counts(removed) == expected
+    assert expected["macs"] < result.before.macs
+
+
+def test_what_is_neither_convolution_nor_linear_is_never_counted_too_low() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(2, 8, 3, padding=1)
+            self.rnn = nn.GRU(8, 4, batch_first=True, bidirectional=True)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.conv(x)).transpose(1, 2)
+            return self.head(self.rnn(x)[0])
+
+    torch.manual_seed(0)
+    model, x = Recurrent().eval(), torch.randn(2, 2, 5)
+    plan = hp.plan(model, x, budget={"parameters": 0.8})
+    found, remaining = reported(model, plan, x), plan.steps[0].remaining
+    assert remaining is not None
+    assert remaining["parameters"] == found["parameters"] <= 0.8
+    assert found["macs"] <= remaining["macs"] < 1
+
+
+def test_shared_parameters_count_once() -> None:
+    torch.manual_seed(0)
+    shared = nn.Linear(4, 4)
+    body = nn.Sequential(
+        nn.Conv1d(1, 8, 3), nn.ReLU(), nn.Conv1d(8, 4, 1), nn.Flatten(), shared, nn.ReLU(), shared
+    )
+    x = torch.randn(1, 1, 3)
+    plan = hp.plan(body, x, budget={"parameters": 0.7}, keep=["2"])
+    assert plan.steps[0].remaining == reported(body, plan, x)
+
+
+def test_first_within() -> None:
+    for count in range(9):
+        for first in range(count):
+            assert first_within(count, lambda number, first=first: number >= first) == first
+        assert first_within(count, lambda number: False) is None
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+
+BUDGETS: list[dict[str, float]] = [
+    {"parameters": 0.5},
+    {"macs": 0.4},
+    {"macs": 0.6, "parameters": 0.55},
+]
+CASES = [(name, budget) for name in ("residual", "grouped") for budget in BUDGETS]
+
+
+@pytest.mark.parametrize("global_", [False, True])
+@pytest.mark.parametrize(("name", "budget"), [("dcase", BUDGETS[2]), ("cnn6", BUDGETS[1]), *CASES])
+def test_the_plan_agrees_with_the_report(
+    name: str, budget: dict[str, float], global_: bool
+) -> None:
+    model, x = REAL[name]()
+    plan = hp.plan(model, x, scorer="l2", budget=budget, global_=global_)
+    (step,) = plan.steps
+    assert (step.budget, step.global_) == (budget, global_)
+    assert step.remaining == reported(model, plan, x)
+    assert all(step.remaining[each] <= share for each, share in budget.items())
+    assert plan == hp.plan(model, x, scorer="l2", budget=budget, global_=global_)
+    assert plan == hp.PruningPlan.from_json(plan.to_json())
+
+
+@pytest.mark.parametrize("name", ["flattened", "residual", "grouped"])
+def test_the_ratio_is_the_smallest(name: str) -> None:
+    model, x = build(name)
+    plan = hp.plan(model, x, scorer="l2", budget={"parameters": 0.5})
+    ratio = plan.steps[0].ratio
+    assert isinstance(ratio, float)
+    assert hp.plan(model, x, scorer="l2", ratio=ratio).layers == plan.layers
+    assert (
+        reported(model, hp.plan(model, x, scorer="l2", ratio=ratio - 1e-4), x)["parameters"] > 0.5
+    )
+
+
+@pytest.mark.filterwarnings("ignore:the plan changes nothing")
+def test_the_threshold_removes_the_fewest() -> None:
+    model, x = build("flattened")
+    budget = {"macs": 0.5}
+    plan = hp.plan(model, x, scorer="l2", budget=budget, global_=True)
+    removed = sum(plan.filters.values()) - sum(map(len, plan.layers.values()))
+    total = 20
+    for fewer in range(removed):
+        trial = hp.plan(model, x, scorer="l2", ratio=(fewer + 0.5) / total, global_=True)
+        gone = sum(trial.filters.values()) - sum(map(len, trial.layers.values()))
+        assert gone == fewer
+        if gone:
+            assert reported(model, trial, x)["macs"] > 0.5
+            assert all(set(plan.layers[name]) <= set(kept) for name, kept in trial.layers.items())
+
+
+@pytest.mark.parametrize("global_", [False, True])
+def test_round_to_and_keep(global_: bool) -> None:
+    model, x = cnn6()
+    plan = hp.plan(
+        model, x, scorer="l2", budget={"parameters": 0.6}, round_to=8, keep=["conv_block1"],
+        global_=global_,
+    )  # fmt: skip
+    assert "conv_block1.conv1" in plan.kept
+    assert all(len(kept) % 8 == 0 for kept in plan.layers.values())
+    assert plan.steps[0].remaining == reported(model, plan, x)
+    assert plan.steps[0].remaining["parameters"] <= 0.6
+
+
+def test_the_decimal_that_was_written_counts() -> None:
+    # 100 parameters, of which one filter of ten holds ten: 0.7 of 100 is less than 70 in binary.
+    model = nn.Sequential(nn.Conv1d(1, 10, 4, bias=False), nn.Conv1d(10, 3, 2, bias=False)).eval()
+    plan = hp.plan(model, torch.randn(1, 1, 9), scorer="l2", budget={"parameters": 0.7})
+    assert len(plan.layers["0"]) == 7
+
+
+def test_a_whole_budget_removes_nothing() -> None:
+    model, x = build("flattened")
+    with pytest.warns(UserWarning, match="the plan changes nothing"):
+        plan = hp.plan(model, x, budget={"macs": 1.0})
+    assert plan.layers == {}
+    assert plan.steps[0].remaining == {"parameters": 1.0, "macs": 1.0}
+
+
+def test_a_layer_that_fails_the_proof_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = build("flattened")
+    failure = hp.planning.ChannelGroups.failure  # type: ignore[attr-defined]
+
+    def failing(self: Any, cuts: Any) -> str | None:
+        if any(cut.target == "0" and cut.side == "out" for cut in cuts):
+            return "a trial"
+        return failure(self, cuts)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(hp.planning.ChannelGroups, "failure", failing)  # type: ignore[attr-defined]
+    plan = hp.plan(model, x, budget={"parameters": 0.5})
+    assert plan.kept["0"] == "cannot be pruned: a trial"
+    assert plan.steps[0].remaining == reported(model, plan, x)
+    assert plan.steps[0].remaining["parameters"] <= 0.5
+    with pytest.raises(ValueError, match="0: cannot be pruned: a trial"):
+        hp.plan(model, x, budget={"parameters": 0.05})
+
+
+def test_summary_and_json() -> None:
+    model, x = build("flattened")
+    plan = hp.plan(model, x, budget={"parameters": 0.5})
+    assert "budget: at most 50 % of the parameters; " in plan.summary()
+    shares = plan.steps[0].remaining
+    assert shares is not None
+    assert f"{100 * shares['macs']:.4g} % of the multiply-adds remain" in plan.summary()
+    data = json.loads(plan.to_json())
+    assert data["steps"][0]["budget"] == {"parameters": 0.5}
+    for bad in (3, {"bytes": 1}, {"macs": "1"}, {"macs": True}):
+        data["steps"][0]["budget"] = bad
+        with pytest.raises(ValueError, match="the plan is damaged: the budget of a step must hold"):
+            hp.PruningPlan.from_json(json.dumps(data))
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_a_budget_that_cannot_be_met() -> None:
+    model, x = build("flattened")
+    with pytest.raises(ValueError, match="at most 1 % of the parameters may remain") as caught:
+        hp.plan(model, x, budget={"parameters": 0.01}, keep=["4"])
+    message = str(caught.value)
+    assert "\n  4: named in keep" in message
+    assert (
+        "\n  10: linear layers are pruned only when named in ratio" in message
+        or "output" in message
+    )
+    least = hp.plan(model, x, ratio={"0": 0.99})
+    share = reported(model, least, x)
+    assert f"{100 * share['parameters']:.4g} % of the parameters and" in message
+    assert "(every layer keeps at least one filter)" in message
+    with pytest.raises(ValueError, match=r"at least 10 %, and a multiple of round_to=4\)"):
+        hp.plan(model, x, budget={"macs": 0.01}, global_=True, round_to=4)
+
+
+def test_nothing_to_prune() -> None:
+    with pytest.raises(ValueError, match="is 100 % of the parameters and 100 % of the mult"):
+        hp.plan(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3), budget={"macs": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("budget", "error", "message"),
+    [
+        (0.5, TypeError, 'must be a mapping such as {"parameters": 0.5} or .*got float'),
+        ({}, ValueError, "must limit parameters, macs or both; got an empty mapping"),
+        ({"flops": 0.5}, ValueError, "must limit parameters or macs; got 'flops'"),
+        ({"macs": "half"}, TypeError, r"budget\['macs'\] must be a number in \(0, 1\]; got str"),
+        ({"macs": True}, TypeError, r"budget\['macs'\] must be a number"),
+        ({"macs": 0}, ValueError, r"budget\['macs'\] must be in \(0, 1\]; got 0"),
+        ({"macs": 1.5}, ValueError, r"must be in \(0, 1\]; got 1.5"),
+        ({"parameters": math.nan}, ValueError, r"must be in \(0, 1\]; got nan"),
+    ],
+)
+def test_bad_budgets(budget: Any, error: type[Exception], message: str) -> None:
+    model, x = build("flattened")
+    with pytest.raises(error, match=message):
+        hp.plan(model, x, budget=budget)
+
+
+def test_ratio_and_budget_exclude_each_other() -> None:
+    model, x = build("flattened")
+    with pytest.raises(ValueError, match="give ratio or budget, not both"):
+        hp.plan(model, x, ratio=0.5, budget={"macs": 0.5})
+    assert check_budget({"macs": 1}) == {"macs": 1.0}
+
+
+def test_pairs_gives_the_order_only() -> None:
+    model, x = build("flattened")
+    plan = hp.plan(model, x, scorer="pairs", budget={"macs": 0.5})
+    assert plan.steps[0].remaining == reported(model, plan, x)
+    assert plan.steps[0].ratio is not None

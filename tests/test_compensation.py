@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: MIT
+"""Compensation: what the readers of removed channels get instead."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hubprune as hp
+from hubprune import compensation
+from hubprune.channel_paths import Path
+
+BN_FIRST, RELU_FIRST = "conv-bn-relu", "conv-relu-bn"
+
+
+def body(order: str = BN_FIRST, *, bias: bool = True, padding: int = 0) -> nn.Sequential:
+    torch.manual_seed(0)
+    norm, rectifier = nn.BatchNorm2d(8), nn.ReLU()
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2.0)
+        norm.bias.uniform_(-0.5, 0.5)
+        norm.running_mean.uniform_(0.1, 0.5)
+        norm.running_var.uniform_(0.5, 2.0)
+    between = [norm, rectifier] if order == BN_FIRST else [rectifier, norm]
+    return nn.Sequential(
+        nn.Conv2d(2, 8, 3, padding=padding, bias=bias),
+        *between,
+        nn.Conv2d(8, 5, 3, padding=padding, bias=bias),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        nn.Conv2d(5, 3, 1),
+    ).eval()
+
+
+def plan_of(model: nn.Module, kept: dict[str, list[int]], example: torch.Tensor) -> hp.PruningPlan:
+    """A plan that keeps exactly these filters."""
+    ratio = {}
+    for name, indices in kept.items():
+        n = len(model.get_submodule(name).weight)
+        ratio[name] = 1 - len(indices) / n
+    # In a copy l2 is made to choose; the plan holds nothing of the weights but indices.
+    marked = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, indices in kept.items():
+            weight = marked.get_submodule(name).weight
+            gone = [i for i in range(len(weight)) if i not in indices]
+            weight[:] = torch.randn(weight.shape).sign()
+            weight[gone] *= 1e-6
+    plan = hp.plan(marked, example, scorer="l2", ratio=ratio)
+    assert {n: list(k) for n, k in plan.layers.items()} == kept
+    return plan
+
+
+def inputs(count: int = 16, size: int = 9, seed: int = 1) -> torch.Tensor:
+    return torch.randn(count, 2, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def duplicate_filters(model: nn.Sequential, pairs: dict[int, int]) -> None:
+    """Make filter a of the first layer, and its batch norm, copies of b's."""
+    tensors = [model[0].weight, model[0].bias]
+    for layer in model[:3]:
+        if isinstance(layer, nn.BatchNorm2d):
+            tensors += [layer.weight, layer.bias, layer.running_mean, layer.running_var]
+    with torch.no_grad():
+        for a, b in pairs.items():
+            for tensor in tensors:
+                if tensor is not None:
+                    tensor[a] = tensor[b]
+
+
+@pytest.mark.parametrize("order", [BN_FIRST, RELU_FIRST])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_merging_duplicates_changes_nothing(order: str, bias: bool, padding: int) -> None:
+    model = body(order, bias=bias, padding=padding)
+    duplicate_filters(model, {1: 0, 5: 4, 6: 4})
+    x = inputs()
+    plan = plan_of(model, {"0": [0, 2, 3, 4, 7]}, x)
+    expected = model(x)
+    assert not torch.allclose(hp.prune(model, plan)(x), expected, atol=1e-3)
+    for batches in (None, x):
+        merged = hp.prune(model, plan, compensate="merge", batches=batches)
+        torch.testing.assert_close(merged(x), expected, atol=2e-5, rtol=1e-5)
+
+
+def test_interpolation_is_the_regression_of_removed_on_kept_channels() -> None:
+    model = body()
+    x = inputs(32)
+    kept, gone = [0, 3, 4, 6], [1, 2, 5, 7]
+    pruned = hp.prune(model, plan_of(model, {"0": kept}, x), compensate="interpolate", batches=x)
+    with torch.no_grad():
+        channels = model[:3](x).double().transpose(0, 1).flatten(1).numpy()
+    design = np.vstack([channels[kept], np.ones(channels.shape[1])])
+    solution = np.linalg.lstsq(design.T, channels[gone].T, rcond=None)[0].T
+    weight = model[3].weight.detach().double().numpy()
+    expected = weight[:, kept] + np.einsum("orij,rk->okij", weight[:, gone], solution[:, :-1])
+    shift = np.einsum("orij,r->o", weight[:, gone], solution[:, -1])
+    np.testing.assert_allclose(pruned[3].weight.detach().numpy(), expected, atol=2e-3)
+    np.testing.assert_allclose(
+        pruned[3].bias.detach().numpy(), model[3].bias.detach().numpy() + shift, atol=5e-3
+    )
+
+
+def test_interpolation_restores_linear_combinations() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.Conv2d(6, 3, 3)).eval()
+    with torch.no_grad():
+        for gone, mix in ((1, (0.5, -0.25)), (4, (-0.3, 0.7))):
+            model[0].weight[gone] = mix[0] * model[0].weight[0] + mix[1] * model[0].weight[2]
+    x = inputs(64)
+    pruned = hp.prune(
+        model, plan_of(model, {"0": [0, 2, 3, 5]}, x), compensate="interpolate", batches=x
+    )
+    torch.testing.assert_close(pruned(x), model(x), atol=2e-3, rtol=1e-3)
+
+
+def test_the_bias_takes_the_mean() -> None:
+    model = body(padding=0)
+    x = inputs(32)
+    plan = plan_of(model, {"0": [0, 1, 2, 3]}, x)
+    pruned = hp.prune(model, plan, compensate="bias", batches=x)
+    assert torch.equal(pruned[3].weight, model[3].weight[:, :4])
+    with torch.no_grad():
+        channels = model[:3](x)
+        mean = channels.mean((0, 2, 3))
+        expected = model[3].bias + torch.einsum("orij,r->o", model[3].weight[:, 4:], mean[4:])
+    torch.testing.assert_close(pruned[3].bias, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_layer_without_bias_hands_the_mean_to_its_batch_norm() -> None:
+    with_bias, without = body(), body(bias=False)
+    with torch.no_grad():
+        for a, b in zip(with_bias, without, strict=True):
+            if isinstance(a, nn.Conv2d):
+                a.weight.copy_(b.weight)
+                if b.bias is None:
+                    a.bias.zero_()
+                else:
+                    a.bias.copy_(b.bias)
+    x = inputs()
+    plans = [plan_of(m, {"0": [0, 1, 6, 7], "3": [0, 2, 4]}, x) for m in (with_bias, without)]
+    outputs = [
+        hp.prune(m, p, compensate="interpolate")(x)
+        for m, p in zip((with_bias, without), plans, strict=True)
+    ]
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
+
+
+def test_it_is_nearer_to_the_original() -> None:
+    """What all this is for: on data and without, the output is nearer than as cut."""
+    model = body(RELU_FIRST)
+    x, other = inputs(64), inputs(64, seed=2)
+    with torch.no_grad():  # the statistics of a trained network: those of its data
+        for _ in range(50):
+            model.train()(x)
+    model.eval()
+    duplicate_filters(model, {1: 0})
+    with torch.no_grad():
+        model[0].weight[1:4] += 0.1 * torch.randn(model[0].weight[1:4].shape)
+        model.train()(x)
+    model.eval()
+    plan = plan_of(model, {"0": [0, 4, 5, 6, 7]}, x)
+    expected = model(other).detach()
+
+    @torch.no_grad()
+    def error(**options: object) -> float:
+        return float((hp.prune(model, plan, **options)(other) - expected).square().mean())
+
+    cut = error()
+    assert error(compensate="interpolate", batches=x) < 0.7 * cut
+    assert error(compensate="interpolate") < cut
+
+
+@pytest.mark.parametrize("kind", ["flatten", "grouped", "transposed", "1d", "dense"])
+def test_every_kind_of_reader(kind: str) -> None:
+    torch.manual_seed(0)
+    x = inputs(64, size=6)
+    if kind == "flatten":
+        model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 3))
+    elif kind == "grouped":
+        model = nn.Sequential(
+            nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3, groups=2), nn.Conv2d(4, 2, 1)
+        )
+    elif kind == "transposed":
+        model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 3, 2))
+    elif kind == "1d":
+        model = nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU(), nn.Conv1d(6, 3, 2))
+        x = x[..., 0]
+    else:
+        model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+        x = x[:, 0, 0]
+    model.eval()
+    with torch.no_grad():  # 1 and 5 repeat 0 and 4, at another length
+        for gone, twin in ((1, 0), (5, 4)):
+            model[0].weight[gone] = 2.0 * model[0].weight[twin]
+            model[0].bias[gone] = 2.0 * model[0].bias[twin]
+    keep = {"0": [0, 2, 3, 4]}
+    plan = plan_of(model, keep, x)
+    expected = model(x)
+    if (
+        kind == "transposed"
+    ):  # at its border fewer inputs are read: the mean's residual is zero here
+        assert plan.readers["2"].norm is None
+    merged = hp.prune(model, plan, compensate="merge", batches=x)
+    torch.testing.assert_close(merged(x), expected, atol=1e-4, rtol=1e-4)
+    free = hp.prune(model, plan, compensate="merge")
+    torch.testing.assert_close(free(x), expected, atol=1e-4, rtol=1e-4)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.c = nn.Conv2d(6, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x)
+        return self.c(torch.relu(x + self.b(x)))
+
+
+def test_sums_of_layers_need_batches_and_say_so() -> None:
+    torch.manual_seed(0)
+    model, x = Residual().eval(), inputs()
+    plan = hp.plan(model, x, ratio=0.5)
+    with pytest.warns(
+        UserWarning, match="nothing makes up for what 'c' loses: its inputs are sums"
+    ):
+        hp.prune(model, plan, compensate="interpolate")
+    measured = hp.prune(model, plan, compensate="interpolate", batches=x)
+    expected = model(x)
+    assert (measured(x) - expected).square().mean() < (
+        hp.prune(model, plan)(x) - expected
+    ).square().mean()
+
+
+def test_predictions_match_simulated_channels() -> None:
+    """Mean, spread and correlation of rectified Gaussians against their simulation."""
+    rng = np.random.default_rng(0)
+    rho, a = 0.6, 0.3
+    z = rng.standard_normal((2, 400_000))
+    u = np.stack([z[0], rho * z[0] + math.sqrt(1 - rho * rho) * z[1]])
+    predicted = compensation._rectified(torch.tensor([rho, 1.0, 0.0, -1.0], dtype=torch.float64))
+    assert float(predicted[0]) == pytest.approx(np.corrcoef(np.maximum(u, 0))[0, 1], abs=4e-3)
+    assert float(predicted[1]) == pytest.approx(1.0)
+    assert float(predicted[2]) == pytest.approx(0.0, abs=1e-15)
+    assert -1 < float(predicted[3]) < 0
+    model = nn.Sequential(nn.Conv1d(1, 2, 1), nn.BatchNorm1d(2), nn.ReLU())
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([2.0, -1.5]))
+        model[1].bias.copy_(torch.tensor([2.0 * a, 0.7]))
+    mean, spread = compensation._mean_and_spread(model, "0", "1", "after norm")
+    for i, (scale, shift) in enumerate(((2.0, 2.0 * a), (1.5, 0.7))):
+        sample = np.maximum(scale * z[0] + shift, 0)
+        assert float(mean[i]) == pytest.approx(sample.mean(), abs=6e-3)
+        assert abs(float(spread[i])) == pytest.approx(sample.std(), abs=6e-3)
+    assert float(spread[0]) > 0 > float(spread[1])
+    before = compensation._mean_and_spread(model, "0", "1", "before norm")
+    torch.testing.assert_close(before, torch.stack([model[1].bias, model[1].weight]).double())
+
+
+def test_where_norms_and_rectifiers_are() -> None:
+    x = inputs()
+    for order, rectified in ((BN_FIRST, "after norm"), (RELU_FIRST, "before norm")):
+        plan = hp.plan(body(order), x, ratio=0.5)
+        norm = "1" if order == BN_FIRST else "2"
+        eight = tuple(range(8))
+        assert plan.readers["3"].paths == (Path("0", norm, rectified, eight, eight),)
+        assert plan.readers["3"].norm == "4"
+        assert plan.readers["6"].norm is None
+    plain = nn.Sequential(nn.Conv2d(2, 8, 3), nn.Tanh(), nn.Conv2d(8, 3, 3)).eval()
+    assert hp.plan(plain, x, ratio=0.5).readers["2"].paths[0].rectified == "no"
+    # bn1 of a PANNs block stands behind conv2 in module order, and before it in the forward pass
+    cnn = hp.models.Cnn6(classes_num=4).eval()
+    first = hp.plan(cnn, torch.randn(1, 1, 64, 64), ratio=0.5).readers["conv_block2.conv1"]
+    assert (first.paths[0].norm, first.paths[0].rectified) == ("conv_block1.bn1", "after norm")
+    assert first.norm == "conv_block2.bn1"
+
+
+def test_an_activation_in_place_is_no_batch_norm_input_of_the_layer() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(2, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+            self.norm = nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c(self.norm(torch.relu_(self.b(torch.relu_(self.a(x))))))
+
+    plan = hp.plan(InPlace().eval(), inputs(), ratio=0.5)
+    assert plan.readers["b"].norm is None
+    assert plan.readers["c"].paths[0].rectified == "before norm"
+
+
+def test_readers_survive_json_and_composition() -> None:
+    model, x = body(), inputs()
+    first = hp.plan(model, x, ratio={"0": 0.5})
+    assert hp.PruningPlan.from_json(first.to_json()) == first
+    second = hp.plan(hp.prune(model, first), x, ratio={"0": 0.5, "3": 0.4})
+    both = first.then(second)
+    assert both.readers["3"] == first.readers["3"]
+    assert both.readers["6"] == second.readers["6"]
+    hp.prune(model, both, compensate="interpolate", batches=x)
+    hp.prune(model, both, compensate="interpolate")
+    data = first.to_dict()
+    del data["readers"]
+    old = hp.PruningPlan.from_json(hp.planning.format_json(data))
+    with pytest.warns(UserWarning, match="does not say where its inputs come from"):
+        hp.prune(model, old, compensate="bias")
+
+
+def test_a_damaged_list_of_readers_is_refused() -> None:
+    data = hp.plan(body(), inputs(), ratio=0.5).to_dict()
+    path = data["readers"]["3"]["paths"][0]
+    for key, value, message in (
+        ("rectified", "maybe", "rectified of a path to '3' must be one of"),
+        ("positions", [0], "must have one filter for each position"),
+        ("positions", [99, *range(1, 8)], "must have positions in 0..7"),
+        ("filters", [-1] * 8, "must have indices of at least 0"),
+    ):
+        broken = copy.deepcopy(data)
+        broken["readers"]["3"]["paths"][0] = {**path, key: value}
+        with pytest.raises(ValueError, match=message):
+            hp.PruningPlan.from_json(hp.planning.format_json(broken))
+    broken = {**data, "readers": {"nowhere": data["readers"]["3"]}}
+    with pytest.raises(ValueError, match="'nowhere' is in readers but no input of it is cut"):
+        hp.PruningPlan.from_json(hp.planning.format_json(broken))
+
+
+def test_recalibration_measures_the_norms_behind_the_cuts() -> None:
+    model, x = body(), inputs(64)
+    plan = plan_of(model, {"0": [0, 1, 2, 3]}, x)
+    again = hp.prune(model, plan, compensate="recalibrate", batches=[x[:48], (x[48:], None)])
+    assert torch.equal(again[1].running_mean, model[1].running_mean[:4])  # its input is the old one
+    whole = hp.prune(model, plan, compensate="recalibrate", batches=x)
+    with torch.no_grad():
+        reads = whole[:4](x)
+    torch.testing.assert_close(whole[4].running_mean, reads.mean((0, 2, 3)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(whole[4].running_var, reads.var((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    assert whole[4].momentum == model[4].momentum
+    assert not whole.training
+    torch.testing.assert_close(again[4].running_mean, whole[4].running_mean, atol=1e-5, rtol=1e-5)
+    assert torch.equal(whole[3].weight, model[3].weight[:, :4])  # nothing else changes
+
+
+def test_the_model_is_untouched_and_the_result_can_be_saved(tmp_path) -> None:
+    model, x = body(), inputs()
+    before = copy.deepcopy(model.state_dict())
+    plan = hp.plan(model, x, ratio=0.5)
+    state = torch.random.get_rng_state()
+    pruned = hp.prune(model, plan, compensate="interpolate+recalibrate", batches=x)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    hp.save_pruned(pruned, plan, tmp_path / "small")
+    again = hp.load_pruned(body, tmp_path / "small").eval()
+    assert torch.equal(again(x), pruned(x))
+
+
+def test_training_mode_and_half_precision_stay() -> None:
+    model, x = body().train(), inputs()
+    plan = hp.plan(model, x, ratio=0.5)
+    assert hp.prune(model, plan, compensate="interpolate+recalibrate", batches=x).training
+    half = hp.prune(copy.deepcopy(model).bfloat16(), plan, compensate="interpolate")
+    assert half[3].weight.dtype == torch.bfloat16
+
+
+def test_zero_and_dead_filters_do_no_harm() -> None:
+    model, x = body(RELU_FIRST), inputs()
+    with torch.no_grad():
+        model[0].weight[1:3] = 0
+        model[0].bias[1:3] = 0
+        model[2].running_mean[1:3] = 0
+        model[2].running_var[1:3] = 0
+    plan = plan_of(model, {"0": [0, 1, 3, 4]}, x)
+    for how in ("bias", "merge", "interpolate"):
+        for batches in (None, x):
+            pruned = hp.prune(model, plan, compensate=how, batches=batches)
+            assert all(bool(p.isfinite().all()) for p in pruned.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"compensate": "magic"}, ValueError, "compensate must be one of 'none', 'bias'"),
+        ({"compensate": 3}, TypeError, "compensate must be a str; got int"),
+        ({"compensate": "bias+merge"}, ValueError, "got 'bias\\+merge'"),
+        ({"compensate": "recalibrate+recalibrate", "batches": 0}, ValueError, "got 'recal"),
+        ({"compensate": "none+bias"}, ValueError, "got 'none\\+bias'"),
+        ({"compensate": "recalibrate"}, ValueError, "needs batches: a few unlabelled inputs"),
+        ({"batches": torch.zeros(1, 2, 9, 9)}, ValueError, "compensate is 'none'"),
+        ({"compensate": "bias", "batches": []}, ValueError, "at least one input; got none"),
+        ({"compensate": "bias", "batches": 3}, TypeError, "iterable of tensors .* got int"),
+        ({"compensate": "bias", "batches": "x"}, TypeError, "iterable of tensors .* got str"),
+        ({"compensate": "bias", "batches": ["x"]}, TypeError, "batch 0 must hold a tensor"),
+        (
+            {"compensate": "bias", "batches": [torch.full((1, 2, 9, 9), math.nan)]},
+            ValueError,
+            "batch 0 must be finite",
+        ),
+    ],
+)
+def test_errors(options: dict, error: type[Exception], message: str) -> None:
+    model = body()
+    plan = hp.plan(model, inputs(), ratio=0.5)
+    with pytest.raises(error, match=message):
+        hp.prune(model, plan, **options)
