@@ -227,20 +227,18 @@ def instruments_plot(part: dict[str, Any], path: Path) -> None:
         figure.savefig(file, format="png")
 
 
-def against_size(
-    rows: Sequence[Row], path: Path, label: str, title: str, variant: str | None = None
-) -> None:
+def against_size(rows: Sequence[Row], path: Path, label: str, title: str) -> None:
     """A metric in percent against what is left of the parameters and of the multiply-adds."""
     points, baselines = [], {}
-    for key, some in grouped(rows, "scorer", "ratio", *([variant] if variant else [])).items():
+    for (scorer, _), some in grouped(rows, "scorer", "ratio").items():
         values = [100 * row["value"] for row in some]
-        if key[0] == "unpruned":
+        if scorer == "unpruned":
             baselines["unpruned"] = (statistics.fmean(values), spread(values))
             continue
         points.append(
             ComparisonPoint(
-                scorer=key[0],
-                variant=str(key[2]) if variant and key[2] not in ("none", "") else "",
+                scorer=scorer,
+                variant="",
                 value=statistics.fmean(values),
                 spread=spread(values),
                 parameters=statistics.fmean(row["parameters"] for row in some),
@@ -265,12 +263,12 @@ def plots(report: dict[str, Any], folder: Path) -> None:
         )
     if "scenes" in report:
         rows = [row for row in report["scenes"]["rows"] if row["fraction"] == 1.0]
+        rows = [row for row in rows if row["compensate"] == "none"]
         against_size(
             rows,
             folder / "study-scenes.png",
             f"accuracy on the test clips, %\n{seeds}",
             "DCASE 2021 baseline on rendered scenes, fine-tuned",
-            "compensate",
         )
 
 
