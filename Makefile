@@ -6,6 +6,9 @@ CUDA   ?= AUTO
 WERROR ?= OFF
 OUTPUT ?= demo-output
 SEEDS  ?= 5
+# Files of tests at a time. Threads that wait must not spin: the others need the processor.
+JOBS   ?= 2
+TESTS  := -m pytest -n $(JOBS) --dist loadfile
 
 BIN     := $(VENV)/bin
 FLAGS   := -C cmake.define.HUBPRUNE_CUDA=$(CUDA) -C cmake.define.HUBPRUNE_WERROR=$(WERROR)
@@ -42,7 +45,7 @@ demo: build ## Prune a real pretrained pitch network and measure it (about a min
 	$(BIN)/hubprune demo --output $(OUTPUT)
 
 test: build $(VENV)/.tested-with ## Run all tests
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python $(TESTS)
 
 bench: $(VENV)/.tested-with ## Measure against the peers and rewrite the tables (about ten minutes)
 	$(BIN)/python benchmarks/run.py benchmarks/results/cpu.json
@@ -87,7 +90,7 @@ test-wheel: wheel ## Install the wheel in a clean environment and run the tests 
 	build/clean/venv/bin/pip install -q -c constraints.txt "$$(ls $(abspath dist)/*.whl)[test]"
 	build/clean/venv/bin/pip install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi tinysoundfont
 	away=$$(mktemp -d) && cp -r tests pyproject.toml $$away && cd $$away && \
-	  $(abspath build/clean/venv)/bin/python -m pytest; status=$$?; rm -rf $$away; exit $$status
+	  OMP_WAIT_POLICY=passive $(abspath build/clean/venv)/bin/python $(TESTS); status=$$?; rm -rf $$away; exit $$status
 
 clean: ## Remove the environment and everything built
 	rm -rf $(VENV) build dist
