@@ -33,3 +33,12 @@ def threads() -> Iterator[list[int]]:
     before = torch.get_num_threads()
     yield [1, 2, 3, 8]
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Two threads on busy processors wait for each other far longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

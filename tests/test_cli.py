@@ -8,7 +8,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 import torch
 
 import hubprune as hp
+from command_line import Run, runner, user_module
 from hubprune import cli, demo
 from hubprune.scorers import SCORER_NAMES
 
@@ -62,38 +62,17 @@ def talks():
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads on busy processors wait for each other far longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A user's own module in the current folder, under a name no other test imports."""
-    name = f"network_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / f"{name}.py").write_text(NETWORK)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
-    return f"{name}:build"
-
-
-Run = Callable[..., tuple[int, str, str]]
+    return f"{user_module(tmp_path, monkeypatch, NETWORK)}:build"
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call main with words: (status, standard output, standard error)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        status = cli.main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return runner(capsys)
 
 
 def document(text: str) -> Any:

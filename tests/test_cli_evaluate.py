@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 
 import hubprune as hp
+from command_line import user_module
 from hubprune import cli
 from hubprune.datasets import open_data
 from hubprune.finetuning import evaluate
@@ -49,21 +48,12 @@ def broken():
 """
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = f"sets_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / f"{name}.py").write_text(SETS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return name
+    return user_module(tmp_path, monkeypatch, SETS)
 
 
 def result(capsys: pytest.CaptureFixture[str], *words: str) -> Any:

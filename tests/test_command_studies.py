@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 import torch
 
 import hubprune as hp
+from command_line import Run, runner, user_module
 from hubprune import cli, command_studies, comparison
 from training_cases import classes, network, tags
 
@@ -54,37 +54,17 @@ def number():
     return 3
 """
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A user's own module in the current folder, under a name no other test imports."""
-    name = f"study_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / f"{name}.py").write_text(USERS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
-    return name
+    return user_module(tmp_path, monkeypatch, USERS)
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call main with words: (status, standard output, standard error)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        status = cli.main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return runner(capsys)
 
 
 @pytest.fixture

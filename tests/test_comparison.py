@@ -8,12 +8,10 @@ import io
 import json
 import re
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
 import hubprune as hp
@@ -24,12 +22,7 @@ from training_cases import classes, network, tags
 EXAMPLE = classes()[0][:1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def compare(model: Any = None, test: Any = None, **options: Any) -> hp.Comparison:

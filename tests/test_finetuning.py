@@ -30,13 +30,7 @@ from training_cases import Pairs, classes, network, tags
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    """Tiny networks: threads only cost, and bits are compared across processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bits(model: nn.Module) -> dict[str, bytes]:
