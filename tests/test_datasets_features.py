@@ -13,7 +13,8 @@ import soundfile
 import torch
 
 from hubprune.datasets.audio_files import fixed_length, read_audio, read_table
-from hubprune.datasets.features import Dcase21LogMel, Standardisation, VggishLogMel, write_whole
+from hubprune.datasets.features import Dcase21LogMel, Standardisation, VggishLogMel
+from hubprune.file_writing import replaced_file
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -196,12 +197,12 @@ def test_standardisation_bad_input(tmp_path: Path) -> None:
         Standardisation.load(path)
 
 
-def test_write_whole_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_replaced_file_leaves_nothing_behind(tmp_path: Path) -> None:
     def fail(path: Path) -> None:
         path.write_text("half")
         raise RuntimeError("stop")
 
-    with pytest.raises(RuntimeError, match="stop"), write_whole(tmp_path / "a") as temporary:
+    with pytest.raises(RuntimeError, match="stop"), replaced_file(tmp_path / "a") as temporary:
         fail(temporary)
     assert not list(tmp_path.iterdir())
 

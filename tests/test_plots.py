@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hubprune.plots import AccuracyPoint, accuracy_plot, replaced_file
+from hubprune.file_writing import replaced_file
+from hubprune.plots import AccuracyPoint, accuracy_plot
 
 ROWS = [
     AccuracyPoint("degree", 0.9, 0.9, 0.9, 0.01, 0.8, 0.85),

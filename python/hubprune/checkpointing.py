@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .plots import replaced_file
+from .file_writing import replaced_file
 
 __all__ = ["differences", "fingerprint", "read_file", "state_of", "write_file"]
 

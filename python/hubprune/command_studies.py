@@ -21,10 +21,11 @@ from .command_data import (
     unlabelled_inputs,
 )
 from .comparison import compare
+from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
 from .models import KNOWN_MODELS
 from .planning import PruningPlan, text_table
-from .plots import figure_class, replaced_file
+from .plots import figure_class
 from .surgery import load_pruned, save_pruned
 from .training import SCHEDULES
 from .training_data import Examples, preserved_rng

@@ -10,7 +10,7 @@ from typing import Any
 
 from .checkpointing import differences, remove_leftovers
 from .comparison_result import UNPRUNED, ComparisonRow, row_of
-from .plots import replaced_file
+from .file_writing import replaced_file
 from .scorers import Scorer
 
 __all__ = ["Job", "Store", "rule_text"]

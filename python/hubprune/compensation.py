@@ -23,8 +23,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,9 +119,11 @@ def compensate(
     fold, again = check_compensation(how, batches)
     inputs = None if batches is None else _listed(batches)
     if fold is not None:
-        readers = {cut.target: cut for cut in plan.cuts if cut.side == "in"}
-        measured = None if inputs is None else _measure(original, plan, readers, inputs)
-        _fold_all(original, pruned, plan, readers, fold, measured)
+        sites = _sites(plan)
+        measured = None if inputs is None else _measure(original, sites, inputs)
+        for site in sites:
+            moments = _predict(original, plan, site) if measured is None else measured[site.name]
+            _fold(original, pruned, site, moments, fold)
     if again and inputs is not None:
         recalibrate(original, pruned, plan, inputs)
 
@@ -194,6 +198,31 @@ def _channels(cut: Cut, reader: Reader | None) -> _Channels:
     return _Channels(columns, list(made) if lone else None, gone[columns[0]])
 
 
+@dataclass(frozen=True)
+class _Site:
+    """A layer whose inputs are cut: what a fold must know of it."""
+
+    name: str
+    cut: Cut
+    reader: Reader | None  # None: the plan does not say
+    outputs: tuple[int, ...] | None  # the filters it keeps; None: all
+    channels: _Channels
+
+    @property
+    def norm(self) -> str | None:
+        return None if self.reader is None else self.reader.norm
+
+
+def _sites(plan: PruningPlan) -> list[_Site]:
+    outputs = {cut.target: cut.kept for cut in plan.cuts if cut.side == "out"}
+    return [
+        _Site(cut.target, cut, reader, outputs.get(cut.target), _channels(cut, reader))
+        for cut in plan.cuts
+        if cut.side == "in"
+        for reader in [plan.readers.get(cut.target)]
+    ]
+
+
 # --- statistics -----------------------------------------------------------------------------------
 
 
@@ -232,24 +261,32 @@ class _Sums:
 
 
 def _measure(
-    model: nn.Module, plan: PruningPlan, readers: Mapping[str, Cut], inputs: list[torch.Tensor]
-) -> dict[str, _Moments]:
+    model: nn.Module, sites: list[_Site], inputs: list[torch.Tensor]
+) -> dict[str, _Moments | str]:
     """Measure the channels of every reader on the original model."""
-    sums = {name: _Sums(_channels(cut, plan.readers.get(name))) for name, cut in readers.items()}
-    handles = []
-    for name in readers:
-        module = model.get_submodule(name)
+    sums = {site.name: _Sums(site.channels) for site in sites}
 
-        def add(module: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
-            sums[name].add(args[0], channel_axis(module, args[0], "in"))
+    def add(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        sums[name].add(args[0], channel_axis(module, args[0], "in"))
 
-        handles.append(module.register_forward_pre_hook(add))
-    try:
+    with _hooked(model, sums, add):
         _run_all(model, inputs, "measuring channels")
+    return {name: each.moments() for name, each in sums.items()}
+
+
+@contextmanager
+def _hooked(
+    model: nn.Module, names: Iterable[str], call: Callable[[str, nn.Module, tuple[Any, ...]], None]
+) -> Iterator[None]:
+    """Call back with what the layers of these names are given."""
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(partial(call, name)) for name in names
+    ]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return {name: each.moments() for name, each in sums.items()}
 
 
 def _run_all(model: nn.Module, inputs: list[torch.Tensor], text: str) -> None:
@@ -265,10 +302,11 @@ def _run_all(model: nn.Module, inputs: list[torch.Tensor], text: str) -> None:
             done(number)
 
 
-def _predict(
-    model: nn.Module, plan: PruningPlan, reader: Reader, channels: _Channels
-) -> _Moments | str:
+def _predict(model: nn.Module, plan: PruningPlan, site: _Site) -> _Moments | str:
     """Predict the channels of a reader from the weights; or say why that is impossible."""
+    reader, channels = site.reader, site.channels
+    if reader is None:
+        return "the plan does not say where its inputs come from"
     if channels.sources is None:
         return "its inputs are sums of several layers' outputs, or in no known order"
     count = channels.positions.shape[1]
@@ -369,44 +407,6 @@ def _mean_and_spread(
 # --- folding --------------------------------------------------------------------------------------
 
 
-def _fold_all(
-    original: nn.Module,
-    pruned: nn.Module,
-    plan: PruningPlan,
-    readers: Mapping[str, Cut],
-    fold: str,
-    measured: Mapping[str, _Moments] | None,
-) -> None:
-    outputs = {cut.target: cut.kept for cut in plan.cuts if cut.side == "out"}
-    for name, cut in readers.items():
-        module = original.get_submodule(name)
-        reader = plan.readers.get(name)
-        if not isinstance(module, (*CONVOLUTIONS, nn.Linear)):
-            _warn(name, f"{type(module).__name__} layers are left as they are")
-            continue
-        if measured is not None:
-            moments: _Moments | str = measured[name]
-        elif reader is None:
-            moments = "the plan does not say where its inputs come from"
-        else:
-            moments = _predict(original, plan, reader, _channels(cut, reader))
-        if isinstance(moments, str):
-            _warn(name, moments + "; batches would help")
-            continue
-        norm = reader.norm if reader is not None else None
-        _fold(
-            module,
-            pruned,
-            name,
-            norm,
-            cut,
-            outputs.get(name),
-            _channels(cut, reader),
-            moments,
-            fold,
-        )
-
-
 def _warn(name: str, reason: str) -> None:
     warnings.warn(f"nothing makes up for what '{name}' loses: {reason}", UserWarning, stacklevel=5)
 
@@ -429,17 +429,16 @@ def _regression(moments: _Moments, kept: torch.Tensor, removed: torch.Tensor, fo
 
 
 def _fold(
-    module: nn.Module,
-    pruned: nn.Module,
-    name: str,
-    norm: str | None,
-    cut: Cut,
-    outputs: tuple[int, ...] | None,
-    channels: _Channels,
-    moments: _Moments,
-    fold: str,
+    original: nn.Module, pruned: nn.Module, site: _Site, moments: _Moments | str, fold: str
 ) -> None:
     """Fold the removed inputs of one reader into the kept ones and the bias."""
+    module, channels = original.get_submodule(site.name), site.channels
+    if not isinstance(module, (*CONVOLUTIONS, nn.Linear)):
+        _warn(site.name, f"{type(module).__name__} layers are left as they are")
+        return
+    if isinstance(moments, str):
+        _warn(site.name, moments + "; batches would help")
+        return
     weight = _filters_of(module)  # (groups, filters, inputs, taps)
     groups, per_group, width, _ = weight.shape
     shift = torch.zeros(groups, per_group, dtype=torch.float64)
@@ -452,48 +451,46 @@ def _fold(
             removed = torch.nonzero(mine & channels.removed)[:, 0]
             if not len(removed):
                 continue
-            if place == 0 or len(channels.positions) == 1 or groups > 1:
+            if place == 0 or groups > 1:  # in one group the places share it
                 B = _regression(moments, kept, removed, fold)
             gone = weight[g][:, columns[removed] - g * width]  # (filters, removed, taps)
             folded[g][:, columns[kept] - g * width] += torch.einsum("ort,rk->okt", gone, B)
             rest = moments.mean[place][removed] - B @ moments.mean[place][kept]
             shift[g] += torch.einsum("ort,r->o", gone, rest)
-    _store(module, pruned, name, norm, cut, outputs, folded, shift.flatten())
+    _store(pruned, site, folded, shift.flatten())
 
 
-def _store(
-    module: nn.Module,
-    pruned: nn.Module,
-    name: str,
-    norm: str | None,
-    cut: Cut,
-    outputs: tuple[int, ...] | None,
-    folded: torch.Tensor,
-    shift: torch.Tensor,
-) -> None:
+def _store(pruned: nn.Module, site: _Site, folded: torch.Tensor, shift: torch.Tensor) -> None:
     """Write the kept part of the folded weights, and the shift, into the pruned layer."""
-    twin: Any = pruned.get_submodule(name)
-    rows = torch.arange(len(shift)) if outputs is None else torch.tensor(outputs)
+    twin: Any = pruned.get_submodule(site.name)
+    rows = torch.arange(len(shift)) if site.outputs is None else torch.tensor(site.outputs)
     groups, per_group, width, _ = folded.shape
-    kept_in = torch.tensor(cut.kept)
+    kept_in = torch.tensor(site.cut.kept)
     parts = []
     for g in range(groups):
         mine = rows[rows // per_group == g] - g * per_group
         columns = kept_in[kept_in // width == g] - g * width
         parts.append(folded[g][mine][:, columns])
     smaller = torch.stack(parts)  # (groups, filters, inputs, taps)
-    if isinstance(module, TRANSPOSED):
+    if isinstance(twin, TRANSPOSED):
         smaller = smaller.transpose(1, 2)
     with torch.no_grad():
         twin.weight.copy_(smaller.reshape(twin.weight.shape).to(twin.weight))
         shift = shift[rows]
         if twin.bias is not None:
             twin.bias.copy_((twin.bias.double().cpu() + shift).to(twin.bias))
-        elif norm is not None and pruned.get_submodule(norm).running_mean is not None:
-            mean: Any = pruned.get_submodule(norm).running_mean
+        elif (mean := _running_mean(pruned, site.norm)) is not None:
             mean.copy_((mean.double().cpu() - shift).to(mean))  # the same, one layer on
         elif bool(shift.any()):
-            _warn(name, "it has neither a bias nor a batch norm to take up the mean")
+            _warn(site.name, "it has neither a bias nor a batch norm to take up the mean")
+
+
+def _running_mean(model: nn.Module, norm: str | None) -> torch.Tensor | None:
+    if norm is None:
+        return None
+    module: Any = model.get_submodule(norm)
+    mean: torch.Tensor | None = module.running_mean
+    return mean
 
 
 # --- batch norm -----------------------------------------------------------------------------------
@@ -539,19 +536,18 @@ def recalibrate(
 
 def _norm_inputs(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     seen: dict[str, torch.Tensor] = {}
-    handles = [
-        module.register_forward_pre_hook(lambda _m, args, n=name: seen.setdefault(n, args[0]))
-        for name, module in _tracking_norms(model)
-    ]
-    try:
+
+    def keep(name: str, _module: nn.Module, args: tuple[Any, ...]) -> None:
+        seen.setdefault(name, args[0])
+
+    with _hooked(model, _tracking_norms(model), keep):
         _run_all(model, [x], "running")
-    finally:
-        for handle in handles:
-            handle.remove()
     return seen
 
 
-def _tracking_norms(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    for name, module in model.named_modules():
-        if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
-            yield name, module
+def _tracking_norms(model: nn.Module) -> list[str]:
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, BATCH_NORMS) and module.running_mean is not None
+    ]

@@ -22,10 +22,11 @@ import torch
 from torch import nn
 
 from .config import configuration
+from .file_writing import replaced_file
 from .models import Cnn14, Crepe, load_crepe, load_panns
 from .pitch import Accuracy, Tones, activations, raw_pitch_accuracy, tones
 from .planning import plan
-from .plots import AccuracyPoint, accuracy_plot, figure_class, replaced_file
+from .plots import AccuracyPoint, accuracy_plot, figure_class
 from .report import report
 from .scorers import Random, Scorer, make_scorer, score, score_model
 from .surgery import load_pruned, prune, save_pruned

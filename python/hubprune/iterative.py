@@ -15,9 +15,9 @@ from torch import nn
 
 from .channel_groups import ExampleInputs, check_example_inputs, check_model, duplicate
 from .checkpointing import differences, fingerprint
+from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
 from .planning import PruningPlan, plan_counts, plan_to_counts, text_table
-from .plots import replaced_file
 from .report import report
 from .scorers import Scorer, make_scorer
 from .surgery import load_pruned, prune, save_pruned

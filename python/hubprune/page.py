@@ -23,11 +23,11 @@ from . import _native
 from .arguments import check_choice
 from .channel_groups import check_cuts, check_model
 from .drawings import share_bar
+from .file_writing import replaced_file
 from .layer_graph import Alikeness, alikeness, layer_graph, layer_vectors
 from .layer_panel import layer_panel
 from .markup import Markup, element, number, table
 from .planning import PruningPlan, Step
-from .plots import replaced_file
 from .report import LayerReport, Report
 
 __all__ = ["write_page"]

@@ -8,11 +8,12 @@ display, no global state.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .file_writing import replaced_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,6 @@ __all__ = [
     "accuracy_plot",
     "comparison_plot",
     "figure_class",
-    "replaced_file",
 ]
 
 # Okabe & Ito's palette, and Tol's muted one for what came later, distinct under the common colour
@@ -108,21 +108,10 @@ def accuracy_plot(
         for scorer in dict.fromkeys(row.scorer for row in rows):
             _line(axes, [row for row in rows if row.scorer == scorer], measure)
         axes.axhline(100 * baseline, color="black", linestyle="--", linewidth=1.2, label="unpruned")
-        axes.set_xlabel("parameters left, %" if measure == "parameters" else "MACs left, %")
-        axes.set_xlim(max(0.0, _lowest(rows, measure) - 4.0), 101.0)
-        axes.grid(color="#DDDDDD", linewidth=0.8)
-        axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        _frame(axes, measure, max(0.0, _lowest(rows, measure) - 4.0))
     left.set_ylim(0.0, 102.0)
     left.set_ylabel("Raw Pitch Accuracy within 50 cents, %\n(bars: one standard error)")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    if title:
-        figure.suptitle(title, fontsize=12)
-    with replaced_file(path) as file:
-        figure.savefig(file, format="png")
-    return Path(path)
+    return _saved(figure, left, path, title)
 
 
 @dataclass(frozen=True)
@@ -202,23 +191,10 @@ def comparison_plot(
             axes.axhline(mean, color="black", linestyle=style, linewidth=1.2, label=name)
             if spread:
                 axes.axhspan(mean - spread, mean + spread, color="black", alpha=0.08, linewidth=0)
-        axes.set_xlabel("parameters left, %" if measure == "parameters" else "MACs left, %")
-        axes.set_xlim(0.0, 101.0)
-        axes.grid(color="#DDDDDD", linewidth=0.8)
-        axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        _frame(axes, measure, 0.0)
     left.set_ylabel(label)
     _move_aside(drawn)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False
-    )
-    if title:
-        figure.suptitle(title, fontsize=12)
-    with replaced_file(path) as file:
-        figure.savefig(file, format="png")
-    return Path(path)
+    return _saved(figure, left, path, title, most_columns=6)
 
 
 def _move_aside(drawn: Sequence[tuple[Axes, float, ErrorbarContainer]]) -> None:
@@ -276,6 +252,34 @@ def figure_class() -> type[Figure]:
     return Figure
 
 
+def _frame(axes: Axes, measure: str, least: float) -> None:
+    """Label and scale the size, from `least` per cent on; a quiet grid, no box."""
+    axes.set_xlabel("parameters left, %" if measure == "parameters" else "MACs left, %")
+    axes.set_xlim(least, 101.0)
+    axes.grid(color="#DDDDDD", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _saved(
+    figure: Figure,
+    left: Axes,
+    path: str | os.PathLike[str],
+    title: str,
+    most_columns: int | None = None,
+) -> Path:
+    """Add the legend under both axes and the title, and write the file."""
+    handles, labels = left.get_legend_handles_labels()
+    columns = min(most_columns or len(labels), len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    with replaced_file(path) as file:
+        figure.savefig(file, format="png")
+    return Path(path)
+
+
 def _lowest(rows: Sequence[AccuracyPoint], measure: str) -> float:
     return 100.0 * min(_left(row, measure) for row in rows)
 
@@ -320,24 +324,3 @@ def _line(axes: Axes, rows: Sequence[AccuracyPoint], measure: str) -> None:
             axes.vlines(x, low, high, color=color, linewidth=2.5, alpha=0.5, zorder=1.5)
         else:
             axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0, zorder=1.0)
-
-
-@contextmanager
-def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a new file beside `path` to write; put it in its place if all goes well.
-
-    Yields
-    ------
-    pathlib.Path
-        The file to write. If the block raises, it is removed and `path` stays as it was.
-    """
-    target = Path(path)
-    # Not mkstemp: it makes private files, and results follow the umask like any others.
-    file = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield file
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(file, target)
-    finally:
-        file.unlink(missing_ok=True)

@@ -7,11 +7,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +18,10 @@ import torch
 from torch import nn
 
 from hubprune.datasets.audio_files import needed
+from hubprune.file_writing import replaced_file
 from hubprune.models.checks import check_input, check_positive
 
-__all__ = ["Dcase21LogMel", "Standardisation", "VggishLogMel", "write_whole"]
+__all__ = ["Dcase21LogMel", "Standardisation", "VggishLogMel"]
 
 _PADDINGS = ("reflect", "constant")
 
@@ -360,7 +359,8 @@ class Standardisation:
         OSError
             If it cannot be written.
         """
-        with write_whole(path) as temporary, open(temporary, "wb") as file:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replaced_file(path) as part, part.open("wb") as file:
             np.savez(file, mean=self.mean.numpy(), std=self.std.numpy())
 
     @classmethod
@@ -386,7 +386,8 @@ class Standardisation:
         """
         source = os.fspath(path)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here: of a damaged file NumPy would leave it open.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 mean, std = arrays["mean"], arrays["std"]
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{source} is not a file of mean and std: {error}") from error
@@ -396,34 +397,3 @@ class Standardisation:
                 f"{source} must hold finite float64 mean and positive std of one length"
             )
         return cls(torch.from_numpy(mean), torch.from_numpy(std))
-
-
-@contextlib.contextmanager
-def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file whole or not at all.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-
-    Yields
-    ------
-    Path
-        A temporary file beside it to write to, which takes its place at the end.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise

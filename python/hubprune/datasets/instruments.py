@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from hubprune.datasets.sound_font import Note, SoundFonts, find_sound_font
+from hubprune.metrics import roc_auc
 from hubprune.models.musicnn import SAMPLE_RATE, music_log_mel, musicnn_tags
 from hubprune.pitch import activations
 
@@ -179,13 +180,6 @@ def instrument_clips(
     return InstrumentClips(sounds, torch.tensor(labels), music_log_mel(sounds))
 
 
-def _auc(positive: torch.Tensor, negative: torch.Tensor) -> float:
-    """The share of pairs in the right order; ties count half."""
-    above = (positive[:, None] > negative).double().mean()
-    equal = (positive[:, None] == negative).double().mean()
-    return float(above + 0.5 * equal)
-
-
 def tag_auc(
     model: nn.Module, clips: InstrumentClips, *, tags: Sequence[str] | None = None
 ) -> float:
@@ -235,9 +229,6 @@ def tag_auc(
         )
     if scores.isnan().any():
         return float("nan")
-    areas = []
-    for label in present:
-        column = scores[:, names.index(INSTRUMENTS[label])]
-        own = clips.labels == label
-        areas.append(_auc(column[own], column[~own]))
-    return sum(areas) / len(areas)
+    columns = [names.index(INSTRUMENTS[label]) for label in present]
+    own = clips.labels[:, None] == torch.tensor(present)  # (n, instruments)
+    return roc_auc(scores[:, columns], own.double())

@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hubprune.datasets.features import Dcase21LogMel, Standardisation, write_whole
+from hubprune.datasets.features import Dcase21LogMel, Standardisation
 from hubprune.datasets.sound_font import Note, SoundFonts, find_sound_font
+from hubprune.file_writing import replaced_file
 from hubprune.progress import progress_bar
 
 __all__ = [
@@ -356,7 +357,8 @@ def _features(
         result: npt.NDArray[np.float32] = features
         return result
     features = _render(split, count, seed, unseen, workers)
-    with write_whole(path) as temporary, open(temporary, "wb") as out:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(path) as part, part.open("wb") as out:
         np.savez(out, features=features, fingerprint=np.array(fingerprint))
     return features
 

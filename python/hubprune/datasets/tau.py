@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import Dataset
 
 from hubprune.datasets.audio_files import FrontEnd, apply_front_end, read_audio, read_table
-from hubprune.datasets.features import Dcase21LogMel, Standardisation, write_whole
+from hubprune.datasets.features import Dcase21LogMel, Standardisation
+from hubprune.file_writing import replaced_file
 
 __all__ = ["SCENES", "TauUrbanScenes"]
 
@@ -201,7 +202,8 @@ class TauUrbanScenes(Dataset[tuple[torch.Tensor, int]]):
             )
         energies = apply_front_end(self._baseline, waveform)[0]
         if kept is not None:
-            with write_whole(kept) as temporary, open(temporary, "wb") as file:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with replaced_file(kept) as part, part.open("wb") as file:
                 np.save(file, energies.numpy())
         return energies
 
