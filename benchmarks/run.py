@@ -3,7 +3,8 @@
 
 What one file leaves in memory (blocks that the allocator keeps, so that no route pays for fresh
 pages) would add up to more than the machine has. The reports are joined into one. Without FILE: all
-bench_*.py beside this script. The routes of a case are always timed in turn, in one process.
+bench_*.py beside this script. With some: OUTPUT.json keeps what it holds of the others. The routes
+of a case are always timed in turn, in one process.
 """
 
 from __future__ import annotations
@@ -26,13 +27,26 @@ def joined(reports: list[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
+def others(report: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """Return a report without what it holds of these files."""
+    names = {file.name for file in files}
+    kept = [
+        bench
+        for bench in report["benchmarks"]
+        if Path(bench["fullname"].partition("::")[0]).name not in names
+    ]
+    return {**report, "benchmarks": kept}
+
+
 def main() -> None:
     """Run, join, write; a file that fails ends the run with its exit status."""
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     target = Path(sys.argv[1])
     files = [Path(name) for name in sys.argv[2:]] or sorted(FOLDER.glob("bench_*.py"))
-    reports = []
+    reports: list[dict[str, Any]] = []
+    if sys.argv[2:] and target.exists():
+        reports.append(others(json.loads(target.read_text()), files))
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             print(f"--- {file.stem}", flush=True)

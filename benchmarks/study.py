@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 import hubprune as hp
-from hubprune.plots import replaced_file
+from hubprune.file_writing import replaced_file
 from study_rows import say
 
 PARTS = {"a": "instruments", "b": "pitch", "c": "scenes"}

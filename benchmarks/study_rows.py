@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import hubprune as hp
-from hubprune.plots import replaced_file
+from hubprune.file_writing import replaced_file
 from hubprune.scorers import Random
 
 Row = dict[str, Any]

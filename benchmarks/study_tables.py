@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubprune.plots import ComparisonPoint, comparison_plot, figure_class, replaced_file
+from hubprune.file_writing import replaced_file
+from hubprune.plots import ComparisonPoint, comparison_plot, figure_class
 
 Row = dict[str, Any]
 

@@ -4,11 +4,12 @@
 Usage: python benchmarks/table.py REPORT.json FILE.md [FILE.md ...]
 
 benchmarks/results/cpu.json (of `make bench`) fills "benchmark table", every group, and "benchmark
-selection", the groups of SELECTION and all losses in words; benchmarks/results/instructions.json
-fills "instruction table"; benchmarks/results/nystrom.json (of `make paper`) fills "nystrom table";
-demo-output/results.json (of `make demo`) fills "demo table"; benchmarks/results/study.json (of
-`make study`) fills the tables of docs/study.md. A table stands between the lines `<!-- NAME -->`
-and `<!-- end of NAME -->`; a file has what it has of them.
+selection", the groups of SELECTION and all losses in words, and "graph library table", what
+NetworkX and igraph take; benchmarks/results/instructions.json fills "instruction table";
+benchmarks/results/nystrom.json (of `make paper`) fills "nystrom table"; demo-output/results.json
+(of `make demo`) fills "demo table"; benchmarks/results/study.json (of `make study`) fills the
+tables of docs/study.md. A table stands between the lines `<!-- NAME -->` and `<!-- end of NAME
+-->`; a file has what it has of them.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ SELECTION = (
     "weighted_degree abs / DCASE conv2 rank-1, 16 x 49",
 )
 
+GRAPH_LIBRARIES = ("networkx", "networkx, backend graphblas", "igraph")
 DISTURBED = 0.2  # processors that other programs used while a row was measured
 
 
@@ -48,16 +50,25 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
+Groups = dict[str, dict[int, dict[str, Any]]]
+
+
+def grouped(report: dict[str, Any]) -> Groups:
+    """Return the benchmarks by group, thread count and route."""
+    groups: Groups = defaultdict(lambda: defaultdict(dict))
+    for bench in report["benchmarks"]:
+        info = bench["extra_info"]
+        groups[bench["group"]][info["threads"]][info["name"]] = bench
+    return groups
+
+
 def benchmark_table(report: dict[str, Any], only: Collection[str] | None = None) -> str:
     """Return the Markdown table: one row per group, the best peer of each thread count beside ours.
 
     Every group of the report is shown, or those of `only`; the words count and name all groups
     either way, also where hubprune is slower.
     """
-    groups: dict[str, dict[int, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
-    for bench in report["benchmarks"]:
-        info = bench["extra_info"]
-        groups[bench["group"]][info["threads"]][info["name"]] = bench
+    groups = grouped(report)
     counts = sorted({threads for group in groups.values() for threads in group})
     per = " / ".join(map(str, counts))
     lines = [
@@ -121,7 +132,7 @@ def _row(name: str, group: dict[int, dict[str, Any]]) -> str:
     return f"| {name} | {ours} | {best} | {faster} | {shown[0]} | {shown[1]} |"
 
 
-def _in_words(groups: dict[str, dict[int, dict[str, Any]]], threads: int) -> str:
+def _in_words(groups: Groups, threads: int) -> str:
     """Say where hubprune is faster and name where it is slower than the best peer."""
     ratios = {}
     for name, group in groups.items():
@@ -137,7 +148,7 @@ def _in_words(groups: dict[str, dict[int, dict[str, Any]]], threads: int) -> str
     )
 
 
-def _notes(groups: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+def _notes(groups: Groups) -> list[str]:
     """Return the memory figures, and what was timed beside but computes something else."""
     lines = []
     for name, group in sorted(groups.items()):
@@ -165,6 +176,34 @@ def _notes(groups: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
         named = ", ".join(f"{name} ({others:.1f})" for name, others in disturbed.items())
         lines.append(f"Disturbed by other programs, processors they kept busy: {named}.  ")
     return [*lines, ""] if lines else []
+
+
+def graph_library_table(report: dict[str, Any]) -> str:
+    """Return the Markdown table of what graph libraries take for the same centralities."""
+    lines = [
+        f"| work | hubprune, ms | {', ms | '.join(GRAPH_LIBRARIES)}, ms |",
+        f"|---|---|{'---|' * len(GRAPH_LIBRARIES)}",
+    ]
+    for name, group in sorted(grouped(report).items()):
+        runs = [routes for _, routes in sorted(group.items())]
+        if not set(GRAPH_LIBRARIES) & set(runs[0]):
+            continue
+        ours = [_median(routes["hubprune"]) for routes in runs]
+        cells = []
+        for library in GRAPH_LIBRARIES:
+            theirs = [_median(routes[library]) for routes in runs if library in routes]
+            times = [their / our for their, our in zip(theirs, ours, strict=False)]
+            shown = " / ".join(f"{each:.0f}" for each in times)
+            cells.append(f"{milliseconds(theirs[0])} ({shown})" if theirs else "")
+        lines.append(f"| {name} | {' / '.join(map(milliseconds, ours))} | {' | '.join(cells)} |")
+    counts = " / ".join(map(str, sorted({t for g in grouped(report).values() for t in g})))
+    lines += [
+        "",
+        f"hubprune on {counts} threads; a library's time on one, and in brackets how many times "
+        f"that of hubprune on {counts} threads it is. Empty: not run, it would take minutes to "
+        "hours, or there is no such route.",
+    ]
+    return "\n".join(lines)
 
 
 def demo_table(result: dict[str, Any]) -> str:
@@ -251,7 +290,11 @@ def tables(report: dict[str, Any] | list[dict[str, Any]]) -> dict[str, str]:
         return {"nystrom table": nystrom_table(report)}
     if "benchmarks" in report:
         short = benchmark_table(report, SELECTION)
-        return {"benchmark table": benchmark_table(report), "benchmark selection": short}
+        return {
+            "benchmark table": benchmark_table(report),
+            "benchmark selection": short,
+            "graph library table": graph_library_table(report),
+        }
     if {"instruments", "pitch", "scenes"} & set(report):
         return study_tables(report)
     if "baseline" in report:
