@@ -56,10 +56,10 @@ paper: $(VENV)/.tested-with ## The Nystroem paper's experiments, with plots (abo
 	mv benchmarks/results/nystrom-*.png docs/
 	$(BIN)/python benchmarks/table.py benchmarks/results/nystrom.json docs/nystrom.md
 
-study: build ## Prune taggers, pitch and scene networks on rendered sound (about an hour)
+study: build ## Prune taggers, pitch and scene networks on rendered sound (an hour and a half)
 	$(PIP) install -q -c constraints.txt --no-build-isolation $(FLAGS) ".[audio,demo,keras,study]"
 	$(PIP) install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi tinysoundfont
-	$(BIN)/python benchmarks/study.py benchmarks/results/study.json --seeds $(SEEDS)
+	$(BIN)/python benchmarks/study.py benchmarks/results/study.json --seeds $(SEEDS) --jobs $(JOBS)
 	$(BIN)/python benchmarks/study_tables.py benchmarks/results/study.json docs
 	$(BIN)/python benchmarks/table.py benchmarks/results/study.json docs/study.md
 

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Pruning studies on data whose labels are known because they are rendered.
 
-Usage: python benchmarks/study.py RESULTS.json [--parts a,b,c] [--seeds 5] [--work FOLDER] [--quick]
+Usage: python benchmarks/study.py RESULTS.json [--parts a,b,c] [--seeds 5] [--jobs 2] [--quick]
 
 a: musicnn's tagger on instruments, without fine-tuning; b: CREPE on tones, with and without
 fine-tuning; c: the DCASE 2021 baseline on acoustic scenes, trained, pruned and fine-tuned. Rows are
 stored in the work folder as they finish, and a study that was interrupted goes on there. A part
-that is not asked for keeps what RESULTS.json holds of it. Several processes may share the work:
-start each with seeds of its own (`--seeds 0,1` and `--seeds 2,3,4`) and a RESULTS.json of its own,
-then once more with `--seeds 5`, which reads what they stored. --quick: tiny sizes, for the tests;
-its numbers mean nothing.
+that is not asked for keeps what RESULTS.json holds of it. --jobs: so many processes share the
+seeds. --quick: tiny sizes, for the tests; its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +16,10 @@ import argparse
 import importlib
 import json
 import platform
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,28 @@ def seeds_of(text: str) -> list[int]:
     return list(found)
 
 
+def share(parts: list[str], seeds: list[int], arguments: argparse.Namespace) -> None:
+    """Measure each part's seeds in processes of their own, the longest part first.
+
+    What they find is stored in the work folder.
+    """
+    if "c" in parts:  # here, or every process would render them
+        scenes = importlib.import_module("study_scenes")
+        scenes.clips(arguments.quick, arguments.work / PARTS["c"])
+    options = ["--work", str(arguments.work), "--threads", str(arguments.threads)]
+    options += ["--quick"] if arguments.quick else []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
+        start = [sys.executable, __file__]
+        commands = [
+            [*start, f"{folder}/{part}{seed}.json", "--parts", part, "--seeds", f"{seed},", *options]
+            for part in sorted(parts, reverse=True)
+            for seed in seeds
+        ]
+        finished = list(pool.map(lambda command: subprocess.run(command, check=False), commands))
+    if any(each.returncode for each in finished):
+        sys.exit("a part of the study failed; what is finished is kept")
+
+
 def main() -> None:
     """Run the parts, write the JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -55,12 +79,15 @@ def main() -> None:
     parser.add_argument("--parts", default="a,b,c", help="such as a,c")
     parser.add_argument("--seeds", type=seeds_of, default="5", help="a number, or such as 1,3")
     parser.add_argument("--work", type=Path, default=Path("build/study"), help="state and clips")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the seeds")
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     arguments = parser.parse_args()
     parts = arguments.parts.split(",")
     if not set(parts) <= set(PARTS):
         parser.error(f"--parts must be among {', '.join(PARTS)}; got {arguments.parts}")
+    if arguments.jobs > 1:
+        share(parts, arguments.seeds, arguments)
     torch.set_num_threads(arguments.threads)
     # Trained networks carry weights around 1e-18, whose products are denormal and slow.
     torch.set_flush_denormal(True)

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 
 import hubprune as hp
-from hubprune.pitch import Tones, raw_pitch_accuracy, tones
+from hubprune.pitch import raw_pitch_accuracy, tones
 from study_rows import COMPENSATIONS, Row, Rows, left, pruned
 
 RATIOS = (0.25, 0.5)
 SCORERS = ("degree", "pairs", "landmarks", "l1", "random")
-FULL_SCORERS = ("landmarks",)
+FULL_SCORERS = ("landmarks",)  # not fine-tuned
+FULL_TUNED = (("degree", 0.5), ("landmarks", 0.5), ("l1", 0.5), ("random", 0.5))
 _EXAMPLE = torch.zeros(1, 1024)
 # Of bin k: 20 k + 1997.379 cents above 10 Hz, as in CREPE's decoder.
 _CENTS = torch.linspace(0.0, 7180.0, 360, dtype=torch.float64) + 1997.3794084376191
@@ -38,11 +39,12 @@ class Settings:
     epochs: int = 2
     batch_size: int = 16
     lr: float = 1e-3  # better than 3e-4, on tones of another seed
+    full_train: int = 500
     full_test: int = 100
     full_unlabelled: int = 64
 
 
-QUICK = Settings(train=64, test=20, epochs=1, full_test=4, full_unlabelled=4)
+QUICK = Settings(train=64, test=20, epochs=1, full_train=4, full_test=4, full_unlabelled=4)
 
 
 def blurred(frequencies: torch.Tensor) -> torch.Tensor:
@@ -51,16 +53,17 @@ def blurred(frequencies: torch.Tensor) -> torch.Tensor:
     return torch.exp(-((_CENTS - cents[:, None]) ** 2) / (2.0 * _BLUR**2)).float()
 
 
-def test_tones(settings: Settings, seed: int) -> Tones:
-    """Not those of the training: another seed."""
-    return tones(settings.test, seed=1000 + seed)
-
-
-def tiny_row(settings: Settings, scorer: str, ratio: float | None, seed: int) -> Row:
-    """CREPE tiny, pruned or not, before and after fine-tuning."""
-    network = hp.models.load_crepe()
+def tuned_row(settings: Settings, size: str, scorer: str, ratio: float | None, seed: int) -> Row:
+    """CREPE, pruned or not, before and after fine-tuning."""
+    network = hp.models.load_crepe(None, size)
     model = network if ratio is None else pruned(network, _EXAMPLE, scorer, ratio, seed=seed)
-    train, test = tones(settings.train, seed=2000 + seed), test_tones(settings, seed)
+    count, few = (
+        (settings.train, settings.test)
+        if size == "tiny"
+        else (settings.full_train, settings.full_test)
+    )
+    # Not the same tones: other seeds.
+    train, test = tones(count, seed=2000 + seed), tones(few, seed=1000 + seed)
     found = hp.finetune(
         model,
         (train.frames, blurred(train.frequencies)),
@@ -71,13 +74,14 @@ def tiny_row(settings: Settings, scorer: str, ratio: float | None, seed: int) ->
         seed=seed,
     )
     return {
-        "network": "tiny",
+        "network": size,
+        "tuned": True,
         "scorer": scorer,
         "ratio": ratio,
         "compensate": "none",
         "seed": seed,
-        "before": raw_pitch_accuracy(model, test).value,
-        "value": raw_pitch_accuracy(found.model, test).value,
+        "before": raw_pitch_accuracy(model, test, batch=50).value,
+        "value": raw_pitch_accuracy(found.model, test, batch=50).value,
         **left(network, model, _EXAMPLE),
     }
 
@@ -100,6 +104,7 @@ def full_rows(settings: Settings, quick: bool, seeds: Sequence[int], store: Rows
         test = tones(settings.full_test, seed=1000 + seed)
         return {
             "network": "full",
+            "tuned": False,
             "scorer": scorer,
             "ratio": ratio,
             "compensate": how,
@@ -123,13 +128,17 @@ def run(seeds: Sequence[int], quick: bool, folder: Path) -> dict[str, Any]:
     """Measure, or read what was measured."""
     settings = QUICK if quick else Settings()
     store = Rows(folder / "rows", asdict(settings))
+    scorers = SCORERS[:1] if quick else SCORERS
+    cuts = {
+        "tiny": [(scorer, ratio) for scorer in scorers for ratio in RATIOS],
+        "full": list(FULL_TUNED)[: 1 if quick else None],
+    }
     rows = []
-    for seed in seeds:
-        make = partial(tiny_row, settings, "unpruned", None, seed)
-        rows.append(store.row(f"tiny unpruned seed {seed}", make))
-        for scorer in SCORERS[:1] if quick else SCORERS:
-            for ratio in RATIOS:
-                make = partial(tiny_row, settings, scorer, ratio, seed)
-                rows.append(store.row(f"tiny {scorer} {ratio} seed {seed}", make))
+    for size, pruning in cuts.items():
+        wanted: list[tuple[str, float | None]] = [("unpruned", None), *pruning]
+        for seed in seeds:
+            for scorer, ratio in wanted:
+                make = partial(tuned_row, settings, size, scorer, ratio, seed)
+                rows.append(store.row(f"{size} {scorer} {ratio} tuned seed {seed}", make))
     rows += full_rows(settings, quick, seeds, store)
     return {"settings": asdict(settings), "rows": rows}

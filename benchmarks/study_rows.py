@@ -76,7 +76,7 @@ def pruned(
     network: torch.nn.Module,
     inputs: torch.Tensor,
     scorer: str,
-    ratio: float | Mapping[str, float],
+    ratio: float | Mapping[str, float] | None,
     compensate: str = "none",
     unlabelled: Sequence[torch.Tensor] = (),
     *,

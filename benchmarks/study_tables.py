@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,9 @@ def instruments_table(part: dict[str, Any]) -> str:
     return markdown([*header, *(f"AUC, {font}" for font in fonts)], lines)
 
 
-def tiny_table(part: dict[str, Any]) -> str:
-    """Part b, CREPE tiny: before and after fine-tuning."""
-    rows = [row for row in part["rows"] if row["network"] == "tiny"]
+def tuned_table(part: dict[str, Any], network: str) -> str:
+    """Part b: before and after fine-tuning."""
+    rows = [row for row in part["rows"] if row["network"] == network and row["tuned"]]
     groups = grouped(rows, "scorer", "ratio")
     control = groups["unpruned", None]
     lines = []
@@ -100,7 +101,7 @@ def tiny_table(part: dict[str, Any]) -> str:
 
 def full_table(part: dict[str, Any]) -> str:
     """Part b, CREPE full: without fine-tuning, a column per compensation."""
-    rows = [row for row in part["rows"] if row["network"] == "full"]
+    rows = [row for row in part["rows"] if row["network"] == "full" and not row["tuned"]]
     groups = grouped(rows, "scorer", "ratio", "compensate")
     ways = list(dict.fromkeys(key[2] for key in groups))
     lines = []
@@ -126,16 +127,16 @@ def full_table(part: dict[str, Any]) -> str:
 
 def scenes_table(part: dict[str, Any]) -> str:
     """Part c: before and after fine-tuning, and the difference to the fine-tuned control."""
-    groups = grouped(part["rows"], "scorer", "ratio", "compensate", "fraction")
-    control = groups["unpruned", None, "none", 1.0]
+    groups = grouped(part["rows"], "scorer", "cut", "compensate", "fraction")
+    control = groups["unpruned", "", "none", 1.0]
     lines = []
-    for (scorer, ratio, how, fraction), some in groups.items():
+    for (scorer, cut, how, fraction), some in groups.items():
         whole = scorer == "unpruned"
-        all_clips = groups.get((scorer, ratio, how, 1.0), some)
+        all_clips = groups.get((scorer, cut, how, 1.0), some)
         lines.append(
             [
                 scorer,
-                "" if whole else "its own count" if ratio is None else f"{ratio:.0%}",
+                cut,
                 "" if whole else how,
                 f"{fraction:.0%}",
                 *(["", ""] if whole else [fewer(some, "parameters"), fewer(some, "macs")]),
@@ -164,7 +165,8 @@ def study_tables(report: dict[str, Any]) -> dict[str, str]:
     """The tables of the parts that the report holds, by name."""
     makers: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
         "study instruments table": ("instruments", instruments_table),
-        "study tiny table": ("pitch", tiny_table),
+        "study tiny table": ("pitch", partial(tuned_table, network="tiny")),
+        "study tuned table": ("pitch", partial(tuned_table, network="full")),
         "study full table": ("pitch", full_table),
         "study scenes table": ("scenes", scenes_table),
     }
@@ -228,10 +230,13 @@ def instruments_plot(part: dict[str, Any], path: Path) -> None:
         figure.savefig(file, format="png")
 
 
-def against_size(rows: Sequence[Row], path: Path, label: str, title: str) -> None:
-    """A metric in percent against what is left of the parameters and of the multiply-adds."""
+def against_size(rows: Sequence[Row], cut: str, path: Path, label: str, title: str) -> None:
+    """A metric in percent against what is left of the parameters and of the multiply-adds.
+
+    `cut` is the entry of a row that tells how much was removed.
+    """
     points, baselines = [], {}
-    for (scorer, _), some in grouped(rows, "scorer", "ratio").items():
+    for (scorer, _), some in grouped(rows, "scorer", cut).items():
         values = [100 * row["value"] for row in some]
         if scorer == "unpruned":
             baselines["unpruned"] = (statistics.fmean(values), spread(values))
@@ -256,17 +261,20 @@ def plots(report: dict[str, Any], folder: Path) -> None:
         instruments_plot(report["instruments"], folder / "study-instruments.png")
     if "pitch" in report:
         rows = report["pitch"]["rows"]
-        against_size(
-            [row for row in rows if row["network"] == "tiny"],
-            folder / "study-pitch.png",
-            f"raw pitch accuracy, %\n{seeds}",
-            "CREPE tiny, fine-tuned",
-        )
+        for network, name in (("tiny", "study-pitch.png"), ("full", "study-pitch-full.png")):
+            against_size(
+                [row for row in rows if row["network"] == network and row["tuned"]],
+                "ratio",
+                folder / name,
+                f"raw pitch accuracy, %\n{seeds}",
+                f"CREPE {network}, fine-tuned",
+            )
     if "scenes" in report:
         rows = [row for row in report["scenes"]["rows"] if row["fraction"] == 1.0]
         rows = [row for row in rows if row["compensate"] == "none"]
         against_size(
             rows,
+            "cut",
             folder / "study-scenes.png",
             f"accuracy on the test clips, %\n{seeds}",
             "DCASE 2021 baseline on rendered scenes, fine-tuned",

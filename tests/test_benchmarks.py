@@ -126,26 +126,25 @@ def test_the_study_fills_its_tables_and_goes_on_where_it_stopped(
     try:
         monkeypatch.setattr(sys, "argv", [*arguments, "--work", str(work)])
         study.main()
-        assert "unpruned-seed0 (1 of 3 left)" in capsys.readouterr().err
+        assert "unpruned nothing 1.0 none seed 0: " in capsys.readouterr().err
         report = json.loads(output.read_text())
         rows = report["scenes"]["rows"]
         assert [(row["scorer"], row["fraction"]) for row in rows] == [
             ("unpruned", 1.0),
-            ("degree", 1.0),
             ("random", 1.0),
-            ("degree", 0.75),
+            ("degree", 1.0),
         ]
         assert all(0 <= row["value"] <= 1 for row in rows)
         assert rows[1]["parameters"] < 0.5
         assert rows[1]["macs"] < 0.3
         lines = table.tables(report)["study scenes table"].splitlines()
         assert len(lines) == 2 + len(rows)
-        assert lines[3].startswith("| degree | 50% | none | 100% | 69 % | 74 % |")
+        assert lines[4].startswith("| degree | 50 %, 50 %, 6 % | none | 100% | 51 % | 72 % |")
         plots.plots(report, tmp_path)
         assert (tmp_path / "study-scenes.png").stat().st_size > 1000
         output.unlink()
         study.main()
-        assert "left)" not in capsys.readouterr().err
+        assert "seed 0: " not in capsys.readouterr().err
         assert json.loads(output.read_text())["scenes"]["rows"] == rows
     finally:
         study.torch.set_num_threads(threads)

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 import hubprune as hp
-from hubprune import compensation
 from hubprune.channel_paths import Path
 
 BN_FIRST, RELU_FIRST = "conv-bn-relu", "conv-relu-bn"
@@ -236,31 +235,6 @@ def test_sums_of_layers_need_batches_and_say_so() -> None:
     assert (measured(x) - expected).square().mean() < (
         hp.prune(model, plan)(x) - expected
     ).square().mean()
-
-
-def test_predictions_match_simulated_channels() -> None:
-    """Mean, spread and correlation of rectified Gaussians against their simulation."""
-    rng = np.random.default_rng(0)
-    rho, a = 0.6, 0.3
-    z = rng.standard_normal((2, 400_000))
-    u = np.stack([z[0], rho * z[0] + math.sqrt(1 - rho * rho) * z[1]])
-    predicted = compensation._rectified(torch.tensor([rho, 1.0, 0.0, -1.0], dtype=torch.float64))
-    assert float(predicted[0]) == pytest.approx(np.corrcoef(np.maximum(u, 0))[0, 1], abs=4e-3)
-    assert float(predicted[1]) == pytest.approx(1.0)
-    assert float(predicted[2]) == pytest.approx(0.0, abs=1e-15)
-    assert -1 < float(predicted[3]) < 0
-    model = nn.Sequential(nn.Conv1d(1, 2, 1), nn.BatchNorm1d(2), nn.ReLU())
-    with torch.no_grad():
-        model[1].weight.copy_(torch.tensor([2.0, -1.5]))
-        model[1].bias.copy_(torch.tensor([2.0 * a, 0.7]))
-    mean, spread = compensation._mean_and_spread(model, "0", "1", "after norm")
-    for i, (scale, shift) in enumerate(((2.0, 2.0 * a), (1.5, 0.7))):
-        sample = np.maximum(scale * z[0] + shift, 0)
-        assert float(mean[i]) == pytest.approx(sample.mean(), abs=6e-3)
-        assert abs(float(spread[i])) == pytest.approx(sample.std(), abs=6e-3)
-    assert float(spread[0]) > 0 > float(spread[1])
-    before = compensation._mean_and_spread(model, "0", "1", "before norm")
-    torch.testing.assert_close(before, torch.stack([model[1].bias, model[1].weight]).double())
 
 
 def test_where_norms_and_rectifiers_are() -> None:

@@ -8,20 +8,11 @@ A layer that reads channels z computes ``W_K z_K + W_R z_R + b``; K stays, R goe
 
 The ways differ in B: none (``bias``), one entry per removed filter (``merge``), the regression on
 all kept filters (``interpolate``). The means m and the covariance C of the channels are measured on
-batches where there are any; without data they follow from the weights:
-
-- A batch norm fixes mean beta and spread ``|gamma|`` of its output. A rectifier behind it turns
-  them into those of a rectified Gaussian.
-- The cosine of two filters is the correlation of their outputs, once each input channel is scaled
-  by the spread of what arrives there, on inputs without correlation between channels and with
-  ``0.5^distance`` between places. A rectifier turns the correlation rho into
-  ``(kappa(rho) - 1 / pi) / (1 - 1 / pi)`` with the arc-cosine kernel
-  ``kappa(rho) = (sqrt(1 - rho^2) + (pi - arccos rho) rho) / pi`` (Cho & Saul, NeurIPS 2009).
+batches where there are any; without data they are predicted from the weights (channel_prediction).
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +33,7 @@ from .channel_groups import (
     undisturbed_rng,
 )
 from .channel_paths import Reader
+from .channel_prediction import ChannelPredictor, filters_by_group
 from .planning import PruningPlan
 from .progress import progress_bar
 
@@ -50,11 +42,10 @@ __all__ = ["COMPENSATIONS", "check_compensation", "compensate", "recalibrate"]
 COMPENSATIONS = ("none", "bias", "merge", "interpolate", "recalibrate")
 _FOLDS = ("bias", "merge", "interpolate")
 
-# Ridge, in units of the kept channels' mean variance. The correlations that cosines predict are
-# rough: of 1e-2, 1e-1 and 3e-1 the middle leaves the smallest true error on musicnn's MTT_vgg.
+# Ridge, in units of the kept channels' mean variance. Predicted correlations are rough: of 3e-2,
+# 1e-1 and 3e-1 the middle is the best on musicnn's MTT_vgg, see channel_prediction.
 _RIDGE_PREDICTED = 1e-1
 _RIDGE_MEASURED = 1e-3
-_NEIGHBOURS = 0.5  # between neighbouring places; there, of 0, 0.5, 0.8 and 0.95 the best
 _RIDGE_LEAST = 1e-12
 _ROWS_AT_ONCE = 1 << 15  # in float64: of a wide layer's spectrograms not all at once
 
@@ -121,8 +112,9 @@ def compensate(
     if fold is not None:
         sites = _sites(plan)
         measured = None if inputs is None else _measure(original, sites, inputs)
+        predictor = ChannelPredictor(original, plan.readers)
         for site in sites:
-            moments = _predict(original, plan, site) if measured is None else measured[site.name]
+            moments = _predict(predictor, site) if measured is None else measured[site.name]
             _fold(original, pruned, site, moments, fold)
     if again and inputs is not None:
         recalibrate(original, pruned, plan, inputs)
@@ -302,106 +294,15 @@ def _run_all(model: nn.Module, inputs: list[torch.Tensor], text: str) -> None:
             done(number)
 
 
-def _predict(model: nn.Module, plan: PruningPlan, site: _Site) -> _Moments | str:
+def _predict(predictor: ChannelPredictor, site: _Site) -> _Moments | str:
     """Predict the channels of a reader from the weights; or say why that is impossible."""
-    reader, channels = site.reader, site.channels
-    if reader is None:
+    if site.reader is None:
         return "the plan does not say where its inputs come from"
-    if channels.sources is None:
+    if site.channels.sources is None:
         return "its inputs are sums of several layers' outputs, or in no known order"
-    count = channels.positions.shape[1]
-    mean = torch.zeros(count, dtype=torch.float64)
-    spread = torch.zeros(count, dtype=torch.float64)
-    correlation = torch.eye(count, dtype=torch.float64)
-    for number, path in enumerate(reader.paths):
-        at = [i for i, (owner, _) in enumerate(channels.sources) if owner == number]
-        if not at:
-            continue
-        filters = torch.tensor([channels.sources[i][1] for i in at])
-        where = torch.tensor(at)
-        rectified = path.rectified != "no"
-        cosine = _cosines(model, plan, path.layer)[filters][:, filters]
-        correlation[where[:, None], where] = _rectified(cosine) if rectified else cosine
-        mean[where], spread[where] = _mean_and_spread(model, path.layer, path.norm, path.rectified)[
-            :, filters
-        ]
-    correlation.fill_diagonal_(1.0)
-    return _Moments(
-        mean.expand(len(channels.positions), -1),
-        correlation * spread[:, None] * spread,
-        _RIDGE_PREDICTED,
-    )
-
-
-def _filters_of(module: nn.Module) -> torch.Tensor:
-    """Return the weights of a layer as (groups, filters per group, inputs per group, taps)."""
-    weight = module.weight.detach().double().cpu()  # type: ignore[operator]
-    groups = int(getattr(module, "groups", 1))
-    if isinstance(module, TRANSPOSED):  # (inputs, filters per group, *taps)
-        weight = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-        return weight.transpose(1, 2)
-    return weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-
-
-def _cosines(model: nn.Module, plan: PruningPlan, layer: str) -> torch.Tensor:
-    """Return the predicted correlation of a layer's outputs, (n, n)."""
-    module: Any = model.get_submodule(layer)
-    filters = _filters_of(module)
-    groups, per_group, width, _ = filters.shape
-    reader = plan.readers.get(layer)
-    if reader is not None:
-        spread = torch.ones(groups * width, dtype=torch.float64)
-        for path in reader.paths:
-            known = _mean_and_spread(model, path.layer, path.norm, path.rectified)[1]
-            spread[list(path.positions)] = known[list(path.filters)]
-        filters = filters * spread.reshape(groups, 1, width, 1)
-    if isinstance(module, CONVOLUTIONS):
-        filters = filters @ _place_factor(module.kernel_size)
-    rows = filters.flatten(2)
-    rows = rows / rows.norm(dim=2, keepdim=True).clamp_min(1e-300)
-    cosine = torch.zeros(groups * per_group, groups * per_group, dtype=torch.float64)
-    for number, block in enumerate(rows):  # other groups see other inputs: uncorrelated
-        at = slice(number * per_group, (number + 1) * per_group)
-        cosine[at, at] = (block @ block.T).clamp(-1.0, 1.0)
-    return cosine
-
-
-def _place_factor(kernel_size: tuple[int, ...]) -> torch.Tensor:
-    """Return L, (taps, taps), with L L' the correlation between the places of a kernel."""
-    axes = [torch.arange(size, dtype=torch.float64) for size in kernel_size]
-    places = torch.cartesian_prod(*axes).reshape(-1, len(axes))
-    correlation = torch.pow(_NEIGHBOURS, torch.cdist(places, places))
-    factor: torch.Tensor = torch.linalg.cholesky(correlation)
-    return factor
-
-
-def _rectified(rho: torch.Tensor) -> torch.Tensor:
-    kernel = ((1.0 - rho * rho).clamp_min(0).sqrt() + (math.pi - rho.arccos()) * rho) / math.pi
-    return (kernel - 1.0 / math.pi) / (1.0 - 1.0 / math.pi)
-
-
-def _mean_and_spread(
-    model: nn.Module, layer: str, norm: str | None, rectified: str
-) -> torch.Tensor:
-    """Return mean and signed spread of a layer's filters where they are read, (2, n)."""
-    if norm is None:
-        # Nothing fixes the scale: relative spreads on white inputs, and no mean to speak of.
-        spread = _filters_of(model.get_submodule(layer)).flatten(2).norm(dim=2).flatten()
-        return torch.stack([torch.zeros_like(spread), spread])
-    module: Any = model.get_submodule(norm)
-    n = module.num_features
-    gamma = torch.ones(n).double() if module.weight is None else module.weight.detach().double()
-    beta = torch.zeros(n).double() if module.bias is None else module.bias.detach().double()
-    gamma, beta = gamma.cpu(), beta.cpu()
-    if rectified != "after norm":
-        return torch.stack([beta, gamma])
-    scale = gamma.abs().clamp_min(1e-300)
-    a = beta / scale
-    density = torch.exp(-0.5 * a * a) / math.sqrt(2.0 * math.pi)
-    below = 0.5 * torch.erfc(-a / math.sqrt(2.0))
-    mean = a * below + density
-    square = (a * a + 1.0) * below + a * density
-    return torch.stack([scale * mean, gamma * (square - mean * mean).clamp_min(0).sqrt()])
+    mean, covariance = predictor.moments(site.reader.paths, site.channels.sources)
+    places = len(site.channels.positions)
+    return _Moments(mean.expand(places, -1), covariance, _RIDGE_PREDICTED)
 
 
 # --- folding --------------------------------------------------------------------------------------
@@ -439,7 +340,7 @@ def _fold(
     if isinstance(moments, str):
         _warn(site.name, moments + "; batches would help")
         return
-    weight = _filters_of(module)  # (groups, filters, inputs, taps)
+    weight = filters_by_group(module)  # (groups, filters, inputs, taps)
     groups, per_group, width, _ = weight.shape
     shift = torch.zeros(groups, per_group, dtype=torch.float64)
     folded = weight.clone()
