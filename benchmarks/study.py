@@ -63,7 +63,7 @@ def share(parts: list[str], seeds: list[int], arguments: argparse.Namespace) -> 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         start = [sys.executable, __file__]
         commands = [
-            [*start, f"{folder}/{part}{seed}.json", "--parts", part, "--seeds", f"{seed},", *options]
+            [*start, f"{folder}/{part}{seed}.json", f"--parts={part}", f"--seeds={seed},", *options]
             for part in sorted(parts, reverse=True)
             for seed in seeds
         ]
