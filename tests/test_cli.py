@@ -165,6 +165,19 @@ def test_prune_info_and_load(run: Run, tmp_path: Path) -> None:
     assert document(run("info", output, "--json")[1])["scorer"] == "degree"
 
 
+def test_a_network_that_was_pruned_before_loads_by_the_line_that_is_printed(
+    run: Run, tmp_path: Path
+) -> None:
+    weights, output = tmp_path / "narrow.pth", tmp_path / "out"
+    torch.save(hp.models.MttVgg((4, 6, 4, 8, 4)).state_dict(), weights)
+    words = ("mtt-vgg", "--checkpoint", weights, "--ratio", "conv2=0.5", "--output", output)
+    status, out, err = run("prune", *words)
+    assert status == 0, err
+    loaded = eval(out.split("load it with\n  ")[1].strip(), {"hubprune": hp})
+    assert [loaded.conv1.out_channels, loaded.conv2.out_channels] == [4, 3]
+    assert loaded(torch.zeros(1, 187, 96)).shape == (1, 50)
+
+
 def test_prune_json_and_an_existing_plan(run: Run, factory: str, tmp_path: Path) -> None:
     common = ("--input-shape", "1,1,6,6", "--json")
     status, out, err = run("prune", factory, "--output", "a", "--ratio", "0=0.5", *common)

@@ -45,7 +45,7 @@ from .compensation import check_compensation
 from .config import configuration, show_config
 from .datasets import KNOWN_DATA, open_data
 from .finetuning import evaluate
-from .models import KNOWN_MODELS
+from .models import KNOWN_MODELS, ModelSpec
 from .models.checkpoints import load_weights, read_checkpoint
 from .planning import PruningPlan, plan, text_table
 from .progress import without_progress_bar
@@ -432,9 +432,12 @@ def _load(arguments: argparse.Namespace) -> _Loaded:
     torch.manual_seed(arguments.seed)
     if name in KNOWN_MODELS:
         spec = KNOWN_MODELS[name]
-        builder = f"hubprune.models.KNOWN_MODELS[{name!r}].build"
+        known = f"hubprune.models.KNOWN_MODELS[{name!r}]"
+        builder = f"{known}.build"
         if checkpoint is not None:
             model, weights = spec.load(checkpoint), f"weights of {checkpoint}"
+            if not _same_shapes(model, spec):  # the checkpoint of a network that was pruned before
+                builder = f"lambda: {known}.load({str(checkpoint)!r})"
         elif spec.packaged is not None:
             model, weights = spec.load(), "pretrained weights of the installed package"
         else:
@@ -454,6 +457,14 @@ def _load(arguments: argparse.Namespace) -> _Loaded:
         load_weights(model, read_checkpoint(checkpoint), str(checkpoint))
         weights = f"weights of {checkpoint}"
     return _Loaded(model.eval(), weights, None, name.replace(":", "."))
+
+
+def _same_shapes(model: nn.Module, spec: ModelSpec) -> bool:
+    with torch.device("meta"):
+        built = spec.build()
+    return {name: tensor.shape for name, tensor in model.state_dict().items()} == {
+        name: tensor.shape for name, tensor in built.state_dict().items()
+    }
 
 
 def _build(name: str) -> nn.Module:
