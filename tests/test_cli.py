@@ -17,7 +17,7 @@ import torch
 
 import hubprune as hp
 from command_line import Run, runner, user_module
-from hubprune import cli, demo
+from hubprune import cli, command_models, command_prune, demo
 from hubprune.scorers import SCORER_NAMES
 
 NETWORK = """
@@ -311,7 +311,7 @@ def test_info_of_the_installation(run: Run) -> None:
 
 
 def test_every_scorer_is_explained() -> None:
-    assert set(cli._SCORER_HELP) == set(SCORER_NAMES)
+    assert set(command_models.SCORER_HELP) == set(SCORER_NAMES)
 
 
 class Runs:
@@ -504,7 +504,7 @@ def test_a_network_that_breaks_when_pruned_is_not_saved(
             pruned.fc2.bias.fill_(torch.inf)
         return pruned
 
-    monkeypatch.setattr(cli, "prune", overflows)
+    monkeypatch.setattr(command_prune, "prune", overflows)
     status, out, err = run("prune", "dcase21", "-o", tmp_path / "out")
     assert (status, out) == (1, "")
     assert "the pruned network computes infinity" in err
@@ -517,7 +517,7 @@ def test_an_output_that_cannot_be_written(
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(tmp_path / "out"))
 
-    monkeypatch.setattr(cli, "save_pruned", denied)
+    monkeypatch.setattr(command_prune, "save_pruned", denied)
     status, out, err = run("prune", "dcase21", "-o", tmp_path / "out")
     assert (status, out) == (1, "")
     assert err == f"hubprune: error: {tmp_path / 'out'}: Permission denied\n"

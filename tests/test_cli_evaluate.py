@@ -13,7 +13,7 @@ import torch
 
 import hubprune as hp
 from command_line import user_module
-from hubprune import cli
+from hubprune import cli, command_models
 from hubprune.datasets import open_data
 from hubprune.finetuning import evaluate
 
@@ -73,7 +73,7 @@ def dcase(place: Path, count: int = 5) -> Path:
 
 def test_classes(capsys: pytest.CaptureFixture[str], module: str) -> None:
     got = result(capsys, f"{module}:net", "--data", f"{module}:pair")
-    net = cli._build(f"{module}:net").eval()
+    net = command_models.build_model(f"{module}:net").eval()
     assert got["metrics"] == evaluate(net, open_data(f"{module}:pair"))
     assert set(got["metrics"]) == {"accuracy", "log_loss"}
     assert got["examples"] == 7
@@ -110,7 +110,7 @@ def test_published_layout_and_checkpoint(
 
 
 def test_pruned_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path, module: str) -> None:
-    net = cli._build(f"{module}:net")
+    net = command_models.build_model(f"{module}:net")
     plan = hp.plan(net, torch.zeros(1, 1, 9))
     half = hp.prune(net, plan)
     hp.save_pruned(half, plan, tmp_path / "half")

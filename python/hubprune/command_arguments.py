@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Arguments of the command line: numbers, shapes and ratios, checked as they are read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+__all__ = ["count", "input_shape", "ratios", "seed"]
+
+
+def seed(text: str) -> int:
+    """A seed of torch's generators, for argparse."""
+    value = int(text) if text.isdecimal() else -1
+    if not 0 <= value < 2**63:  # what torch's generators take
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 to 2**63 - 1; got {text!r}")
+    return value
+
+
+def count(text: str) -> int:
+    """A number of threads or examples, for argparse."""
+    value = int(text) if text.isdecimal() else 0
+    if not 1 <= value <= 1024:  # far above any machine; torch takes less than 2**31
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1024; got {text!r}")
+    return value
+
+
+def input_shape(text: str) -> tuple[int, ...]:
+    """Parse `--input-shape 1,1,64,64`."""
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ValueError(
+            f"--input-shape must be positive integers with commas, such as 1,1,64,64; got {text!r}"
+        )
+    return shape
+
+
+def ratios(entries: Sequence[str] | None) -> float | dict[str, float] | None:
+    """Parse `--ratio 0.5` or `--ratio layer=0.5 --ratio other=0.25`."""
+    if not entries:
+        return None
+    named: dict[str, float] = {}
+    for entry in entries:
+        layer, _, number = entry.rpartition("=")
+        try:
+            ratio = float(number)
+        except ValueError:
+            raise ValueError(
+                f"--ratio must be a number in [0, 1), or LAYER=number; got {entry!r}"
+            ) from None
+        if not layer:
+            if len(entries) > 1:
+                raise ValueError("--ratio takes one number for all layers, or LAYER=number each")
+            return ratio
+        named[layer] = ratio
+    return named

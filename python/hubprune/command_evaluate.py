@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""The command ``hubprune evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .command_arguments import count, seed
+from .command_models import MODELS_EPILOG, load_model, load_saved
+from .command_progress import progress_display
+from .datasets import KNOWN_DATA, open_data
+from .finetuning import evaluate
+from .planning import text_table
+
+__all__ = ["EVALUATE_HELP", "add_evaluate", "run_evaluate"]
+
+_DATA_EPILOG = "data:\n" + "\n".join(
+    f"  {each.form}\n      {each.description}\n      options: {', '.join(each.options)}"
+    for each in KNOWN_DATA.values()
+)
+
+EVALUATE_HELP = (
+    "examples:\n"
+    "  hubprune evaluate cnn14 --checkpoint Cnn14_mAP=0.431.pth --data audioset-hdf5:eval.h5\n"
+    "  hubprune evaluate dcase21 --checkpoint weights.h5 --data dcase-npy:DCASE2021:test\n"
+    "  hubprune evaluate dcase21 --pruned dcase-half \\\n"
+    "      --data 'tau:TAU-urban-acoustic-scenes-2020-mobile-development?cache=features'\n"
+    "  hubprune evaluate my_package.nets:build --data my_package.sets:valid --json\n\n"
+    "Classes: accuracy and log loss. Tags: mean average precision, area under ROC, log loss.\n"
+    "Options of the data stand behind '?', as name=value with '&' between; quote them.\n\n"
+    f"{_DATA_EPILOG}\n  package.module:function\n      your own; takes no arguments\n\n"
+    f"{MODELS_EPILOG}"
+)
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="a known model, or package.module:factory")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", type=Path, metavar="FILE", help="the weights to load")
+    weights.add_argument(
+        "--pruned", type=Path, metavar="FOLDER", help="what `hubprune prune` saved of this model"
+    )
+    parser.add_argument("--data", required=True, metavar="SPEC", help="the data set; see below")
+    parser.add_argument(
+        "--batch-size", type=count, default=32, metavar="N", help="examples a pass (default 32)"
+    )
+    parser.add_argument(
+        "--device", default="cpu", metavar="NAME", help="such as cuda or cuda:1 (default cpu)"
+    )
+    parser.add_argument(
+        "--returns",
+        choices=("logits", "probabilities"),
+        help="what the model returns, where it does not say so itself",
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="of random weights, where there are no others"
+    )
+
+
+class _Watched:
+    """A data set that tells how far it has been read."""
+
+    def __init__(self, data: Any, step: Callable[[int, int, str], None]) -> None:
+        self._data, self._step = data, step
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Any:
+        self._step(index, len(self._data), "evaluating")
+        return self._data[index]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch has no CUDA in it
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"--device {name!r} cannot be used: {reason}") from error
+    if device.type == "meta":
+        raise ValueError("--device 'meta' computes nothing")
+    return device
+
+
+def run_evaluate(arguments: argparse.Namespace) -> Any:
+    """Measure, and return what to print: JSON-able with ``--json``, else text."""
+    device = _device(arguments.device)
+    if arguments.pruned is not None:
+        model, weights = load_saved(arguments)
+    else:
+        loaded = load_model(arguments)
+        model, weights = loaded.model, loaded.weights
+    with progress_display() as bar:
+        bar.stage("opening the data")
+        data = open_data(arguments.data)
+        examples = None
+        if hasattr(data, "__getitem__") and not isinstance(data, tuple | list):
+            examples = len(data)
+            data = _Watched(data, bar.step)
+        elif isinstance(data, tuple | list):
+            examples = len(data[0])
+        start = time.perf_counter()
+        metrics = evaluate(
+            model.to(device), data, batch_size=arguments.batch_size, output=arguments.returns
+        )
+        seconds = time.perf_counter() - start
+    if arguments.json:
+        return {
+            "model": arguments.model,
+            "weights": weights,
+            "data": arguments.data,
+            "examples": examples,
+            "device": str(device),
+            "seconds": seconds,
+            "metrics": metrics,
+        }
+    of = "" if examples is None else f"{examples} examples of "
+    rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in metrics.items()]
+    return "\n".join(
+        [
+            f"{arguments.model}: {weights}",
+            f"{of}{arguments.data}",
+            "",
+            text_table(["metric", "value"], rows),
+            "",
+            f"measured in {seconds:.1f} s",
+        ]
+    )
