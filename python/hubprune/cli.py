@@ -30,7 +30,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
 from . import _native
-from .channel_groups import CONVOLUTIONS, evaluating, tensors_of
 from .command_data import read_data, unlabelled_inputs
 from .command_report import REPORT_HELP, add_report, run_report
 from .command_studies import (
@@ -45,6 +44,8 @@ from .compensation import check_compensation
 from .config import configuration, show_config
 from .datasets import KNOWN_DATA, open_data
 from .finetuning import evaluate
+from .layer_kinds import CONVOLUTIONS
+from .model_runs import evaluating, tensors_of
 from .models import KNOWN_MODELS, ModelSpec
 from .models.checkpoints import load_weights, read_checkpoint
 from .planning import PruningPlan, plan, text_table

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_groups import duplicate
+from .model_runs import duplicate
 from .page import write_page
 from .planning import PruningPlan, text_table
 from .report import report

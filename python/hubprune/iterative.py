@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import nn
 
-from .channel_groups import ExampleInputs, check_example_inputs, check_model, duplicate
 from .checkpointing import differences, fingerprint
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
+from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate
 from .planning import PruningPlan, plan_counts, plan_to_counts, text_table
 from .report import report
 from .scorers import Scorer, make_scorer

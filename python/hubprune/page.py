@@ -21,12 +21,13 @@ from torch import nn
 
 from . import _native
 from .arguments import check_choice
-from .channel_groups import check_cuts, check_model
+from .cutting import check_cuts
 from .drawings import share_bar
 from .file_writing import replaced_file
 from .layer_graph import Alikeness, alikeness, layer_graph, layer_vectors
 from .layer_panel import layer_panel
 from .markup import Markup, element, number, table
+from .model_runs import check_model
 from .planning import PruningPlan, Step
 from .report import LayerReport, Report
 

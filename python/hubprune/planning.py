@@ -25,20 +25,11 @@ from torch import nn
 
 from . import _native
 from .budgets import QUANTITIES, Remains, check_budget, first_within, shares_text
-from .channel_groups import (
-    BATCH_NORMS,
-    CONVOLUTIONS,
-    TRANSPOSED,
-    Block,
-    ChannelGroups,
-    Cut,
-    ExampleInputs,
-    check_example_inputs,
-    check_model,
-    find_channel_groups,
-    is_depthwise,
-)
+from .channel_groups import Block, ChannelGroups, find_channel_groups
 from .channel_paths import RECTIFIED, Path, Reader, compose_readers, find_readers
+from .cutting import Cut
+from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, is_depthwise
+from .model_runs import ExampleInputs, check_example_inputs, check_model
 from .scorers import Scorer, Scores, filter_weight, make_scorer, score
 
 __all__ = [

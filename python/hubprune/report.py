@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from .budgets import count_macs
-from .channel_groups import (
-    CONVOLUTIONS,
+from .layer_kinds import CONVOLUTIONS
+from .model_runs import (
     ExampleInputs,
     check_example_inputs,
     check_model,

@@ -24,9 +24,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .channel_groups import apply_cuts, check_cuts, check_model, duplicate, sizes
 from .compensation import check_compensation
 from .compensation import compensate as _compensate
+from .cutting import apply_cuts, check_cuts
+from .layer_kinds import sizes
+from .model_runs import check_model, duplicate
 from .planning import PruningPlan, format_json
 
 __all__ = ["load_pruned", "prune", "save_pruned"]
