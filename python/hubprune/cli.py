@@ -48,11 +48,13 @@ from .layer_kinds import CONVOLUTIONS
 from .model_runs import evaluating, tensors_of
 from .models import KNOWN_MODELS, ModelSpec
 from .models.checkpoints import load_weights, read_checkpoint
-from .planning import PruningPlan, plan, text_table
+from .planning import plan
 from .progress import without_progress_bar
+from .pruning_plan import PruningPlan
 from .report import report
 from .scorers import SCORER_NAMES, Scorer, Scores, make_scorer, score_model
 from .surgery import load_pruned, prune, save_pruned
+from .tables import text_table
 from .user_functions import call_function
 
 __all__ = ["main"]

@@ -17,10 +17,12 @@ from .checkpointing import differences, fingerprint
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
 from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate
-from .planning import PruningPlan, plan_counts, plan_to_counts, text_table
+from .planning import plan_counts, plan_to_counts
+from .pruning_plan import PruningPlan
 from .report import report
 from .scorers import Scorer, make_scorer
 from .surgery import load_pruned, prune, save_pruned
+from .tables import text_table
 
 __all__ = ["IterativeResult", "prune_iteratively", "stepwise_count"]
 

@@ -28,7 +28,8 @@ from .layer_graph import Alikeness, alikeness, layer_graph, layer_vectors
 from .layer_panel import layer_panel
 from .markup import Markup, element, number, table
 from .model_runs import check_model
-from .planning import PruningPlan, Step
+from .plan_records import Step
+from .pruning_plan import PruningPlan
 from .report import LayerReport, Report
 
 __all__ = ["write_page"]

@@ -21,7 +21,8 @@ from .model_runs import (
     run,
     undisturbed_rng,
 )
-from .planning import PruningPlan, text_table
+from .pruning_plan import PruningPlan
+from .tables import text_table
 
 __all__ = ["LayerReport", "Report", "Totals", "report"]
 
