@@ -14,7 +14,8 @@ from torch import nn
 
 import hubprune as hp
 from hubprune.budgets import Remains, check_budget, first_within
-from hubprune.channel_groups import find_channel_groups, is_depthwise
+from hubprune.channel_groups import ChannelGroups, find_channel_groups
+from hubprune.layer_kinds import is_depthwise
 from networks import NETWORKS, build
 
 
@@ -191,14 +192,14 @@ def test_a_whole_budget_removes_nothing() -> None:
 
 def test_a_layer_that_fails_the_proof_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = build("flattened")
-    failure = hp.planning.ChannelGroups.failure  # type: ignore[attr-defined]
+    failure = ChannelGroups.failure
 
     def failing(self: Any, cuts: Any) -> str | None:
         if any(cut.target == "0" and cut.side == "out" for cut in cuts):
             return "a trial"
-        return failure(self, cuts)  # type: ignore[no-any-return]
+        return failure(self, cuts)
 
-    monkeypatch.setattr(hp.planning.ChannelGroups, "failure", failing)  # type: ignore[attr-defined]
+    monkeypatch.setattr(ChannelGroups, "failure", failing)
     plan = hp.plan(model, x, budget={"parameters": 0.5})
     assert plan.kept["0"] == "cannot be pruned: a trial"
     assert plan.steps[0].remaining == reported(model, plan, x)

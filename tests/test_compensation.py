@@ -13,6 +13,7 @@ from torch import nn
 
 import hubprune as hp
 from hubprune.channel_paths import Path
+from hubprune.plan_file import format_json
 
 BN_FIRST, RELU_FIRST = "conv-bn-relu", "conv-relu-bn"
 
@@ -282,7 +283,7 @@ def test_readers_survive_json_and_composition() -> None:
     hp.prune(model, both, compensate="interpolate")
     data = first.to_dict()
     del data["readers"]
-    old = hp.PruningPlan.from_json(hp.planning.format_json(data))
+    old = hp.PruningPlan.from_json(format_json(data))
     with pytest.warns(UserWarning, match="does not say where its inputs come from"):
         hp.prune(model, old, compensate="bias")
 
@@ -299,10 +300,10 @@ def test_a_damaged_list_of_readers_is_refused() -> None:
         broken = copy.deepcopy(data)
         broken["readers"]["3"]["paths"][0] = {**path, key: value}
         with pytest.raises(ValueError, match=message):
-            hp.PruningPlan.from_json(hp.planning.format_json(broken))
+            hp.PruningPlan.from_json(format_json(broken))
     broken = {**data, "readers": {"nowhere": data["readers"]["3"]}}
     with pytest.raises(ValueError, match="'nowhere' is in readers but no input of it is cut"):
-        hp.PruningPlan.from_json(hp.planning.format_json(broken))
+        hp.PruningPlan.from_json(format_json(broken))
 
 
 def test_recalibration_measures_the_norms_behind_the_cuts() -> None:

@@ -7,7 +7,8 @@ was expected, what came, and which argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -151,3 +152,10 @@ def check_same_device(x: torch.Tensor, y: torch.Tensor, x_name: str, y_name: str
 def shape_text(shape: Iterable[int]) -> str:
     """Return a shape as Python writes it: (2, 3), (5,)."""
     return str(tuple(shape))
+
+
+def unknown_layer_text(owner: str, name: str, known: Collection[str]) -> str:
+    """Return the message that a model or plan has no such layer; close names are listed."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+    return f"{owner} has no layer {name!r}{hint}"

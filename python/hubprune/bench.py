@@ -34,9 +34,9 @@ from torch import nn
 from .centrality import eigenvector_centrality, weighted_degree
 from .config import configuration
 from .file_writing import replaced_file
-from .planning import text_table
 from .scorers import WeightedDegree, score_model
 from .similarity import nearest, pairwise_cosine
+from .tables import text_table
 from .vectors import filter_vectors
 
 __all__ = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which channels of a model belong together, and how to cut them out.
+"""Which channels of a model belong together.
 
 Removing filter 3 of a convolution also removes channel 3 of the batch normalisation behind it,
 column 3 of the next layer, and filter 3 of every layer whose output is added to it. Here that is
@@ -25,729 +25,34 @@ only known as far as the example inputs show it.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import functools
-import itertools
 import math
-import random
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
-from torch.nn.utils import parametrize
 
-__all__ = [
-    "BATCH_NORMS",
-    "CONVOLUTIONS",
-    "Block",
-    "ChannelGroups",
-    "Cut",
-    "apply_cuts",
-    "channel_axis",
-    "check_cuts",
-    "duplicate",
-    "evaluating",
-    "find_channel_groups",
-    "is_depthwise",
-    "run",
-    "sizes",
-    "tensors_of",
-    "undisturbed_rng",
-]
-
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
-"""The layers whose output filters are pruned by default."""
-
-_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-_MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)
-_NORMS = (*BATCH_NORMS, *_INSTANCE_NORMS, *_MIXING_NORMS)
-
-ExampleInputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
-Place = tuple[str | None, int]  # (module, call number), or (None, number of the output tensor)
-SideKey = tuple[str, str, int]  # (target, side, dim), as in Cut
-
-
-@dataclass(frozen=True)
-class Cut:
-    """One tensor axis, or all axes of one side of a layer, and what stays of it.
-
-    Attributes
-    ----------
-    target : str
-        Qualified name of a module, or of a parameter when `side` is ``"parameter"``.
-    side : str
-        ``"out"`` or ``"in"`` of a convolution or linear layer, ``"in"`` of a recurrent layer,
-        ``"channels"`` of a layer that treats every channel by itself (batch and instance
-        normalisation, depthwise convolution, PReLU), ``"parameter"`` of a bare parameter.
-    size : int
-        Channels before.
-    kept : tuple of int
-        The positions that stay, ascending.
-    dim : int
-        The axis of a bare parameter, otherwise 0.
-    """
-
-    target: str
-    side: str
-    size: int
-    kept: tuple[int, ...]
-    dim: int = 0
-
-
-# --- what a layer is -----------------------------------------------------------------------------
-
-
-def is_depthwise(module: nn.Module) -> bool:
-    """Whether each output channel of this convolution sees its own input channel only."""
-    return (
-        isinstance(module, CONVOLUTIONS)
-        and module.groups > 1
-        and module.groups == module.in_channels == module.out_channels
-    )
-
-
-def _is_producer(module: nn.Module) -> bool:
-    """Whether the layer makes channels of its own, and reads all those of its input."""
-    return isinstance(module, (*CONVOLUTIONS, nn.Linear)) and not is_depthwise(module)
-
-
-def _is_channelwise(module: nn.Module) -> bool:
-    """Whether the layer passes every channel on, with parameters of its own per channel."""
-    if isinstance(module, nn.GroupNorm):
-        return module.num_groups == module.num_channels
-    if isinstance(module, nn.PReLU):
-        return module.num_parameters > 1
-    return is_depthwise(module) or isinstance(module, (*BATCH_NORMS, *_INSTANCE_NORMS))
-
-
-def _is_grouped(module: nn.Module) -> bool:
-    return isinstance(module, CONVOLUTIONS) and module.groups > 1 and not is_depthwise(module)
-
-
-def sizes(module: nn.Module) -> dict[str, int]:
-    """The integer attributes of a layer that change when it is cut.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Any module.
-
-    Returns
-    -------
-    dict of str to int
-        Attribute name to value; empty for a module that is never cut.
-
-    Examples
-    --------
-    >>> sizes(nn.Linear(3, 2))
-    {'in_features': 3, 'out_features': 2}
-    """
-    if isinstance(module, CONVOLUTIONS):
-        names = ["in_channels", "out_channels", "groups"]
-    elif isinstance(module, nn.Linear):
-        names = ["in_features", "out_features"]
-    elif isinstance(module, (*BATCH_NORMS, *_INSTANCE_NORMS)):
-        names = ["num_features"]
-    elif isinstance(module, nn.GroupNorm):
-        names = ["num_channels", "num_groups"]
-    elif isinstance(module, nn.PReLU):
-        names = ["num_parameters"]
-    elif isinstance(module, _RECURRENT):
-        names = ["input_size"]
-    else:
-        names = []
-    return {name: int(getattr(module, name)) for name in names}
-
-
-def _side_size(module: nn.Module, side: str) -> int | None:
-    """Channels on one side of a layer; None if it has no such side."""
-    known = sizes(module)
-    names: tuple[str, ...] = ()
-    if _is_channelwise(module):
-        if side == "channels":
-            names = ("num_features", "num_channels", "num_parameters", "out_channels")
-    elif side == "out":
-        names = ("out_channels", "out_features")
-    elif side == "in":
-        names = ("in_channels", "in_features", "input_size")
-    return next((known[n] for n in names if n in known), None)
-
-
-def channel_axis(module: nn.Module, x: torch.Tensor, side: str) -> int:
-    """Which axis of the layer's input or output counts its channels."""
-    if isinstance(module, CONVOLUTIONS):
-        return x.dim() - len(module.kernel_size) - 1
-    if isinstance(module, _INSTANCE_NORMS):
-        spatial = 1 + next(i for i, kind in enumerate(_INSTANCE_NORMS) if isinstance(module, kind))
-        return x.dim() - spatial - 1
-    if isinstance(module, (nn.Linear, *_RECURRENT)):
-        return x.dim() - 1
-    return min(1, x.dim() - 1)
-
-
-def _uncuttable(module: nn.Module) -> str | None:
-    """Why the parameters of a layer cannot be replaced by smaller ones, or None."""
-    if parametrize.is_parametrized(module):
-        return "is parametrized (torch.nn.utils.parametrize): remove the parametrization first"
-    hook_made = "has a weight that a hook recomputes (weight_norm, torch.nn.utils.prune)"
-    if isinstance(module, (*CONVOLUTIONS, nn.Linear)):
-        return None if module._parameters.get("weight") is not None else hook_made
-    if isinstance(module, nn.RNNBase):
-        return None if module._parameters.get("weight_ih_l0") is not None else hook_made
-    return None
-
-
-# --- cutting -------------------------------------------------------------------------------------
-
-
-def _split(name: str) -> tuple[str, str]:
-    owner, _, leaf = name.rpartition(".")
-    return owner, leaf
-
-
-def _current_size(model: nn.Module, cut: Cut) -> tuple[int | None, str]:
-    """The size that a cut finds in a model, None if its target is missing; and why."""
-    owner, leaf = _split(cut.target) if cut.side == "parameter" else (cut.target, "")
-    try:
-        module = model.get_submodule(owner)
-    except AttributeError:
-        return None, f"it has no layer '{owner}'"
-    if cut.side == "parameter":
-        tensor = module._parameters.get(leaf)
-        if tensor is None or cut.dim >= tensor.dim():
-            return None, f"it has no parameter '{cut.target}' with an axis {cut.dim}"
-        return int(tensor.shape[cut.dim]), ""
-    size = _side_size(module, cut.side)
-    if size is None:
-        return None, f"'{cut.target}' is a {type(module).__name__} without a side '{cut.side}'"
-    return size, ""
-
-
-_SIDE_WORDS = {
-    "out": "filters",
-    "in": "input channels",
-    "channels": "channels",
-    "parameter": "entries",
-}
-
-
-def check_cuts(model: nn.Module, cuts: Iterable[Cut], *, done: bool = False) -> None:
-    """Refuse a model that a list of cuts was not made for.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The model before the cuts, or after them with `done`.
-    cuts : iterable of Cut
-        At most one for each target, side and dim.
-    done : bool, default False
-        Expect the sizes after the cuts.
-
-    Raises
-    ------
-    ValueError
-        If a target is missing or has another size: the message names it.
-    """
-    for cut in cuts:
-        expected = len(cut.kept) if done else cut.size
-        found, why = _current_size(model, cut)
-        if found is None:
-            raise ValueError(f"the plan does not fit the model: {why}")
-        if found != expected:
-            words = _SIDE_WORDS[cut.side]
-            raise ValueError(
-                f"the plan does not fit the model: '{cut.target}' must have {expected} {words}"
-                f"{' after pruning' if done else ''}; got {found}"
-            )
-        module = None if cut.side == "parameter" else model.get_submodule(cut.target)
-        if module is not None and (reason := _uncuttable(module)) is not None:
-            raise ValueError(f"the plan does not fit the model: '{cut.target}' {reason}")
-
-
-def _replace(tensor: torch.Tensor, values: torch.Tensor) -> None:
-    """Give a parameter or buffer new values of another shape, keeping all else that it is."""
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        values = values.contiguous(memory_format=torch.channels_last)
-    tensor.data = values
-    tensor.grad = None
-
-
-def _select(tensor: torch.Tensor | None, dim: int, kept: Sequence[int]) -> None:
-    """Keep some entries of one axis of a parameter or buffer."""
-    if tensor is not None:
-        index = torch.tensor(kept, dtype=torch.long, device=tensor.device)
-        _replace(tensor, tensor.data.index_select(dim, index))
-
-
-def _by_group(kept: Sequence[int], size: int, groups: int, name: str) -> list[list[int]]:
-    """Split kept positions by the group they fall into, counted from the group's start."""
-    width = size // groups
-    parts = [[k - g * width for k in kept if k // width == g] for g in range(groups)]
-    if len({len(part) for part in parts}) > 1:
-        counts = [len(part) for part in parts]
-        raise ValueError(
-            f"'{name}' has {groups} groups, each of which must keep the same number of channels; "
-            f"got {counts}"
-        )
-    return parts
-
-
-def _cut_convolution(
-    conv: Any, name: str, kept_out: Sequence[int] | None, kept_in: Sequence[int] | None
-) -> None:
-    """Cut one or both sides of a convolution that is not depthwise."""
-    groups = int(conv.groups)
-    rows = range(conv.out_channels) if kept_out is None else kept_out
-    columns = range(conv.in_channels) if kept_in is None else kept_in
-    row_parts = _by_group(rows, conv.out_channels, groups, name)
-    column_parts = _by_group(columns, conv.in_channels, groups, name)
-    weight = conv.weight.data
-    pieces: list[torch.Tensor] = []
-    for part, row, column in zip(weight.chunk(groups), row_parts, column_parts, strict=True):
-        # Transposed weights are (in, out / groups, *kernel), others (out, in / groups, *kernel).
-        out_axis, in_axis = (0, 1)
-        if isinstance(conv, TRANSPOSED):
-            part = weight[len(pieces) * part.shape[0] :][: part.shape[0]]
-            out_axis, in_axis = (1, 0)
-        row_index = torch.tensor(row, dtype=torch.long, device=weight.device)
-        column_index = torch.tensor(column, dtype=torch.long, device=weight.device)
-        pieces.append(part.index_select(out_axis, row_index).index_select(in_axis, column_index))
-    _replace(conv.weight, torch.cat(pieces))
-    if kept_out is not None:
-        _select(conv.bias, 0, kept_out)
-    conv.out_channels, conv.in_channels = len(rows), len(columns)
-
-
-def _cut_linear(linear: Any, kept_out: Sequence[int] | None, kept_in: Sequence[int] | None) -> None:
-    if kept_out is not None:
-        _select(linear.weight, 0, kept_out)
-        _select(linear.bias, 0, kept_out)
-        linear.out_features = len(kept_out)
-    if kept_in is not None:
-        _select(linear.weight, 1, kept_in)
-        linear.in_features = len(kept_in)
-
-
-def _input_weights(module: nn.Module) -> list[torch.Tensor]:
-    """The matrices (rows, input features) through which a recurrent layer reads its input."""
-    names = ("weight_ih_l0", "weight_ih_l0_reverse", "weight_ih")
-    return [p for name in names if (p := module._parameters.get(name)) is not None]
-
-
-def _cut_recurrent(module: Any, kept: Sequence[int]) -> None:
-    for weight in _input_weights(module):
-        _select(weight, 1, kept)
-    module.input_size = len(kept)
-    if isinstance(module, nn.RNNBase):
-        module.flatten_parameters()
-
-
-def _cut_channels(module: Any, kept: Sequence[int]) -> None:
-    """Cut a layer that treats every channel by itself."""
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        _select(getattr(module, name, None), 0, kept)
-    for name in sizes(module):
-        setattr(module, name, len(kept))
-
-
-def apply_cuts(model: nn.Module, cuts: Iterable[Cut]) -> None:
-    """Cut a model in place.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The model; its parameters keep their identity, `requires_grad`, dtype and device, and lose
-        their gradients' old shapes.
-    cuts : iterable of Cut
-        What `ChannelGroups.cuts` returns.
-
-    Raises
-    ------
-    ValueError
-        If they do not fit (`check_cuts`); then nothing has been changed.
-    """
-    cuts = list(cuts)
-    check_cuts(model, cuts)
-    by_target: dict[str, dict[str, Cut]] = {}
-    with torch.no_grad():
-        for cut in cuts:
-            if cut.side == "parameter":
-                owner, leaf = _split(cut.target)
-                parameter = model.get_submodule(owner)._parameters[leaf]
-                _select(parameter, cut.dim, cut.kept)
-            else:
-                by_target.setdefault(cut.target, {})[cut.side] = cut
-        for name, sides in by_target.items():
-            module: Any = model.get_submodule(name)
-            kept = {side: cut.kept for side, cut in sides.items()}
-            if "channels" in kept:
-                _cut_channels(module, kept["channels"])
-            elif isinstance(module, CONVOLUTIONS):
-                _cut_convolution(module, name, kept.get("out"), kept.get("in"))
-            elif isinstance(module, nn.Linear):
-                _cut_linear(module, kept.get("out"), kept.get("in"))
-            else:
-                _cut_recurrent(module, kept["in"])
-
-
-def _ignore_removed_inputs(model: nn.Module, cuts: Iterable[Cut]) -> None:
-    """Zero the weights through which layers read the channels that are about to be removed."""
-    with torch.no_grad():
-        for cut in cuts:
-            if cut.side != "in":
-                continue
-            module: Any = model.get_submodule(cut.target)
-            removed = sorted(set(range(cut.size)) - set(cut.kept))
-            if isinstance(module, _RECURRENT):
-                for weight in _input_weights(module):
-                    weight[:, removed] = 0
-            elif isinstance(module, nn.Linear):
-                module.weight[:, removed] = 0
-            elif isinstance(module, TRANSPOSED):
-                module.weight[removed] = 0
-            else:
-                width = module.in_channels // module.groups
-                height = module.out_channels // module.groups
-                for position in removed:
-                    g = position // width
-                    module.weight[g * height : (g + 1) * height, position % width] = 0
-
-
-# --- running a model without leaving a trace -----------------------------------------------------
-
-
-def tensors_of(tree: Any) -> list[torch.Tensor]:
-    """All tensors in nested mappings, sequences and dataclasses, in order.
-
-    Examples
-    --------
-    >>> [t.item() for t in tensors_of({"a": torch.tensor(1), "b": [torch.tensor(2), "x"]})]
-    [1, 2]
-    """
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    if isinstance(tree, Mapping):
-        children: Iterable[Any] = tree.values()
-    elif isinstance(tree, list | tuple):
-        children = tree
-    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        children = [getattr(tree, entry.name) for entry in dataclasses.fields(tree)]
-    else:
-        children = []
-    return [tensor for child in children for tensor in tensors_of(child)]
-
-
-def _fresh(tree: Any) -> Any:
-    """The same inputs with copies of all tensors: a model may write into its input."""
-    if isinstance(tree, torch.Tensor):
-        return tree.detach().clone()
-    if isinstance(tree, Mapping):
-        return {key: _fresh(value) for key, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*map(_fresh, tree))
-    if isinstance(tree, list | tuple):
-        return type(tree)(map(_fresh, tree))
-    return tree
-
-
-def run(model: nn.Module, example_inputs: ExampleInputs) -> Any:
-    """Call a model: a tensor as its argument, a sequence as several, a mapping as keywords."""
-    inputs = _fresh(example_inputs)
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    if isinstance(inputs, list | tuple):
-        return model(*inputs)
-    return model(inputs)
-
-
-@contextmanager
-def undisturbed_rng(model: nn.Module) -> Iterator[None]:
-    """Put the random number generators of torch, NumPy and Python back afterwards."""
-    devices = {
-        tensor.device.index
-        for tensor in itertools.chain(model.parameters(), model.buffers())
-        if tensor.device.type == "cuda"
-    }
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=sorted(i for i in devices if i is not None)):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode, and every module back into its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def duplicate(model: nn.Module) -> nn.Module:
-    """A deep copy without gradients, of ordinary tensors also under `torch.inference_mode`.
-
-    Raises
-    ------
-    ValueError
-        If the model cannot be copied.
-    """
-    with torch.inference_mode(False), torch.no_grad():
-        try:
-            twin = copy.deepcopy(model)
-        except Exception as error:
-            raise ValueError(
-                f"model cannot be copied ({type(error).__name__}: {_first_line(error)})"
-            ) from error
-        for parameter in twin.parameters():
-            parameter.grad = None
-    return twin
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")
-
-
-def check_model(model: nn.Module, name: str = "model") -> None:
-    """Refuse what is not a plain, initialised module.
-
-    Raises
-    ------
-    TypeError
-        If it is no `torch.nn.Module`.
-    ValueError
-        If it is a wrapper (data parallel, compiled, scripted) or has uninitialised parameters.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{name} must be a torch.nn.Module; got {type(model).__name__}")
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    if isinstance(model, wrappers):
-        raise ValueError(
-            f"{name} must be the model itself; got a {type(model).__name__} wrapper: pass "
-            f"{name}.module"
-        )
-    if "_orig_mod" in model._modules:
-        raise ValueError(
-            f"{name} must be the model itself; got a compiled one: pass {name}._orig_mod, and "
-            "compile the pruned model"
-        )
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError(f"{name} must be an ordinary module; got TorchScript, which cannot be cut")
-    for key, parameter in model.named_parameters():
-        if isinstance(parameter, UninitializedParameter):
-            raise ValueError(f"{name} must be initialised; '{key}' is lazy: run the model once")
-
-
-def check_example_inputs(model: nn.Module, example_inputs: Any) -> None:
-    """Refuse example inputs of the wrong kind or on another device than the model.
-
-    Raises
-    ------
-    TypeError
-        If they are no tensor, sequence or mapping.
-    ValueError
-        If they hold no tensor, or lie on a device on which the model has nothing.
-    """
-    if not isinstance(example_inputs, torch.Tensor | list | tuple | Mapping):
-        raise TypeError(
-            "example_inputs must be a tensor, a tuple of arguments or a dict of keyword arguments; "
-            f"got {type(example_inputs).__name__}"
-        )
-    tensors = tensors_of(example_inputs)
-    if not tensors:
-        raise ValueError("example_inputs must hold at least one tensor; got none")
-    state = itertools.chain(model.parameters(), model.buffers())
-    devices = {str(tensor.device) for tensor in state}
-    for tensor in tensors:
-        if devices and str(tensor.device) not in devices:
-            raise ValueError(
-                f"example_inputs must be on the model's device ({', '.join(sorted(devices))}); "
-                f"got {tensor.device}"
-            )
-
-
-# --- probing -------------------------------------------------------------------------------------
-
-
-class _Probe:
-    """Watches the inputs of a model's layers, and replays their recorded outputs.
-
-    In a replay the layers that mix all their input channels (convolutions, linear and recurrent
-    layers) return what they returned in the recorded run, so NaN put into their output is the only
-    NaN behind them, and a replay costs next to nothing.
-    """
-
-    def __init__(
-        self, model: nn.Module, example_inputs: ExampleInputs, axes: Mapping[str, int]
-    ) -> None:
-        self.model = model
-        self.inputs = example_inputs
-        self.axes = axes  # bare parameter -> its channel axis
-        self.modules = {
-            name: module
-            for name, module in model.named_modules()
-            if _is_producer(module) or _is_channelwise(module) or isinstance(module, _RECURRENT)
-        }
-        self.mode = "off"
-        self.through: set[str] = set()  # readers whose input has the channels on another axis
-        self.calls: dict[str, int] = {}
-        self.recorded: dict[Place, Any] = {}
-        self.units: dict[str, torch.Tensor] = {}  # producer -> (channels,) unit number or -1
-        self.lit = torch.zeros(0, dtype=torch.bool)
-        self.seen: dict[Place, torch.Tensor] = {}
-
-    def __enter__(self) -> _Probe:
-        self._own_forwards = {
-            name: module.__dict__.get("forward") for name, module in self.modules.items()
-        }
-        for name, module in self.modules.items():
-            original = module.forward
-            replacement = functools.partial(self._forward, name, module, original)
-            object.__setattr__(module, "forward", replacement)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for name, module in self.modules.items():
-            own = self._own_forwards[name]
-            if own is None:
-                object.__delattr__(module, "forward")
-            else:
-                object.__setattr__(module, "forward", own)
-
-    def record(self) -> Any:
-        """Run the model once as it is."""
-        self.recorded, self.calls = {}, {}
-        return self._run("record")
-
-    def replay(self, lit: torch.Tensor) -> dict[Place, torch.Tensor]:
-        """Make the channels of some units NaN and see where NaN arrives.
-
-        Parameters
-        ----------
-        lit : torch.Tensor
-            (units,) bool.
-
-        Returns
-        -------
-        dict of place to torch.Tensor
-            For each input of a watched layer and each output of the model, bool, its shape.
-        """
-        self.lit = torch.cat([lit, torch.zeros(1, dtype=torch.bool)])  # so that -1 is never lit
-        self.seen = {}
-        with self._lit_parameters():
-            outputs = tensors_of(self._run("replay"))
-        floating = [tensor for tensor in outputs if tensor.is_floating_point()]
-        for number, tensor in enumerate(floating):
-            self.seen[None, number] = tensor.isnan()
-        return self.seen
-
-    def _run(self, mode: str) -> Any:
-        self.mode, self.calls = mode, {}
-        try:
-            with torch.no_grad():
-                return run(self.model, self.inputs)
-        finally:
-            self.mode = "off"
-
-    @contextmanager
-    def _lit_parameters(self) -> Iterator[None]:
-        """Bare parameters make their channels NaN themselves."""
-        saved = []
-        for name, units in self.units.items():
-            if name in self.modules:
-                continue
-            owner, leaf = _split(name)
-            parameter = self.model.get_submodule(owner)._parameters[leaf]
-            if parameter is not None:
-                saved.append((parameter, parameter.data))
-                parameter.data = self._lighten(parameter.data, units, self.axes[name])
-        try:
-            yield
-        finally:
-            for parameter, data in saved:
-                parameter.data = data
-
-    def _lighten(self, x: torch.Tensor, units: torch.Tensor, axis: int) -> torch.Tensor:
-        mask = self.lit[units].to(x.device)
-        shape = [1] * x.dim()
-        shape[axis] = len(mask)
-        return x.masked_fill(mask.view(shape), math.nan)
-
-    def _forward(
-        self, name: str, module: nn.Module, original: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        if self.mode == "off":
-            return original(*args, **kwargs)
-        call = self.calls.get(name, 0)
-        self.calls[name] = call + 1
-        place = (name, call)
-        x = args[0] if args else next(iter(kwargs.values()), None)
-        if isinstance(x, nn.utils.rnn.PackedSequence):
-            x = x.data
-        if isinstance(x, torch.Tensor) and x.is_floating_point():
-            if self.mode == "record":
-                if x.isnan().any():
-                    raise _NaNFoundError(name)
-            else:
-                self.seen[place] = x.isnan()
-        replayed = not _is_channelwise(module) and name not in self.through
-        if self.mode == "record" or not replayed:
-            output = original(*args, **kwargs)
-            if self.mode == "record" and not _is_channelwise(module):
-                self.recorded[place] = _fresh(output)
-        elif place in self.recorded:
-            output = _fresh(self.recorded[place])
-        else:
-            raise _ControlFlowError(name)
-        if self.mode == "replay" and name in self.units and isinstance(output, torch.Tensor):
-            axis = channel_axis(module, output, "out")
-            output = self._lighten(output, self.units[name], axis)
-        return output
-
-
-class _NaNFoundError(Exception):
-    """The model itself computes NaN."""
-
-
-class _ControlFlowError(Exception):
-    """The model took another way than in the recorded run."""
-
-
-def _code_words(count: int) -> tuple[list[int], int, int]:
-    """`count` different words with the same number of ones: the words, their bits, their ones.
-
-    Then the union of two different words always has more ones than a word (Sperner).
-    """
-    bits = 1
-    while math.comb(bits, (bits + 1) // 2) < count:
-        bits += 1
-    ones = (bits + 1) // 2
-    words = itertools.islice(itertools.combinations(range(bits), ones), count)
-    return [sum(1 << bit for bit in word) for word in words], bits, ones
-
-
-# --- the groups ----------------------------------------------------------------------------------
+from .channel_probe import ControlFlowError, NaNFoundError, Place, Probe, Reading, code_words
+from .cutting import Cut, SideKey, apply_cuts, ignore_removed_inputs
+from .layer_kinds import (
+    CONVOLUTIONS,
+    MIXING_NORMS,
+    NORMS,
+    RECURRENT,
+    is_channelwise,
+    is_depthwise,
+    is_grouped,
+    is_producer,
+    owner_and_leaf,
+    side_size,
+    uncuttable,
+)
+from .model_runs import ExampleInputs, duplicate, first_line, run, tensors_of, undisturbed_rng
+
+__all__ = ["Block", "ChannelGroups", "find_channel_groups"]
 
 
 @dataclass
@@ -852,7 +157,7 @@ class ChannelGroups:
         """
         with undisturbed_rng(self._model), torch.inference_mode(False), torch.no_grad():
             twin = duplicate(self._model).eval()
-            _ignore_removed_inputs(twin, cuts)
+            ignore_removed_inputs(twin, cuts)
             expected = tensors_of(_seeded_run(twin, self._inputs, 0))
             again = tensors_of(_seeded_run(twin, self._inputs, 1))
             repeatable = all(
@@ -865,7 +170,7 @@ class ChannelGroups:
             except Exception as error:
                 return (
                     "the forward pass fails without its filters "
-                    f"({type(error).__name__}: {_first_line(error)})"
+                    f"({type(error).__name__}: {first_line(error)})"
                 )
         if [t.shape for t in computed] != [t.shape for t in expected]:
             return "the outputs change their shape without its filters"
@@ -958,7 +263,7 @@ class _Analysis:
                 parameter.requires_grad_(True)  # Torch-Pruning traces through autograd
 
     def groups(self) -> ChannelGroups:
-        probe = _Probe(self.twin, self.inputs, self.axes)
+        probe = Probe(self.twin, self.inputs, self.axes)
         with probe:
             self._record(probe)
             called = set(probe.calls)
@@ -990,10 +295,10 @@ class _Analysis:
 
     # --- step 1: coupling ---
 
-    def _record(self, probe: _Probe) -> None:
+    def _record(self, probe: Probe) -> None:
         try:
             outputs = probe.record()
-        except _NaNFoundError as error:
+        except NaNFoundError as error:
             raise ValueError(
                 "the model must compute finite numbers on example_inputs; NaN reaches the layer "
                 f"'{error}'"
@@ -1001,7 +306,7 @@ class _Analysis:
         except Exception as error:
             raise ValueError(
                 "the model cannot run on example_inputs "
-                f"({type(error).__name__}: {_first_line(error)})"
+                f"({type(error).__name__}: {first_line(error)})"
             ) from error
         tensors = [tensor for tensor in tensors_of(outputs) if tensor.is_floating_point()]
         if not tensors:
@@ -1056,7 +361,7 @@ class _Analysis:
         except Exception as error:
             raise ValueError(
                 "the model cannot be traced by Torch-Pruning "
-                f"({type(error).__name__}: {_first_line(error)})"
+                f"({type(error).__name__}: {first_line(error)})"
             ) from error
         self.input_norms = self._find_input_norms(graph)
         return graph
@@ -1067,7 +372,7 @@ class _Analysis:
         trainable = {name for name, p in self.model.named_parameters() if p.requires_grad}
         any_trainable = bool(trainable)
         for module, node in graph.module2node.items():
-            if not isinstance(module, _NORMS) or module not in self.names:
+            if not isinstance(module, NORMS) or module not in self.names:
                 continue
             stack, visited, fed = list(node.inputs), set(), False
             while stack and not fed:
@@ -1094,9 +399,9 @@ class _Analysis:
                 continue
             visited.add(node)
             name = self.names.get(node.module)
-            if name is not None and (_is_producer(node.module) or is_depthwise(node.module)):
+            if name is not None and (is_producer(node.module) or is_depthwise(node.module)):
                 found.add(name)
-            if name is None or not _is_producer(node.module):
+            if name is None or not is_producer(node.module):
                 stack.extend(node.inputs)
         return tuple(sorted(found, key=self.order.__getitem__))
 
@@ -1110,7 +415,7 @@ class _Analysis:
         for names in owners.values():
             for name in names if len(names) > 1 else ():
                 others = ", ".join(f"'{other}'" for other in names if other != name)
-                owner, leaf = _split(name)
+                owner, leaf = owner_and_leaf(name)
                 self.shared[owner] = self.shared[name] = f"shares its {leaf} with {others}"
 
     def _obstacle(self, name: str) -> str | None:
@@ -1118,12 +423,12 @@ class _Analysis:
         if name in self.shared:
             return self.shared[name]
         module = self.modules.get(name)
-        return None if module is None else _uncuttable(module)
+        return None if module is None else uncuttable(module)
 
     def _find_blocks(self, graph: Any, called: set[str]) -> None:
         """Join the filters that Torch-Pruning couples into units, and the units into blocks."""
-        producers = [name for name, module in self.modules.items() if _is_producer(module)]
-        width = {name: _side_size(self.modules[name], "out") or 0 for name in producers}
+        producers = [name for name, module in self.modules.items() if is_producer(module)]
+        width = {name: side_size(self.modules[name], "out") or 0 for name in producers}
         for name in producers:
             if name not in called:
                 self.veto.setdefault(name, "is not used by the forward pass on example_inputs")
@@ -1191,7 +496,7 @@ class _Analysis:
                 continue
             if other in self.input_norms:
                 self.veto.setdefault(name, f"couples with the input normalisation '{other}'")
-            if isinstance(target, _MIXING_NORMS) and not _is_channelwise(target):
+            if isinstance(target, MIXING_NORMS) and not is_channelwise(target):
                 mixers.append(other)
             is_output = graph.is_out_channel_pruning_fn(dependency.handler)
             if other == name or not is_output or other not in width or self._is_misread(target):
@@ -1222,10 +527,10 @@ class _Analysis:
     ) -> None:
         """A bare parameter, such as a scale per channel, joins the filters that it multiplies."""
         full = next(key for key, p in self.twin.named_parameters() if p is parameter)
-        owner = self.modules[_split(full)[0]]
-        if isinstance(owner, _RECURRENT) or _is_producer(owner) or _is_channelwise(owner):
+        owner = self.modules[owner_and_leaf(full)[0]]
+        if isinstance(owner, RECURRENT) or is_producer(owner) or is_channelwise(owner):
             return
-        if isinstance(owner, _MIXING_NORMS):
+        if isinstance(owner, MIXING_NORMS):
             return
         long = [d for d, size in enumerate(parameter.shape) if size > 1]
         same = [d for d in long if parameter.shape[d] == width[name]]
@@ -1265,7 +570,7 @@ class _Analysis:
 
     # --- step 2: probing ---
 
-    def _probe_until_stable(self, probe: _Probe) -> None:
+    def _probe_until_stable(self, probe: Probe) -> None:
         """Read which unit arrives where, dropping blocks until nothing is ambiguous."""
         total = sum(len(block.units) for block in self.blocks)
         owner = torch.empty(total, dtype=torch.long)
@@ -1276,13 +581,13 @@ class _Analysis:
             active[[block.number for block in self._active()]] = True
             probe.units = self._units_by_producer()
             live = torch.nonzero(active[owner]).flatten()
-            words, bits, ones = _code_words(len(live))
+            words, bits, ones = code_words(len(live))
             codes = torch.zeros(total, dtype=torch.long)
             codes[live] = torch.tensor(words, dtype=torch.long)
             try:
-                reading = _Reading(probe, codes, bits, ones)
+                reading = Reading(probe, codes, bits, ones)
                 stable = self._judge(probe, reading, owner)
-            except _ControlFlowError as error:
+            except ControlFlowError as error:
                 raise ValueError(
                     "the model must take the same way through its layers in every forward pass; "
                     f"'{error}' was called another number of times"
@@ -1290,7 +595,7 @@ class _Analysis:
             except Exception as error:
                 raise ValueError(
                     "the model's forward pass does not survive NaN, with which its channels are "
-                    f"followed ({type(error).__name__}: {_first_line(error)})"
+                    f"followed ({type(error).__name__}: {first_line(error)})"
                 ) from error
             if stable:
                 return
@@ -1308,11 +613,11 @@ class _Analysis:
 
     def _producer_size(self, name: str) -> int:
         if name in self.modules:
-            return _side_size(self.modules[name], "out") or 0
-        owner, leaf = _split(name)
+            return side_size(self.modules[name], "out") or 0
+        owner, leaf = owner_and_leaf(name)
         return int(getattr(self.modules[owner], leaf).shape[self.axes[name]])
 
-    def _judge(self, probe: _Probe, reading: _Reading, owner: torch.Tensor) -> bool:
+    def _judge(self, probe: Probe, reading: Reading, owner: torch.Tensor) -> bool:
         """Decide what one reading means; False if blocks were dropped and it must be repeated."""
         dropped, through = len(self.dropped), len(probe.through)
         for unit in reading.units_at_outputs():
@@ -1326,7 +631,7 @@ class _Analysis:
             whole = [row for row in rows if row is not None]
             if not whole or name in probe.through:
                 continue
-            side = "channels" if _is_channelwise(module) else "in"
+            side = "channels" if is_channelwise(module) else "in"
             if any((row == -2).any() for row in whole):
                 if side == "in" and not any(name == place[0] for place in mixed):
                     probe.through.add(name)  # its channels lie on another axis: it passes them on
@@ -1357,7 +662,7 @@ class _Analysis:
     def _drop(self, number: int, reason: str) -> None:
         self.dropped.setdefault(number, (self.blocks[number].layers[0], reason))
 
-    def _drop_mixed(self, probe: _Probe, mixed: dict[Place, torch.Tensor]) -> None:
+    def _drop_mixed(self, probe: Probe, mixed: dict[Place, torch.Tensor]) -> None:
         """Find out, block by block, who takes part in a mixture."""
         total = sum(len(block.units) for block in self.blocks)
         for block in self._active():
@@ -1387,7 +692,7 @@ class _Analysis:
                 words = "is" if target in self.blocks[number].layers else f"feeds '{target}', which"
                 self._drop(number, f"{words} {obstacle}")
             module = self.modules.get(target)
-            if module is not None and _is_grouped(module) and side in ("in", "out"):
+            if module is not None and is_grouped(module) and side in ("in", "out"):
                 self._split_by_group(target, module, units, owner)
         for block in self._active():
             signatures = sorted({self._signatures.get(unit, ()) for unit in block.units})
@@ -1464,56 +769,3 @@ class _Joined:
         a, b = self.find(a), self.find(b)
         if a != b:
             self._parent[b] = a
-
-
-class _Reading:
-    """What all bits together say about every watched place."""
-
-    def __init__(self, probe: _Probe, codes: torch.Tensor, bits: int, ones: int) -> None:
-        self._ones = ones
-        self._unit_of = {int(code): unit for unit, code in enumerate(codes.tolist()) if code}
-        self._heard: dict[Place, torch.Tensor] = {}  # how many bits each element saw
-        self._words: dict[Place, torch.Tensor] = {}  # the word of each position, or output element
-        for bit in range(bits):
-            for place, mask in probe.replay((codes >> bit) & 1 == 1).items():
-                summary = self._positions(probe, place, mask).long() << bit
-                if place in self._heard:
-                    self._heard[place] += mask
-                    self._words[place] |= summary
-                else:
-                    self._heard[place] = mask.to(torch.int8)
-                    self._words[place] = summary
-
-    @staticmethod
-    def _positions(probe: _Probe, place: Place, mask: torch.Tensor) -> torch.Tensor:
-        name = place[0]
-        if name is None or mask.dim() == 0:
-            return mask.flatten()
-        axis = channel_axis(probe.modules[name], mask, "in")
-        if axis < 0:
-            return mask.flatten()
-        return mask.movedim(axis, 0).flatten(1).any(1) if mask.dim() > 1 else mask
-
-    def calls_of(self, name: str) -> list[Place]:
-        return sorted((place for place in self._words if place[0] == name), key=lambda p: p[1])
-
-    def mixed(self) -> dict[Place, torch.Tensor]:
-        """Where single elements heard more than one unit."""
-        return {place: heard > self._ones for place, heard in self._heard.items()}
-
-    def units_at(self, place: Place) -> torch.Tensor | None:
-        """(positions,) the unit at each position, -1 for none, -2 for several; None if none."""
-        words = self._words[place].tolist()
-        if not any(words):
-            return None
-        return torch.tensor([self._unit_of.get(word, -2) if word else -1 for word in words])
-
-    def units_at_outputs(self) -> list[int]:
-        """The units that reach an output of the model alone."""
-        words = {
-            word
-            for place, row in self._words.items()
-            if place[0] is None
-            for word in row.unique().tolist()
-        }
-        return sorted(self._unit_of[word] for word in words if word in self._unit_of)

@@ -48,7 +48,7 @@ from .command_studies import (
 )
 from .config import configuration, show_config
 from .models import KNOWN_MODELS
-from .planning import PruningPlan
+from .pruning_plan import PruningPlan
 
 __all__ = ["main"]
 

@@ -16,7 +16,7 @@ from .command_models import MODELS_EPILOG, load_model, load_saved
 from .command_progress import progress_display
 from .datasets import KNOWN_DATA, open_data
 from .finetuning import evaluate
-from .planning import text_table
+from .tables import text_table
 
 __all__ = ["EVALUATE_HELP", "add_evaluate", "run_evaluate"]
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_groups import evaluating, tensors_of
 from .command_arguments import input_shape, ratios
 from .command_data import read_data, unlabelled_inputs
 from .command_models import (
@@ -25,10 +24,13 @@ from .command_models import (
 )
 from .command_progress import Bar, progress_display
 from .compensation import check_compensation
-from .planning import PruningPlan, plan, text_table
+from .model_runs import evaluating, tensors_of
+from .planning import plan
+from .pruning_plan import PruningPlan
 from .report import report
 from .scorers import Scorer
 from .surgery import prune, save_pruned
+from .tables import text_table
 
 __all__ = [
     "PRUNE_HELP",

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_groups import duplicate
+from .model_runs import duplicate
 from .page import write_page
-from .planning import PruningPlan, text_table
+from .pruning_plan import PruningPlan
 from .report import report
 from .surgery import load_pruned, prune
+from .tables import text_table
 
 __all__ = ["REPORT_HELP", "add_report", "run_report"]
 

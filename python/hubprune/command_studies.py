@@ -24,9 +24,10 @@ from .comparison import compare
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
 from .models import KNOWN_MODELS
-from .planning import PruningPlan, text_table
 from .plots import figure_class
+from .pruning_plan import PruningPlan
 from .surgery import load_pruned, save_pruned
+from .tables import text_table
 from .training import SCHEDULES
 from .training_data import Examples, preserved_rng
 from .user_functions import find_function

@@ -20,11 +20,12 @@ import torch
 from torch import nn
 
 from .arguments import check_choice
-from .channel_groups import CONVOLUTIONS, ExampleInputs, check_example_inputs, check_model
 from .checkpointing import fingerprint
 from .comparison_result import UNPRUNED, Comparison, ComparisonRow, Summary
 from .comparison_store import Job, Store, rule_text
 from .finetuning import finetune as fine_tune
+from .layer_kinds import CONVOLUTIONS
+from .model_runs import ExampleInputs, check_example_inputs, check_model
 from .objective import METRICS, Objective
 from .planning import plan
 from .report import report

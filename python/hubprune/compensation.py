@@ -23,19 +23,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_groups import (
-    BATCH_NORMS,
-    CONVOLUTIONS,
-    TRANSPOSED,
-    Cut,
-    channel_axis,
-    evaluating,
-    undisturbed_rng,
-)
 from .channel_paths import Reader
 from .channel_prediction import ChannelPredictor, filters_by_group
-from .planning import PruningPlan
+from .cutting import Cut
+from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, channel_axis
+from .model_runs import evaluating, undisturbed_rng
 from .progress import progress_bar
+from .pruning_plan import PruningPlan
 
 __all__ = ["COMPENSATIONS", "check_compensation", "compensate", "recalibrate"]
 

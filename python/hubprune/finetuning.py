@@ -17,11 +17,11 @@ from torch import nn
 
 from .arguments import check_choice
 from .augmentation import Mixup, SpecAugment
-from .channel_groups import check_model
 from .checkpointing import read_file, state_of, write_file
 from .energy import EnergyMeter
+from .model_runs import check_model
 from .objective import Loss, Metric, Objective
-from .planning import text_table
+from .tables import text_table
 from .training import Augment, Progress, TrainingRun, check_count
 from .training_data import Examples, preserved_rng
 

@@ -13,14 +13,16 @@ from typing import Any
 
 from torch import nn
 
-from .channel_groups import ExampleInputs, check_example_inputs, check_model, duplicate
 from .checkpointing import differences, fingerprint
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
-from .planning import PruningPlan, plan_counts, plan_to_counts, text_table
+from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate
+from .planning import plan_counts, plan_to_counts
+from .pruning_plan import PruningPlan
 from .report import report
 from .scorers import Scorer, make_scorer
 from .surgery import load_pruned, prune, save_pruned
+from .tables import text_table
 
 __all__ = ["IterativeResult", "prune_iteratively", "stepwise_count"]
 

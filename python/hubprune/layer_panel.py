@@ -21,7 +21,7 @@ from .drawings import (
 )
 from .layer_graph import LayerGraph
 from .markup import Markup, element, number, table
-from .planning import ExplanationRow, LayerExplanation
+from .plan_records import ExplanationRow, LayerExplanation
 from .report import LayerReport
 
 __all__ = ["layer_panel"]

@@ -14,7 +14,7 @@ from torch import nn
 
 from . import metrics
 from .arguments import check_choice, shape_text
-from .channel_groups import evaluating
+from .model_runs import evaluating
 from .training_data import Examples
 
 __all__ = ["METRICS", "Objective", "Predictions"]

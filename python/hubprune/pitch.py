@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from .arguments import Array, as_tensor, like_input, shape_text
-from .channel_groups import evaluating
+from .model_runs import evaluating
 
 __all__ = ["Accuracy", "Tones", "activations", "decode", "raw_pitch_accuracy", "tones"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from .budgets import count_macs
-from .channel_groups import (
-    CONVOLUTIONS,
+from .layer_kinds import CONVOLUTIONS
+from .model_runs import (
     ExampleInputs,
     check_example_inputs,
     check_model,
@@ -21,7 +21,8 @@ from .channel_groups import (
     run,
     undisturbed_rng,
 )
-from .planning import PruningPlan, text_table
+from .pruning_plan import PruningPlan
+from .tables import text_table
 
 __all__ = ["LayerReport", "Report", "Totals", "report"]
 

@@ -24,10 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .channel_groups import apply_cuts, check_cuts, check_model, duplicate, sizes
 from .compensation import check_compensation
 from .compensation import compensate as _compensate
-from .planning import PruningPlan, format_json
+from .cutting import apply_cuts, check_cuts
+from .layer_kinds import sizes
+from .model_runs import check_model, duplicate
+from .plan_file import format_json
+from .pruning_plan import PruningPlan
 
 __all__ = ["load_pruned", "prune", "save_pruned"]
 

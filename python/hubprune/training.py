@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from .arguments import check_choice
-from .channel_groups import check_model, duplicate
 from .checkpointing import differences, fingerprint, read_file, state_of, write_file
 from .energy import EnergyMeter
+from .model_runs import check_model, duplicate
 from .objective import Loss, Metric, Objective, device_of
 from .progress import progress_bar
 from .training_data import (

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""Running a model without leaving a trace: inputs, modes, random states, copies.
+
+Models are run on example inputs to find out what they do. Here is how they are called, and how they
+are afterwards as they were; and the checks of the model and of the example inputs that come first.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+__all__ = [
+    "ExampleInputs",
+    "check_example_inputs",
+    "check_model",
+    "duplicate",
+    "evaluating",
+    "first_line",
+    "fresh",
+    "run",
+    "tensors_of",
+    "undisturbed_rng",
+]
+
+ExampleInputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
+
+
+def tensors_of(tree: Any) -> list[torch.Tensor]:
+    """All tensors in nested mappings, sequences and dataclasses, in order.
+
+    Examples
+    --------
+    >>> [t.item() for t in tensors_of({"a": torch.tensor(1), "b": [torch.tensor(2), "x"]})]
+    [1, 2]
+    """
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, Mapping):
+        children: Iterable[Any] = tree.values()
+    elif isinstance(tree, list | tuple):
+        children = tree
+    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        children = [getattr(tree, entry.name) for entry in dataclasses.fields(tree)]
+    else:
+        children = []
+    return [tensor for child in children for tensor in tensors_of(child)]
+
+
+def fresh(tree: Any) -> Any:
+    """The same inputs with copies of all tensors: a model may write into its input."""
+    if isinstance(tree, torch.Tensor):
+        return tree.detach().clone()
+    if isinstance(tree, Mapping):
+        return {key: fresh(value) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*map(fresh, tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(map(fresh, tree))
+    return tree
+
+
+def run(model: nn.Module, example_inputs: ExampleInputs) -> Any:
+    """Call a model: a tensor as its argument, a sequence as several, a mapping as keywords."""
+    inputs = fresh(example_inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, list | tuple):
+        return model(*inputs)
+    return model(inputs)
+
+
+@contextmanager
+def undisturbed_rng(model: nn.Module) -> Iterator[None]:
+    """Put the random number generators of torch, NumPy and Python back afterwards."""
+    devices = {
+        tensor.device.index
+        for tensor in itertools.chain(model.parameters(), model.buffers())
+        if tensor.device.type == "cuda"
+    }
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=sorted(i for i in devices if i is not None)):
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode, and every module back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """A deep copy without gradients, of ordinary tensors also under `torch.inference_mode`.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot be copied.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        try:
+            twin = copy.deepcopy(model)
+        except Exception as error:
+            raise ValueError(
+                f"model cannot be copied ({type(error).__name__}: {first_line(error)})"
+            ) from error
+        for parameter in twin.parameters():
+            parameter.grad = None
+    return twin
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for a message of our own."""
+    return next(iter(str(error).splitlines()), "")
+
+
+def check_model(model: nn.Module, name: str = "model") -> None:
+    """Refuse what is not a plain, initialised module.
+
+    Raises
+    ------
+    TypeError
+        If it is no `torch.nn.Module`.
+    ValueError
+        If it is a wrapper (data parallel, compiled, scripted) or has uninitialised parameters.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{name} must be a torch.nn.Module; got {type(model).__name__}")
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    if isinstance(model, wrappers):
+        raise ValueError(
+            f"{name} must be the model itself; got a {type(model).__name__} wrapper: pass "
+            f"{name}.module"
+        )
+    if "_orig_mod" in model._modules:
+        raise ValueError(
+            f"{name} must be the model itself; got a compiled one: pass {name}._orig_mod, and "
+            "compile the pruned model"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(f"{name} must be an ordinary module; got TorchScript, which cannot be cut")
+    for key, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise ValueError(f"{name} must be initialised; '{key}' is lazy: run the model once")
+
+
+def check_example_inputs(model: nn.Module, example_inputs: Any) -> None:
+    """Refuse example inputs of the wrong kind or on another device than the model.
+
+    Raises
+    ------
+    TypeError
+        If they are no tensor, sequence or mapping.
+    ValueError
+        If they hold no tensor, or lie on a device on which the model has nothing.
+    """
+    if not isinstance(example_inputs, torch.Tensor | list | tuple | Mapping):
+        raise TypeError(
+            "example_inputs must be a tensor, a tuple of arguments or a dict of keyword arguments; "
+            f"got {type(example_inputs).__name__}"
+        )
+    tensors = tensors_of(example_inputs)
+    if not tensors:
+        raise ValueError("example_inputs must hold at least one tensor; got none")
+    state = itertools.chain(model.parameters(), model.buffers())
+    devices = {str(tensor.device) for tensor in state}
+    for tensor in tensors:
+        if devices and str(tensor.device) not in devices:
+            raise ValueError(
+                f"example_inputs must be on the model's device ({', '.join(sorted(devices))}); "
+                f"got {tensor.device}"
+            )
