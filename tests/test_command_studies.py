@@ -256,7 +256,7 @@ def test_finetune(run: Run, user: str, features: Path, tmp_path: Path) -> None:
         (["--data", "features", "--ratios", "a"], "--ratios must be numbers with commas; got 'a'"),
         (["--data", "features", "--seeds", "0.5"], "--seeds must be integers with commas"),
         (["--data", "features", "--calibration", "0"], "--calibration must be at least 1"),
-        (["--data", "features", "--device", "gpu"], "--device gpu cannot be used"),
+        (["--data", "features", "--device", "gpu"], "--device 'gpu' cannot be used"),
         (["--data", "features", "--epochs", "-1"], "epochs must be at least 1; got -1"),
         (["--data", "features", "--metric", "mAP"], "metric must be one of accuracy, log_loss"),
         (["--data", "features", "--output", "a/b"], "does not exist"),

@@ -9,21 +9,20 @@ that is, is decided in `hubprune.planning`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from .channel_groups import Block
+from .progress import Progress
 from .scorers import Scorer, Scores, score
 
-__all__ = ["GLOBAL_LIMIT", "Choice", "Progress", "ScoreBench", "global_sequence"]
+__all__ = ["GLOBAL_LIMIT", "Choice", "ScoreBench", "global_sequence"]
 
 #: With one threshold for all layers, at most this part of a layer is removed: a layer may be all
 #: redundancy by its scores, and still cut off everything behind it.
 GLOBAL_LIMIT = 0.9
-
-Progress = Callable[[int, int, str], None]
 
 
 class ScoreBench:

@@ -164,7 +164,7 @@ class Probe:
         else:
             raise ControlFlowError(name)
         if self.mode == "replay" and name in self.units and isinstance(output, torch.Tensor):
-            axis = channel_axis(module, output, "out")
+            axis = channel_axis(module, output)
             output = self._lighten(output, self.units[name], axis)
         return output
 
@@ -213,7 +213,7 @@ class Reading:
         name = place[0]
         if name is None or mask.dim() == 0:
             return mask.flatten()
-        axis = channel_axis(probe.modules[name], mask, "in")
+        axis = channel_axis(probe.modules[name], mask)
         if axis < 0:
             return mask.flatten()
         return mask.movedim(axis, 0).flatten(1).any(1) if mask.dim() > 1 else mask

@@ -6,7 +6,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-__all__ = ["count", "input_shape", "ratios", "seed"]
+import torch
+
+from .model_runs import first_line
+
+__all__ = ["count", "device_of", "input_shape", "ratios", "seed"]
 
 
 def seed(text: str) -> int:
@@ -57,3 +61,16 @@ def ratios(entries: Sequence[str] | None) -> float | dict[str, float] | None:
             return ratio
         named[layer] = ratio
     return named
+
+
+def device_of(name: str) -> torch.device:
+    """The device of `--device`, tried out."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch has no CUDA in it
+        reason = first_line(error) or type(error).__name__
+        raise ValueError(f"--device {name!r} cannot be used: {reason}") from error
+    if device.type == "meta":
+        raise ValueError("--device 'meta' computes nothing")
+    return device

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from .command_arguments import count, seed
+from .command_arguments import count, device_of, seed
 from .command_models import MODELS_EPILOG, load_model, load_saved
 from .command_progress import progress_display
 from .datasets import KNOWN_DATA, open_data
@@ -78,21 +76,9 @@ class _Watched:
         return self._data[index]
 
 
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter where torch has no CUDA in it
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"--device {name!r} cannot be used: {reason}") from error
-    if device.type == "meta":
-        raise ValueError("--device 'meta' computes nothing")
-    return device
-
-
 def run_evaluate(arguments: argparse.Namespace) -> Any:
     """Measure, and return what to print: JSON-able with ``--json``, else text."""
-    device = _device(arguments.device)
+    device = device_of(arguments.device)
     if arguments.pruned is not None:
         model, weights = load_saved(arguments)
     else:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .command_arguments import device_of
 from .command_data import (
     SPLITS,
     has_split,
@@ -200,16 +201,6 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _device(arguments: argparse.Namespace) -> torch.device:
-    try:
-        device = torch.device(arguments.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        line = str(error).splitlines()[0]
-        raise ValueError(f"--device {arguments.device} cannot be used: {line}") from error
-    return device
-
-
 def _read_splits(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """The data by split, and what to tell about them."""
     found: dict[str, Any] = {}
@@ -270,7 +261,7 @@ def run_compare(
         raise ValueError(f"--calibration must be at least 1; got {arguments.calibration}")
     if not arguments.no_plot:
         figure_class()  # says what to install before the long part
-    device = _device(arguments)
+    device = device_of(arguments.device)
     output: Path = arguments.output
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist")
@@ -348,7 +339,7 @@ def run_finetune(arguments: argparse.Namespace, step: Step) -> Any:
         raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist")
     if not (arguments.folder / "plan.json").is_file():
         raise FileNotFoundError(f"{arguments.folder} holds no pruned network")
-    device = _device(arguments)
+    device = device_of(arguments.device)
     factory: Callable[[], nn.Module]
     if arguments.model in KNOWN_MODELS:
         factory = KNOWN_MODELS[arguments.model].build

@@ -28,10 +28,11 @@ from .layer_kinds import CONVOLUTIONS
 from .model_runs import ExampleInputs, check_example_inputs, check_model
 from .objective import METRICS, Objective
 from .planning import plan
+from .progress import Progress
 from .report import report
 from .scorers import Random, Scorer, make_scorer
 from .surgery import prune
-from .training import Progress, check_count, described
+from .training import check_count, described
 from .training_data import GLOBAL, VALID, Examples, preserved_rng, seed_everything, stream_seed
 
 __all__ = ["Comparison", "ComparisonRow", "Summary", "compare"]

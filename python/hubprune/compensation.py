@@ -253,7 +253,7 @@ def _measure(
     sums = {site.name: _Sums(site.channels) for site in sites}
 
     def add(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
-        sums[name].add(args[0], channel_axis(module, args[0], "in"))
+        sums[name].add(args[0], channel_axis(module, args[0]))
 
     with _hooked(model, sums, add):
         _run_all(model, inputs, "measuring channels")

@@ -27,6 +27,7 @@ from .models import Cnn14, Crepe, load_crepe, load_panns
 from .pitch import Accuracy, Tones, activations, raw_pitch_accuracy, tones
 from .planning import plan
 from .plots import AccuracyPoint, accuracy_plot, figure_class
+from .progress import Progress
 from .report import report
 from .scorers import Random, Scorer, make_scorer, score, score_model
 from .surgery import load_pruned, prune, save_pruned
@@ -46,8 +47,6 @@ _PUBLISHED = (
     "full SVD 230 s, weighted degree 15 s, measured on a 2-core machine)"
 )
 _WIDTH = 80
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

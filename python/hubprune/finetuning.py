@@ -21,8 +21,9 @@ from .checkpointing import read_file, state_of, write_file
 from .energy import EnergyMeter
 from .model_runs import check_model
 from .objective import Loss, Metric, Objective
+from .progress import Progress
 from .tables import text_table
-from .training import Augment, Progress, TrainingRun, check_count
+from .training import Augment, TrainingRun, check_count
 from .training_data import Examples, preserved_rng
 
 __all__ = ["FineTuned", "Mixup", "SpecAugment", "evaluate", "finetune"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
 from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate
 from .planning import plan_counts, plan_to_counts
+from .progress import Progress
 from .pruning_plan import PruningPlan
 from .report import report
 from .scorers import Scorer, make_scorer
@@ -27,7 +28,6 @@ from .tables import text_table
 __all__ = ["IterativeResult", "prune_iteratively", "stepwise_count"]
 
 StrPath = str | os.PathLike[str]
-Progress = Callable[[int, int, str], None]
 
 _FORMAT = "hubprune-steps 1"
 _SETTINGS = "steps.json"

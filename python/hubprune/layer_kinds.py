@@ -116,7 +116,7 @@ def side_size(module: nn.Module, side: str) -> int | None:
     return next((known[n] for n in names if n in known), None)
 
 
-def channel_axis(module: nn.Module, x: torch.Tensor, side: str) -> int:
+def channel_axis(module: nn.Module, x: torch.Tensor) -> int:
     """Which axis of the layer's input or output counts its channels."""
     if isinstance(module, CONVOLUTIONS):
         return x.dim() - len(module.kernel_size) - 1

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from numbers import Real
@@ -29,13 +29,13 @@ from .layer_panel import layer_panel
 from .markup import Markup, element, number, table
 from .model_runs import check_model
 from .plan_records import Step
+from .progress import Progress
 from .pruning_plan import PruningPlan
 from .report import LayerReport, Report
 
 __all__ = ["write_page"]
 
 Metrics = Mapping[str, Mapping[str, float]]
-Progress = Callable[[int, int, str], None]
 
 
 def write_page(

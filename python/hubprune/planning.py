@@ -21,13 +21,14 @@ from torch import nn
 
 from . import _native
 from .arguments import unknown_layer_text
-from .block_choices import GLOBAL_LIMIT, Choice, Progress, ScoreBench, global_sequence
+from .block_choices import GLOBAL_LIMIT, Choice, ScoreBench, global_sequence
 from .budgets import Remains, check_budget, first_within, shares_text
 from .channel_groups import ChannelGroups, find_channel_groups
 from .channel_paths import find_readers
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, is_depthwise
 from .model_runs import ExampleInputs, check_example_inputs, check_model
 from .plan_records import LayerRecord, Step
+from .progress import Progress
 from .pruning_plan import PruningPlan
 from .scorers import Scorer, filter_weight, make_scorer
 

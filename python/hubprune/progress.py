@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-__all__ = ["progress_bar", "without_progress_bar"]
+__all__ = ["Progress", "progress_bar", "without_progress_bar"]
+
+#: Told how far something is: done, total, and what is being done.
+Progress = Callable[[int, int, str], None]
 
 #: Seconds before a bar appears: what ends sooner shows none.
 DELAY = 1.0

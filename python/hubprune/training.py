@@ -21,7 +21,7 @@ from .checkpointing import differences, fingerprint, read_file, state_of, write_
 from .energy import EnergyMeter
 from .model_runs import check_model, duplicate
 from .objective import Loss, Metric, Objective, device_of
-from .progress import progress_bar
+from .progress import Progress, progress_bar
 from .training_data import (
     AUGMENT,
     GLOBAL,
@@ -33,14 +33,13 @@ from .training_data import (
     stream_seed,
 )
 
-__all__ = ["Augment", "Progress", "TrainingRun", "check_count", "described"]
+__all__ = ["Augment", "TrainingRun", "check_count", "described"]
 
 SCHEDULES = ("cosine", "plateau", "constant")
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 3, 0.5
 _FORMAT = "fine-tuning 1"
 
 Augment = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
-Progress = Callable[[int, int, str], None]
 
 
 class TrainingRun:
