@@ -107,9 +107,11 @@ def compensate(
         sites = _sites(plan)
         measured = None if inputs is None else _measure(original, sites, inputs)
         predictor = ChannelPredictor(original, plan.readers)
-        for site in sites:
-            moments = _predict(predictor, site) if measured is None else measured[site.name]
-            _fold(original, pruned, site, moments, fold)
+        with progress_bar("compensating", len(sites)) as done:
+            for number, site in enumerate(sites, start=1):
+                moments = _predict(predictor, site) if measured is None else measured[site.name]
+                _fold(original, pruned, site, moments, fold)
+                done(number)
     if again and inputs is not None:
         recalibrate(original, pruned, plan, inputs)
 
