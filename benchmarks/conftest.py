@@ -16,7 +16,14 @@ from typing import Any
 
 import pytest
 
-from hubprune.bench import Case, OtherPrograms, Timing, measured, reuse_large_blocks
+from hubprune.bench import (
+    Case,
+    OtherPrograms,
+    Timing,
+    measured,
+    release_large_blocks,
+    reuse_large_blocks,
+)
 from hubprune.config import configuration
 
 THREADS = (1, 2)
@@ -130,6 +137,7 @@ def replay(
 
     def run(case: Case, route: str) -> None:
         if case.name not in measurements:
+            release_large_blocks()
             programs = OtherPrograms()
             try:
                 timings = measured(case, THREADS, rounds=ROUNDS, budget=BUDGET)

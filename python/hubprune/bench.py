@@ -55,6 +55,7 @@ __all__ = [
     "measured",
     "nearest_case",
     "network_case",
+    "release_large_blocks",
     "reuse_large_blocks",
     "rows",
     "run",
@@ -133,7 +134,11 @@ def abs_degree_naive(x: torch.Tensor) -> torch.Tensor:
 def abs_degree_chunked(x: torch.Tensor) -> torch.Tensor:
     """256 rows at a time: the best torch does for short rows."""
     x = _unit(x)
-    return torch.cat([(block @ x.T).abs().sum(1) for block in x.split(256)]) - 1
+    degree = x.new_empty(len(x))
+    # Small results that were kept one by one would split the large blocks that come between them.
+    for block, out in zip(x.split(256), degree.split(256), strict=True):
+        torch.sum((block @ x.T).abs_(), 1, out=out)
+    return degree - 1
 
 
 def abs_degree_numpy(x: torch.Tensor) -> torch.Tensor:
@@ -170,14 +175,13 @@ def squared_degree_closed(x: torch.Tensor) -> torch.Tensor:
 def nearest_chunked(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Nearest other row, 256 rows at a time."""
     x = _unit(x)
-    best, where = [], []
+    best, where = x.new_empty(len(x)), torch.empty(len(x), dtype=torch.int64)
     for first in range(0, len(x), 256):
-        s = x[first : first + 256] @ x.T
+        some = slice(first, first + 256)
+        s = x[some] @ x.T
         s.diagonal(first).fill_(-2)
-        values, indices = s.max(1)
-        best.append(values)
-        where.append(indices)
-    return torch.cat(best), torch.cat(where)
+        torch.max(s, 1, out=(best[some], where[some]))
+    return best, where
 
 
 def nearest_naive(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -637,6 +641,22 @@ def reuse_large_blocks() -> bool:
     # Older glibc takes at most 32 MiB.
     kept = mallopt(threshold, 2**30) == 1 or mallopt(threshold, 2**25) == 1
     return bool(mallopt(trim, 2**31 - 1) == 1 and kept)
+
+
+def release_large_blocks() -> bool:
+    """Give back to the system what `reuse_large_blocks` let the C library keep.
+
+    Between two cases: the blocks of one seldom fit the next, and all together fill the memory.
+
+    Returns
+    -------
+    bool
+        Whether anything was given back; False where the C library has no such function.
+    """
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError, TypeError):
+        return False
 
 
 @contextmanager
