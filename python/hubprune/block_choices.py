@@ -18,11 +18,11 @@ from .channel_groups import Block
 from .progress import Progress
 from .scorers import Scorer, Scores, score
 
-__all__ = ["GLOBAL_LIMIT", "Choice", "ScoreBench", "global_sequence"]
+__all__ = ["Choice", "ScoreBench", "global_sequence"]
 
 #: With one threshold for all layers, at most this part of a layer is removed: a layer may be all
 #: redundancy by its scores, and still cut off everything behind it.
-GLOBAL_LIMIT = 0.9
+_GLOBAL_LIMIT = 0.9
 
 
 class ScoreBench:
@@ -142,7 +142,7 @@ def global_sequence(choices: list[Choice], bench: ScoreBench) -> list[int]:
     for number, choice in enumerate(choices):
         choice.use_values(bench)
         ranked += [(-s, number, i) for i, s in enumerate(choice.redundancy)]
-    left = [math.floor(GLOBAL_LIMIT * len(choice.block.units) + 1e-9) for choice in choices]
+    left = [math.floor(_GLOBAL_LIMIT * len(choice.block.units) + 1e-9) for choice in choices]
     sequence = []
     for _, number, _ in sorted(ranked):
         if left[number]:

@@ -21,7 +21,7 @@ from torch import nn
 
 from . import _native
 from .arguments import unknown_layer_text
-from .block_choices import GLOBAL_LIMIT, Choice, ScoreBench, global_sequence
+from .block_choices import Choice, ScoreBench, global_sequence
 from .budgets import Remains, check_budget, first_within, shares_text
 from .channel_groups import ChannelGroups, find_channel_groups
 from .channel_paths import find_readers
@@ -520,20 +520,14 @@ class _Request:
     def _set_global_counts(self, choices: list[Choice], bench: ScoreBench) -> None:
         """One threshold: the most redundant units of all blocks go until the budget is spent."""
         ratio = next(iter(self.ratios.values()), 0.0) or 0.0
-        ranked: list[tuple[float, int, int]] = []
-        total = 0
-        for number, choice in enumerate(choices):
-            choice.use_values(bench)
-            total += len(choice.block.units) * choice.filters_per_unit
-            ranked += [(-s, number, i) for i, s in enumerate(choice.redundancy)]
+        total = sum(len(choice.block.units) * choice.filters_per_unit for choice in choices)
         budget = total - kept_count(total, ratio) if total else 0
         removed = [0] * len(choices)
-        for _, number, _ in sorted(ranked):
-            choice = choices[number]
-            limit = math.floor(GLOBAL_LIMIT * len(choice.block.units) + 1e-9)
-            if removed[number] < limit and choice.filters_per_unit <= budget:
+        for number in global_sequence(choices, bench):
+            filters = choices[number].filters_per_unit
+            if filters <= budget:
                 removed[number] += 1
-                budget -= choice.filters_per_unit
+                budget -= filters
         for choice, count in zip(choices, removed, strict=True):
             choice.keep(len(choice.block.units) - count, self.round_to)
 
