@@ -97,9 +97,14 @@ def read_file(path: StrPath) -> tuple[dict[str, torch.Tensor], Any]:
 
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Name what differs between two configurations: "lr was 0.001 and is 0.01"."""
+    """Name what differs between two configurations: "lr was 0.001 and is 0.01".
+
+    Of the model they hold a `fingerprint`, which says nothing to a person and is not shown.
+    """
     return [
-        f"{key} was {saved.get(key)!r} and is {wanted.get(key)!r}"
+        "the model or its weights are others"
+        if key == "model"
+        else f"{key} was {saved.get(key)!r} and is {wanted.get(key)!r}"
         for key in dict.fromkeys([*wanted, *saved])
         if saved.get(key) != wanted.get(key)
     ]

@@ -53,11 +53,7 @@ class Store:
             saved = _read_json(file)
             different = differences(saved, wanted)
             if different:
-                text = [
-                    "the model or its weights are others" if each.startswith("model was") else each
-                    for each in different
-                ]
-                raise ValueError(f"{folder} holds another comparison: {'; '.join(text)}")
+                raise ValueError(f"{folder} holds another comparison: {'; '.join(different)}")
         else:
             others = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".")
             if others:

@@ -24,6 +24,7 @@ from .report import report
 from .scorers import Scorer, make_scorer
 from .surgery import load_pruned, prune, save_pruned
 from .tables import text_table
+from .training import check_count
 
 __all__ = ["IterativeResult", "prune_iteratively", "stepwise_count"]
 
@@ -257,10 +258,7 @@ _finetune = finetune  # the argument of the same name hides it
 def _check_options(
     steps: Any, compensate: Any, seed: Any, options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    if isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(f"steps must be an int; got {type(steps).__name__}")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1; got {steps}")
+    check_count("steps", steps)
     if not isinstance(compensate, str):
         raise TypeError(f"compensate must be a str; got {type(compensate).__name__}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63 - steps:
@@ -289,10 +287,7 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
             raise ValueError(f"directory: {file} is damaged: {error}") from error
         if not isinstance(saved, dict) or saved.pop("format", None) != _FORMAT:
             raise ValueError(f"directory: {file} was not written by prune_iteratively")
-        different = [
-            "the model or its weights are others" if each.startswith("model was") else each
-            for each in differences(saved, json.loads(json.dumps(settings)))
-        ]
+        different = differences(saved, json.loads(json.dumps(settings)))
         if different:
             raise ValueError(f"directory: {folder} holds another run: {'; '.join(different)}")
         return

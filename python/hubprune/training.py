@@ -159,14 +159,9 @@ class TrainingRun:
             raise ValueError(f"checkpoint: {path} holds no fine-tuning")
         different = differences(values["configuration"], self.configuration)
         if different:
-            # The hash says nothing to a person.
-            text = [
-                "the model or its weights are others" if each.startswith("model was") else each
-                for each in different
-            ]
             raise ValueError(
-                f"checkpoint: {path} is of another run: {'; '.join(text)}. Pass resume=False to "
-                "replace it, or another file"
+                f"checkpoint: {path} is of another run: {'; '.join(different)}. Pass resume=False "
+                "to replace it, or another file"
             )
 
         changed = differences(values["machine"], self._machine())
