@@ -19,20 +19,14 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from . import _native
 from .command_arguments import count, seed
 from .command_evaluate import EVALUATE_HELP, add_evaluate, run_evaluate
-from .command_models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG, add_model, load_model
+from .command_models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG
 from .command_progress import progress_display
 from .command_prune import (
     PRUNE_HELP,
-    add_decision,
     add_prune,
-    decide,
-    read_cut_request,
     read_plan,
     run_prune,
 )
@@ -48,7 +42,6 @@ from .command_studies import (
 )
 from .config import configuration, show_config
 from .models import KNOWN_MODELS
-from .pruning_plan import PruningPlan
 
 __all__ = ["main"]
 
@@ -176,15 +169,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("path", nargs="?", type=Path, help="a saved folder or a plan.json")
 
-    page = command(
-        "report",
-        _report,
-        "show what pruning changes, as a table or as a page with pictures",
-        f"{REPORT_HELP}\n\n{MODELS_EPILOG}\n\n{SCORERS_EPILOG}",
+    add_report(
+        command(
+            "report",
+            run_report,
+            "show what pruning changes, as a table or as a page with pictures",
+            REPORT_HELP,
+        )
     )
-    add_model(page)
-    add_report(page)
-    add_decision(page)
 
     demo = command(
         "demo",
@@ -207,10 +199,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add_compare(
         command(
-            "compare", _compare, "compare scorers under one recipe, with controls", COMPARE_HELP
+            "compare", run_compare, "compare scorers under one recipe, with controls", COMPARE_HELP
         )
     )
-    add_finetune(command("finetune", _finetune, "fine-tune a pruned network", FINETUNE_HELP))
+    add_finetune(command("finetune", run_finetune, "fine-tune a pruned network", FINETUNE_HELP))
 
     bench = command(
         "bench",
@@ -235,21 +227,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 # --- commands -------------------------------------------------------------------------------------
-
-
-def _report(arguments: argparse.Namespace) -> Any:
-    def load() -> tuple[nn.Module, str, torch.Tensor, Callable[[], PruningPlan]]:
-        request = read_cut_request(arguments)
-        loaded = request.loaded
-        return (
-            loaded.model,
-            loaded.weights,
-            request.example,
-            lambda: decide(request, arguments, bar),
-        )
-
-    with progress_display() as bar:
-        return run_report(arguments, load, bar.step, bar.stage)
 
 
 def _info(arguments: argparse.Namespace) -> Any:
@@ -279,20 +256,6 @@ def _demo(arguments: argparse.Namespace) -> Any:
             progress=bar.step,
         )
     return result.to_dict() if arguments.json else str(result)
-
-
-def _compare(arguments: argparse.Namespace) -> Any:
-    def load() -> tuple[nn.Module, str]:
-        loaded = load_model(arguments)
-        return loaded.model, loaded.weights
-
-    with progress_display() as bar:
-        return run_compare(arguments, load, bar.step)
-
-
-def _finetune(arguments: argparse.Namespace) -> Any:
-    with progress_display() as bar:
-        return run_finetune(arguments, bar.step)
 
 
 def _bench(arguments: argparse.Namespace) -> Any:

@@ -21,6 +21,8 @@ from .command_data import (
     takes_a_seed,
     unlabelled_inputs,
 )
+from .command_models import load_model
+from .command_progress import progress_display
 from .comparison import compare
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
@@ -34,8 +36,6 @@ from .training_data import Examples, preserved_rng
 from .user_functions import find_function
 
 __all__ = ["add_compare", "add_finetune", "run_compare", "run_finetune"]
-
-Step = Callable[[int, int, str], None]
 
 _DATA_HELP = (
     "--data: a folder with X_train.npy, Y_train.npy, X_valid.npy, ... or an .npz file with such\n"
@@ -249,10 +249,8 @@ def _write(path: Path, text: str) -> None:
 # --- compare --------------------------------------------------------------------------------------
 
 
-def run_compare(
-    arguments: argparse.Namespace, load: Callable[[], tuple[nn.Module, str]], step: Step
-) -> Any:
-    """Run ``hubprune compare``; `load` gives the model that MODEL names, and whose weights."""
+def run_compare(arguments: argparse.Namespace) -> Any:
+    """Run ``hubprune compare``."""
     scorers = _list(arguments.scorers, str, "--scorers", "names")
     ratios = _list(arguments.ratios, float, "--ratios", "numbers")
     seeds = _list(arguments.seeds, int, "--seeds", "integers")
@@ -276,33 +274,34 @@ def run_compare(
             raise ValueError("--checkpoint is of one network; this factory gives one for each seed")
         model, weights = _on(seeded, device), "a network for each seed"
     else:
-        model, weights = load()
-        model = model.to(device)
+        loaded = load_model(arguments)
+        model, weights = loaded.model.to(device), loaded.weights
     batches = None
     if compensate != ["none"]:
         batches = unlabelled_inputs(
             data["train"], "--train", arguments.calibration, arguments.batch_size, device
         )
-    found = compare(
-        model,
-        data["train"],
-        data["valid"],
-        data.get("test"),
-        example_inputs=_example(data["valid"]).to(device),
-        scorers=scorers,
-        ratios=ratios,
-        seeds=seeds,
-        compensate=compensate,
-        finetune=_options(arguments) if arguments.epochs else None,
-        layers=arguments.layer,
-        keep=arguments.keep,
-        batches=batches,
-        metric=arguments.metric,
-        output=arguments.returns,
-        batch_size=arguments.batch_size,
-        directory=output / "state",
-        progress=step,
-    )
+    with progress_display() as bar:
+        found = compare(
+            model,
+            data["train"],
+            data["valid"],
+            data.get("test"),
+            example_inputs=_example(data["valid"]).to(device),
+            scorers=scorers,
+            ratios=ratios,
+            seeds=seeds,
+            compensate=compensate,
+            finetune=_options(arguments) if arguments.epochs else None,
+            layers=arguments.layer,
+            keep=arguments.keep,
+            batches=batches,
+            metric=arguments.metric,
+            output=arguments.returns,
+            batch_size=arguments.batch_size,
+            directory=output / "state",
+            progress=bar.step,
+        )
     title = f"{arguments.model}: {weights}"
     table = found.table()
     _write(output / "comparison.json", found.to_json() + "\n")
@@ -330,7 +329,7 @@ def _on(factory: Callable[..., nn.Module], device: torch.device) -> Callable[[in
 # --- finetune -------------------------------------------------------------------------------------
 
 
-def run_finetune(arguments: argparse.Namespace, step: Step) -> Any:
+def run_finetune(arguments: argparse.Namespace) -> Any:
     """Run ``hubprune finetune``."""
     output: Path = arguments.output
     if output.exists() and not arguments.overwrite:
@@ -356,17 +355,18 @@ def run_finetune(arguments: argparse.Namespace, step: Step) -> Any:
     decision = PruningPlan.from_json((arguments.folder / "plan.json").read_text(encoding="utf-8"))
     model = load_pruned(factory, arguments.folder).to(device).eval()
     state = output.with_name(f"{output.name}.training.safetensors")
-    result = finetune(
-        model,
-        data["train"],
-        data["valid"],
-        **_options(arguments),
-        metric=arguments.metric,
-        output=arguments.returns,
-        seed=arguments.seed,
-        checkpoint=state,
-        progress=step,
-    )
+    with progress_display() as bar:
+        result = finetune(
+            model,
+            data["train"],
+            data["valid"],
+            **_options(arguments),
+            metric=arguments.metric,
+            output=arguments.returns,
+            seed=arguments.seed,
+            checkpoint=state,
+            progress=bar.step,
+        )
     tested: dict[str, dict[str, float]] = {}
     if "test" in data:
         for name, each in (("before", model), ("after", result.model)):
