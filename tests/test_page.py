@@ -317,6 +317,16 @@ def test_a_composed_plan_and_one_that_changes_nothing(tmp_path: Path) -> None:
     assert page.tables[0][-2][:2] == ["time of one call", f"{report.before.seconds * 1e3:.2f} ms"]
 
 
+def test_a_budget_is_told(tmp_path: Path) -> None:
+    model, x = network()
+    plan = hp.plan(model, x, budget={"parameters": 0.7}, global_=True)
+    report = hp.report(model, hp.prune(model, plan), x, plan=plan, latency=False)
+    page = hp.write_page(tmp_path / "page.html", model, plan, report).read_text(encoding="utf-8")
+    assert "the budget decides how many; budget: at most 70 % of the parameters; " in page
+    assert "one threshold for all layers" in page
+    assert "the scorer decides how many" not in page
+
+
 def test_mistakes(tmp_path: Path) -> None:
     model, x = network()
     plan, report = decided(model, x)

@@ -230,12 +230,14 @@ def _header(heading: str, notes: Sequence[str], plan: PruningPlan) -> Markup:
 
 def _step(step: Step, scorer: str) -> str:
     if step.ratio is None:
-        ratio = "the scorer decides how many"
+        ratio = f"the {'scorer' if step.budget is None else 'budget'} decides how many"
     elif isinstance(step.ratio, dict):
         ratio = "ratio " + ", ".join(f"{value:g} of {name}" for name, value in step.ratio.items())
     else:
         ratio = f"ratio {step.ratio:g}"
     words = [ratio] if step.scorer == scorer else [ratio, step.scorer]
+    if step.budget is not None:
+        words.append(step.budget_text())
     if step.round_to > 1:
         words.append(f"kept counts are multiples of {step.round_to}")
     if step.global_:

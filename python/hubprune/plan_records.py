@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .budgets import shares_text
 from .tables import text_table
 
 __all__ = ["ExplanationRow", "LayerExplanation", "LayerRecord", "Step", "compose_record"]
@@ -42,6 +43,13 @@ class Step:
     global_: bool = False
     budget: dict[str, float] | None = None
     remaining: dict[str, float] | None = None
+
+    def budget_text(self) -> str:
+        """The budget and what remains, in words; empty without a budget."""
+        if self.budget is None:
+            return ""
+        remain = shares_text(self.remaining or {})
+        return f"budget: at most {shares_text(self.budget)}; {remain} remain"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .arguments import unknown_layer_text
-from .budgets import shares_text
 from .channel_paths import Reader, compose_readers
 from .cutting import Cut
 from .plan_file import FORMAT, VERSION, format_json, plan_fields
@@ -77,12 +76,7 @@ class PruningPlan:
             lines.append(text_table(["layer", "filters", "kept", "dead"], rows))
         else:
             lines = ["nothing is pruned"]
-        lines += [
-            f"budget: at most {shares_text(step.budget)}; "
-            f"{shares_text(step.remaining or {})} remain"
-            for step in self.steps
-            if step.budget is not None
-        ]
+        lines += [text for step in self.steps if (text := step.budget_text())]
         if self.kept:
             lines.append("kept whole:")
             width = max(map(len, self.kept))
