@@ -21,7 +21,6 @@ from hubprune.bench import (
     OtherPrograms,
     Timing,
     measured,
-    release_large_blocks,
     reuse_large_blocks,
 )
 from hubprune.config import configuration
@@ -137,7 +136,6 @@ def replay(
 
     def run(case: Case, route: str) -> None:
         if case.name not in measurements:
-            release_large_blocks()
             programs = OtherPrograms()
             try:
                 timings = measured(case, THREADS, rounds=ROUNDS, budget=BUDGET)

@@ -73,7 +73,6 @@ def test_settings_are_put_back() -> None:
         assert torch.get_num_threads() == 2
     assert torch.get_num_threads() == 1
     assert isinstance(bench.reuse_large_blocks(), bool)
-    assert isinstance(bench.release_large_blocks(), bool)
 
 
 # --- peers ----------------------------------------------------------------------------------------

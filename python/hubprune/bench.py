@@ -55,7 +55,6 @@ __all__ = [
     "measured",
     "nearest_case",
     "network_case",
-    "release_large_blocks",
     "reuse_large_blocks",
     "rows",
     "run",
@@ -641,22 +640,6 @@ def reuse_large_blocks() -> bool:
     # Older glibc takes at most 32 MiB.
     kept = mallopt(threshold, 2**30) == 1 or mallopt(threshold, 2**25) == 1
     return bool(mallopt(trim, 2**31 - 1) == 1 and kept)
-
-
-def release_large_blocks() -> bool:
-    """Give back to the system what `reuse_large_blocks` let the C library keep.
-
-    Between two cases: the blocks of one seldom fit the next, and all together fill the memory.
-
-    Returns
-    -------
-    bool
-        Whether anything was given back; False where the C library has no such function.
-    """
-    try:
-        return bool(ctypes.CDLL(None).malloc_trim(0))
-    except (AttributeError, OSError, TypeError):
-        return False
 
 
 @contextmanager
