@@ -184,7 +184,8 @@ def graph_library_table(report: dict[str, Any]) -> str:
         f"| work | hubprune, ms | {', ms | '.join(GRAPH_LIBRARIES)}, ms |",
         f"|---|---|{'---|' * len(GRAPH_LIBRARIES)}",
     ]
-    for name, group in sorted(grouped(report).items()):
+    groups = grouped(report)
+    for name, group in sorted(groups.items()):
         runs = [routes for _, routes in sorted(group.items())]
         if not set(GRAPH_LIBRARIES) & set(runs[0]):
             continue
@@ -196,7 +197,7 @@ def graph_library_table(report: dict[str, Any]) -> str:
             shown = " / ".join(f"{each:.0f}" for each in times)
             cells.append(f"{milliseconds(theirs[0])} ({shown})" if theirs else "")
         lines.append(f"| {name} | {' / '.join(map(milliseconds, ours))} | {' | '.join(cells)} |")
-    counts = " / ".join(map(str, sorted({t for g in grouped(report).values() for t in g})))
+    counts = " / ".join(map(str, sorted({t for g in groups.values() for t in g})))
     lines += [
         "",
         f"hubprune on {counts} threads; a library's time on one, and in brackets how many times "

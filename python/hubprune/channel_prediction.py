@@ -105,7 +105,6 @@ class ChannelPredictor:
         groups, per_group, width, _ = filters.shape
         if isinstance(module, CONVOLUTIONS):
             filters = filters @ _place_factor(module.kernel_size)
-        result = torch.zeros(groups * per_group, groups * per_group, dtype=torch.float64)
         gram = torch.zeros(groups, per_group, per_group, dtype=torch.float64)
         for columns, covariance in self._inputs(layer, groups * width):
             for group in range(groups):  # groups see other inputs: uncorrelated
@@ -115,11 +114,10 @@ class ChannelPredictor:
                 if covariance is not None:
                     mixed = torch.einsum("fit,ij->fjt", part, covariance[mine][:, mine])
                 gram[group] += mixed.flatten(1) @ part.flatten(1).T
-        for group, block in enumerate(gram):
-            norm = block.diagonal().clamp_min(1e-300).sqrt()
-            at = slice(group * per_group, (group + 1) * per_group)
-            result[at, at] = (block / norm[:, None] / norm).clamp(-1.0, 1.0)
-        return result
+        norm = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-300).sqrt()
+        correlation = (gram / norm[:, :, None] / norm[:, None]).clamp(-1.0, 1.0)
+        blocks: torch.Tensor = torch.block_diag(*correlation)
+        return blocks
 
     def _inputs(self, layer: str, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
         """Yield parts of a layer's inputs, and their covariance (None: the unit matrix).
