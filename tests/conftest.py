@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+import emulation
 from hubprune import _native
 
 LEVELS = [name for name, supported in _native.simd_levels() if supported]
@@ -42,3 +46,28 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def emulated_library(tmp_path_factory: pytest.TempPathFactory) -> emulation.EmulatedDevice:
+    """csrc/cuda compiled for the emulator, once for all the processes of a run."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++ to compile the emulator")
+    if not emulation.CUDA.is_dir():
+        pytest.skip("needs the source tree")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "emulated"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return emulation.EmulatedDevice(emulation.build(folder))
+
+
+@pytest.fixture
+def device(emulated_library: emulation.EmulatedDevice) -> Iterator[emulation.EmulatedDevice]:
+    """The emulated device, clean before and after every test."""
+    emulated_library.reset()
+    yield emulated_library
+    emulated_library.release()

@@ -2,7 +2,7 @@
 """The public API on a CUDA device: results, streams, graphs, devices, determinism.
 
 Collected everywhere, run where there is a device: `pytest -m gpu`. The same kernels run on the CPU
-in test_cuda_emulated.py; what only a device can show is here. benchmarks/run_gpu.sh calls this file
+in test_emulated_*.py; what only a device can show is here. benchmarks/run_gpu.sh calls this file
 together with compute-sanitizer and the benchmark table.
 """
 
@@ -39,7 +39,7 @@ LONG_ROUTES: Final = (
 )
 SIZES: Final = (0, 1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 
-# The tolerances of test_cuda_emulated.py, where the same kernels were measured on a CPU; no device
+# The tolerances of test_emulated_*.py, where the same kernels were measured on a CPU; no device
 # has been measured yet (docs/gpu-status.md).
 TOLERANCE: Final = {torch.float32: 1e-6, torch.float64: 1e-12}
 
@@ -223,7 +223,7 @@ def test_closed_form_of_the_squares(n: int, d: int, dtype: torch.dtype) -> None:
     assert_degree_close(hp.weighted_degree(x, edge="squared"), x, "squared")
 
 
-# As in test_cuda_emulated.py, where the matrix product is a CPU's.
+# As in test_emulated_*.py, where the matrix product is a CPU's.
 ROUTE_TOLERANCE: Final = {"highest": 1e-6, "high": 1.5e-5, "medium": 1e-2}
 
 

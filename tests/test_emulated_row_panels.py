@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: MIT
+"""Degrees of long rows under the emulator: row panels, and what is around the matrix units."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+import numpy as np
+import pytest
+import torch
+
+from emulation import EDGES, INVALID_VALUE, MOST_BLOCKS, Array, EmulatedDevice, random_rows
+from hubprune import panel_route
+from hubprune import reference as ref
+
+# -------------------------------------------------------------------------------------------------
+# Long rows: the kernels around the matrix products of row panels, and the route through them
+
+
+class EmulatedPanels:
+    """The steps of the route: our kernels emulated, the product of bfloat16 planes in float32."""
+
+    def __init__(self, device: EmulatedDevice) -> None:
+        self.device = device
+
+    def split_rows(self, x: torch.Tensor, planes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        split, nonfinite = self.device.split_rows(x.numpy(), planes)
+        sums = torch.zeros(len(x) + 1, dtype=torch.int64)
+        sums[-1] = nonfinite
+        return torch.from_numpy(split.view(np.int16)).view(torch.bfloat16), sums
+
+    def multiply(
+        self, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, accumulate: bool
+    ) -> None:
+        assert a.dtype == b.dtype == torch.bfloat16
+        assert a.stride(1) == b.stride(1) == 1
+        product = a.float() @ b.float().T
+        out.copy_(out + product if accumulate else product)
+
+    def add_panel(self, panel: torch.Tensor, first: int, edge: str, sums: torch.Tensor) -> None:
+        rows, columns = panel.shape
+        # The padding between the rows is nobody's: poison.
+        whole = np.full((rows, panel.stride(0)), np.nan, np.float32)
+        whole[:, :columns] = panel.numpy()
+        status, added = self.device.add_panel(whole, columns, first, edge, sums.numpy())
+        self.device.finish(status)
+        sums.copy_(torch.from_numpy(added))
+
+    def finish(self, sums: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.device.degree_finish(sums.numpy()))
+
+
+# Largest errors of a degree, relative to the sum of the weights' magnitudes or to 1, measured here
+# over the shapes of the next test: one plane 4.3e-3, two 6.3e-6, three 4.4e-7.
+PLANE_TOLERANCE: Final = {1: 1e-2, 2: 1.5e-5, 3: 1e-6}
+
+
+def assert_panel_degree_close(degree: Array, x: Array, edge: str, planes: int) -> None:
+    expected = ref.weighted_degree(x, edge)
+    scale = np.maximum(np.abs(ref.adjacency(x, edge)).sum(axis=-1), 1)
+    error = np.abs(degree - expected) / scale
+    assert error.max() <= PLANE_TOLERANCE[planes]
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3])
+@pytest.mark.parametrize("edge", ["abs", "positive", "squared"])
+@pytest.mark.parametrize(
+    ("n", "d"), [(1, 9), (2, 1), (63, 64), (65, 65), (300, 130), (20, 4200), (5, 0)]
+)
+def test_degree_by_row_panels(
+    device: EmulatedDevice,
+    monkeypatch: pytest.MonkeyPatch,
+    n: int,
+    d: int,
+    edge: str,
+    planes: int,
+) -> None:
+    monkeypatch.setattr(panel_route, "PANEL_ENTRIES", 1)  # 256 rows a panel, the fewest
+    x = random_rows((n, d), seed=n)
+    if n > 4:
+        x[1] = 0
+        x[3] = x[0]
+        x[4] *= np.float32(1e-30)
+    degree = panel_route.panel_degree(torch.from_numpy(x), edge, planes, EmulatedPanels(device))
+    assert_panel_degree_close(degree.numpy(), x, edge, planes)
+
+
+def test_panels_cover_the_upper_triangle() -> None:
+    for n in (0, 1, 255, 256, 257, 8192, 8193, 65537, 2_000_000):
+        end = 0
+        for first, rows in panel_route.panels(n):
+            assert first == end
+            end = first + rows
+            assert rows % 256 == 0 or end == n
+            assert rows * (n - first) <= panel_route.PANEL_ENTRIES or rows == 256
+        assert end == n
+
+
+def test_row_panels_of_a_row_that_is_not_finite(device: EmulatedDevice) -> None:
+    x = random_rows((70, 20))
+    x[69, 3] = np.inf
+    degree = panel_route.panel_degree(torch.from_numpy(x), "abs", 3, EmulatedPanels(device))
+    assert np.isnan(degree.numpy()).all()
+    alone = torch.full((1, 3), float("nan"))
+    assert panel_route.panel_degree(alone, "abs", 3, EmulatedPanels(device)).tolist() == [0.0]
+
+
+def test_planes_add_up_to_the_unit_rows(device: EmulatedDevice) -> None:
+    x = random_rows((40, 70))
+    x[2] = 0
+    norms = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    unit = x / np.where(norms > 0, norms, 1)
+    for planes in (1, 2, 3):
+        split, nonfinite = device.split_rows(x, planes)
+        assert nonfinite == 0
+        assert split.shape == (40, planes, 128)
+        values = (split.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        np.testing.assert_allclose(
+            values.sum(axis=1)[:, :70], unit, rtol=0, atol=float(2.0 ** (-8 * planes))
+        )
+        assert not values[:, :, 70:].any()
+        # To nearest: the first plane is torch's bfloat16.
+        expected = torch.from_numpy(unit).float().bfloat16().float().numpy()
+        np.testing.assert_array_equal(values[:, 0, :70], expected)
+
+
+def test_panels_that_would_be_summed_wrongly_are_refused(device: EmulatedDevice) -> None:
+    sums = np.zeros(131, np.int64)
+    for rows, stride, first, edge in (
+        (65, 132, 0, "abs"),  # a tile would hold rows of this panel and of the next
+        (64, 130, 0, "abs"),  # rows that do not start at 16 bytes
+        (64, 64, 0, "abs"),  # rows that overlap
+        (64, 132, 100, "abs"),  # more rows than are left
+        (64, 132, 0, "signed"),
+    ):
+        panel = np.zeros((rows, stride), np.float32)
+        status, unchanged = device.add_panel(panel, 130 - first, first, edge, sums)
+        assert status == INVALID_VALUE
+        assert not unchanged.any()
+
+
+def test_row_panels_keep_every_bit(device: EmulatedDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.from_numpy(random_rows((600, 20)))
+    results = []
+    for seed, most_blocks, entries in ((0, MOST_BLOCKS, 2**26), (1, 3, 1), (2, 1, 1)):
+        device.reset(seed, most_blocks)
+        monkeypatch.setattr(panel_route, "PANEL_ENTRIES", entries)
+        degree = panel_route.panel_degree(x, "abs", 3, ExactPanels(device))
+        results.append(degree.numpy().tobytes())
+    assert len(set(results)) == 1
+
+
+class ExactPanels(EmulatedPanels):
+    """Products rounded once: the panel's shape cannot change them, as it may BLAS's."""
+
+    def multiply(
+        self, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, accumulate: bool
+    ) -> None:
+        product = (a.double()[:, None, :] * b.double()).sum(-1).float()
+        out.copy_(out + product if accumulate else product)
+
+
+# -------------------------------------------------------------------------------------------------
+# Around Hopper's matrix units: index arithmetic, and what becomes of the products
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3])
+def test_plane_pairs_are_those_of_the_panels(device: EmulatedDevice, planes: int) -> None:
+    pairs = []
+    right = ctypes.c_int()
+    for index in range(planes * (planes + 1) // 2):
+        left = device.library.emulated_plane_pair(planes, index, ctypes.byref(right))
+        pairs.append((left, right.value))
+    assert pairs == panel_route.plane_products(planes)
+
+
+def test_fragments_cover_the_tile_as_documented(device: EmulatedDevice) -> None:
+    entry = np.empty((128, 64, 2), int)
+    for thread in range(128):
+        for value in range(64):
+            entry[thread, value] = (
+                device.library.emulated_fragment_row(thread, value),
+                device.library.emulated_fragment_column(thread, value),
+            )
+    flat = entry[..., 0] * 128 + entry[..., 1]
+    np.testing.assert_array_equal(np.sort(flat.ravel()), np.arange(64 * 128))
+    # The table of the PTX manual: d0 and d1 side by side, d2 and d3 eight rows below, d4 eight
+    # columns on; a quad of lanes to eight columns, eight quads to eight rows, a warp to 16 rows.
+    for thread, value, place in (
+        (0, 0, (0, 0)),
+        (0, 1, (0, 1)),
+        (0, 2, (8, 0)),
+        (0, 3, (8, 1)),
+        (0, 4, (0, 8)),
+        (0, 63, (8, 121)),
+        (1, 0, (0, 2)),
+        (3, 1, (0, 7)),
+        (4, 0, (1, 0)),
+        (31, 0, (7, 6)),
+        (32, 0, (16, 0)),
+        (127, 63, (63, 127)),
+    ):
+        assert tuple(entry[thread, value]) == place
+
+
+def test_operands_are_read_where_the_copy_engine_put_them(device: EmulatedDevice) -> None:
+    """The matrix unit adds rows and groups of 8 rows to the start, then swaps address bits."""
+    base = 3 * 1024
+    for first_row in (0, 64):  # of the two warpgroups
+        for feature in (0, 16, 32, 48):  # of the four instructions of a stage
+            start = base + first_row * 128 + feature * 2
+            descriptor = device.library.emulated_operand_descriptor(start)
+            assert descriptor >> 62 == 1  # swizzle of 128 bytes
+            assert descriptor >> 49 & 0x1FFF == 0  # fixed and base-offset bits
+            address = (descriptor & 0x3FFF) << 4
+            group = (descriptor >> 32 & 0x3FFF) << 4
+            for row in range(64):
+                for byte in range(0, 32, 2):
+                    logical = address + row // 8 * group + row % 8 * 128 + byte
+                    physical = logical ^ (logical >> 7 & 7) << 4
+                    offset = device.library.emulated_swizzled_offset(
+                        first_row + row, feature * 2 + byte
+                    )
+                    assert physical == base + offset
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3])
+@pytest.mark.parametrize("n", [2, 63, 64, 65, 127, 128, 129, 300])
+def test_degree_from_fragments(device: EmulatedDevice, n: int, planes: int) -> None:
+    x = random_rows((n, 70), seed=n)
+    if n > 4:
+        x[1] = 0
+        x[3] = x[0]
+    split, _ = device.split_rows(x, planes)
+    values = (split.astype(np.uint32) << 16).view(np.float32)
+    side = -(-n // 128) * 128
+    products = np.zeros((side, side), np.float32)
+    for left, right in panel_route.plane_products(planes):
+        products[:n, :n] += values[:, left] @ values[:, right].T
+    for edge in ("abs", "positive", "squared"):
+        degrees = []
+        for seed, most_blocks in ((1, MOST_BLOCKS), (2, 2)):
+            device.reset(seed, most_blocks)
+            products_at = device.upload(products)
+            sums_at = device.upload(np.zeros(n + 1, np.int64))
+            code = EDGES.index(edge)
+            device.finish(device.library.emulated_fragment_sums(products_at, n, code, sums_at))
+            sums = device.download(sums_at, (n + 1,), np.int64)
+            device.release()
+            degrees.append(device.degree_finish(sums))
+        assert degrees[0].tobytes() == degrees[1].tobytes()
+        assert_panel_degree_close(degrees[0], x, edge, planes)
