@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import hubprune as hp
-from hubprune import ops
+from hubprune import _native
+from hubprune.ops import degree, eigenvector, filters, paths, similarity
 
 # Operator name -> arguments for one valid call.
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -124,7 +126,7 @@ def test_meta_tensors() -> None:
 
 def test_route_of_a_degree_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule around the native one, which says "tiles" here whatever it is asked."""
-    monkeypatch.setattr(ops._native, "weighted_degree_cuda_route", lambda n, d, edge: "tiles")
+    monkeypatch.setattr(_native, "weighted_degree_cuda_route", lambda n, d, edge: "tiles")
     long, short = torch.empty(5, 2000, device="meta"), torch.empty(5, 9, device="meta")
     for x, precision, route in (
         (long, "highest", "tiles"),
@@ -134,45 +136,55 @@ def test_route_of_a_degree_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         (short, "medium", "tiles"),
         (long[:0], "medium", "tiles"),
     ):
-        assert ops._cuda_route(x, "abs", precision) == route
+        assert degree._cuda_route(x, "abs", precision) == route
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "panels")
-    assert ops._cuda_route(short, "abs", "highest") == "panels"
-    assert ops._cuda_route(long.double(), "abs", "highest") == "tiles"
+    assert degree._cuda_route(short, "abs", "highest") == "panels"
+    assert degree._cuda_route(long.double(), "abs", "highest") == "tiles"
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "tiles")
-    assert ops._cuda_route(long, "abs", "medium") == "tiles"
+    assert degree._cuda_route(long, "abs", "medium") == "tiles"
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "fast")
     with pytest.raises(ValueError, match=r"HUBPRUNE_DEGREE_ROUTE must be one of tiles, .*'fast'"):
-        ops._cuda_route(long, "abs", "medium")
+        degree._cuda_route(long, "abs", "medium")
 
 
 CUDA_CALLS: dict[str, Callable[[], Any]] = {
-    "row_norms": lambda: ops._row_norms_cuda(torch.randn(3, 4)),
-    "rank1_vectors": lambda: ops._rank1_vectors_cuda([torch.randn(3, 4, 9), torch.randn(2, 1, 9)]),
-    "pairwise_cosine": lambda: ops._pairwise_cosine_cuda(torch.randn(3, 4), torch.randn(5, 4)),
-    "weighted_degree": lambda: ops._weighted_degree_cuda([torch.randn(2, 3, 4)], "abs"),
-    "distance_sum": lambda: ops._distance_sum_cuda(torch.randn(3, 4)),
-    "nearest": lambda: ops._nearest_cuda(torch.randn(3, 4)),
-    "eigenvector_centrality": lambda: ops._eigenvector_centrality_cuda(torch.randn(3, 4)),
-    "graph_eigenvector_centrality": lambda: ops._graph_eigenvector_centrality_cuda(
+    "row_norms": lambda: filters._row_norms_cuda(torch.randn(3, 4)),
+    "rank1_vectors": lambda: filters._rank1_vectors_cuda(
+        [torch.randn(3, 4, 9), torch.randn(2, 1, 9)]
+    ),
+    "pairwise_cosine": lambda: similarity.pairwise_cosine_cuda(
+        torch.randn(3, 4), torch.randn(5, 4)
+    ),
+    "weighted_degree": lambda: degree._weighted_degree_cuda([torch.randn(2, 3, 4)], "abs"),
+    "distance_sum": lambda: similarity._distance_sum_cuda(torch.randn(3, 4)),
+    "nearest": lambda: similarity._nearest_cuda(torch.randn(3, 4)),
+    "eigenvector_centrality": lambda: eigenvector._eigenvector_centrality_cuda(torch.randn(3, 4)),
+    "graph_eigenvector_centrality": lambda: eigenvector._graph_eigenvector_centrality_cuda(
         torch.ones(3, 3)
     ),
-    "betweenness_centrality": lambda: ops._betweenness_centrality_cuda(torch.ones(2, 3, 3)),
-    "betweenness of some": lambda: ops._betweenness_centrality_cuda(torch.ones(3, 3), True, [1]),
-    "closeness_centrality": lambda: ops._closeness_centrality_cuda(torch.ones(2, 3, 3)),
-    "split_rows": lambda: ops._CudaPanels().split_rows(torch.randn(3, 4), 2),
-    "add_panel": lambda: ops._CudaPanels().add_panel(
+    "betweenness_centrality": lambda: paths._betweenness_centrality_cuda(torch.ones(2, 3, 3)),
+    "betweenness of some": lambda: paths._betweenness_centrality_cuda(torch.ones(3, 3), True, [1]),
+    "closeness_centrality": lambda: paths._closeness_centrality_cuda(torch.ones(2, 3, 3)),
+    "split_rows": lambda: degree._CudaPanels().split_rows(torch.randn(3, 4), 2),
+    "add_panel": lambda: degree._CudaPanels().add_panel(
         torch.zeros(3, 4)[:, :3], 0, "abs", torch.zeros(4, dtype=torch.int64)
     ),
-    "finish": lambda: ops._CudaPanels().finish(torch.zeros(4, dtype=torch.int64)),
+    "finish": lambda: degree._CudaPanels().finish(torch.zeros(4, dtype=torch.int64)),
 }
 
 
-@pytest.mark.skipif(ops._native.cuda_device_count() > 0, reason="there the kernels would run")
+def pretend_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the operators ask for the caller's stream on a machine without a device."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda at: SimpleNamespace(cuda_stream=0))
+
+
+@pytest.mark.skipif(_native.cuda_device_count() > 0, reason="there the kernels would run")
 @pytest.mark.parametrize("name", CUDA_CALLS)
 def test_cuda_operators_reach_their_launchers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The arguments fit the binding, and without a device the launch says so."""
-    monkeypatch.setattr(ops, "_stream", lambda x: (0, 0))
-    monkeypatch.setattr(ops._native, "split_rows_cuda_pitch", lambda d: 64)
+    pretend_device(monkeypatch)
+    monkeypatch.setattr(_native, "split_rows_cuda_pitch", lambda d: 64)
     with pytest.raises(RuntimeError, match=r"has no CUDA kernels|CUDA error: "):
         CUDA_CALLS[name]()
 
@@ -191,16 +203,16 @@ def test_long_rows_take_the_route_that_was_asked_for(monkeypatch: pytest.MonkeyP
     def together(is_double: bool, layers: list[tuple[int, ...]], *_: Any) -> None:
         launched.append(("tiles", is_double, [layer[1:4] for layer in layers]))
 
-    monkeypatch.setattr(ops, "_stream", lambda x: (0, 0))
-    monkeypatch.setattr(ops, "panel_degree", degree_of("panels"))
-    monkeypatch.setattr(ops, "_sm90_degree", degree_of("sm90"))
-    monkeypatch.setattr(ops._native, "weighted_degree_cuda_route", lambda n, d, edge: "tiles")
-    monkeypatch.setattr(ops._native, "weighted_degree_cuda", together)
-    monkeypatch.setattr(ops._native, "sm90_available", lambda device: True)
+    pretend_device(monkeypatch)
+    monkeypatch.setattr(degree, "panel_degree", degree_of("panels"))
+    monkeypatch.setattr(degree, "_sm90_degree", degree_of("sm90"))
+    monkeypatch.setattr(_native, "weighted_degree_cuda_route", lambda n, d, edge: "tiles")
+    monkeypatch.setattr(_native, "weighted_degree_cuda", together)
+    monkeypatch.setattr(_native, "sm90_available", lambda device: True)
     long, short = torch.randn(2, 3, 1500), torch.randn(5, 9)
     layers = [short, long, long[0].double(), short[:4]]
 
-    degrees = ops._weighted_degree_cuda(layers, "abs", "high")
+    degrees = degree._weighted_degree_cuda(layers, "abs", "high")
     assert launched == [
         *[("panels", (3, 1500), 2)] * 2,
         ("tiles", False, [(1, 5, 9), (1, 4, 9)]),
@@ -211,8 +223,8 @@ def test_long_rows_take_the_route_that_was_asked_for(monkeypatch: pytest.MonkeyP
 
     launched.clear()
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "sm90")
-    ops._weighted_degree_cuda(layers, "abs", "highest")
+    degree._weighted_degree_cuda(layers, "abs", "highest")
     assert [each[0] for each in launched] == ["sm90"] * 4 + ["tiles"]
-    monkeypatch.setattr(ops._native, "sm90_available", lambda device: False)
+    monkeypatch.setattr(_native, "sm90_available", lambda device: False)
     with pytest.raises(RuntimeError, match="=sm90 needs a device of compute capability 9"):
-        ops._weighted_degree_cuda(layers, "abs", "highest")
+        degree._weighted_degree_cuda(layers, "abs", "highest")

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""What the operators do with their tensors: layout, scratch, addresses, the caller's stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from .. import _native
+from ..arguments import compute_dtype
+
+#: Scratch above this many bytes comes fresh from the system at every call: ask for large pages.
+_LARGE_SCRATCH = 8 << 20
+
+
+def dense_tensor(x: torch.Tensor) -> torch.Tensor:
+    """Return x contiguous, in the dtype the kernels compute in (half precision becomes float32)."""
+    return x.to(compute_dtype(x)).contiguous()
+
+
+def in_double(x: torch.Tensor) -> bool:
+    return x.dtype == torch.float64
+
+
+def scratch_tensor(size: int, like: torch.Tensor) -> torch.Tensor:
+    """Return `size` bytes for a kernel's own use, on the device of `like`."""
+    scratch = torch.empty(size, dtype=torch.uint8, device=like.device)
+    if size >= _LARGE_SCRATCH and like.device.type == "cpu":
+        _native.request_large_pages(scratch.data_ptr(), size)
+    return scratch
+
+
+def batch_rows(x: torch.Tensor) -> tuple[int, int, int]:
+    """Return (batch, n, d) of a (..., n, d) tensor."""
+    return math.prod(x.shape[:-2]), x.shape[-2], x.shape[-1]
+
+
+def by_dtype(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:
+    """Yield (whether they compute in float64, positions) of the tensors that share a kernel."""
+    doubles = [compute_dtype(tensor) == torch.float64 for tensor in tensors]
+    for is_double in (False, True):
+        positions = [at for at, double in enumerate(doubles) if double == is_double]
+        if positions:
+            yield is_double, positions
+
+
+def by_dtype_and_device(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:
+    """As `by_dtype`, each device's tensors apart: a launch runs on one."""
+    for is_double, positions in by_dtype(tensors):
+        for device in dict.fromkeys(tensors[at].device for at in positions):
+            yield is_double, [at for at in positions if tensors[at].device == device]
+
+
+def given_address(y: torch.Tensor | None, scratch: torch.Tensor) -> int:
+    """Return y's address, 0 for None; an empty y has none, so any other says that it is there."""
+    return 0 if y is None else y.data_ptr() or scratch.data_ptr()
+
+
+def address(optional: torch.Tensor | None) -> int:
+    """Return where an optional argument lies, 0 for None."""
+    return 0 if optional is None else optional.data_ptr()
+
+
+def stream_of(x: torch.Tensor) -> tuple[int, int]:
+    """Return the device index and the caller's current stream on it."""
+    index = x.device.index if x.device.index is not None else torch.cuda.current_device()
+    return index, torch.cuda.current_stream(index).cuda_stream
