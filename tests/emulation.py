@@ -101,7 +101,11 @@ class EmulatedDevice:
             ("emulated_fragment_column", integer, [integer, integer]),
             ("emulated_operand_descriptor", ctypes.c_uint64, [ctypes.c_uint32]),
             ("emulated_swizzled_offset", integer, [integer, integer]),
-            ("emulated_fragment_sums", integer, [address, long, integer, address]),
+            (
+                "emulated_sm90_degree",
+                integer,
+                [address, integer, long, long, integer, address, address, integer],
+            ),
             ("emulated_betweenness_centrality_scratch", long, [long, long]),
             (
                 "emulated_betweenness_centrality",
@@ -161,6 +165,9 @@ class EmulatedDevice:
             ),
             ("broken_name", ctypes.c_char_p, [integer]),
             ("broken_run", integer, [integer, address, long]),
+            ("broken_hopper_name", ctypes.c_char_p, [integer]),
+            ("broken_hopper_run", integer, [integer, address, long, address]),
+            ("emulator_capability", None, [integer]),
         ):
             function = getattr(library, name)
             function.restype = result
@@ -254,6 +261,22 @@ class EmulatedDevice:
         added = self.download(sums_at, (n + 1,), np.int64)
         self.release()
         return status, added
+
+    def sm90_degree(self, split: Array, edge: str, nonfinite: int = 0) -> Array:
+        """Return the degree (n,) of bfloat16 planes (n, planes, pitch) on Hopper's matrix units."""
+        n, planes, pitch = split.shape
+        start = np.zeros(n + 1, np.int64)
+        start[n] = nonfinite
+        split_at, sums_at = self.upload(split), self.upload(start)
+        code = EDGES.index(edge)
+        self.finish(
+            self.library.emulated_sm90_degree(
+                split_at, planes, n, pitch, code, sums_at + 8 * n, sums_at, 0
+            )
+        )
+        sums = self.download(sums_at, (n + 1,), np.int64)
+        self.release()
+        return self.degree_finish(sums)
 
     def degree_finish(self, sums: Array) -> Array:
         n = len(sums) - 1
@@ -437,16 +460,16 @@ def build(folder: Path) -> Path:
     path = folder / "libemulated.so"
     if path.exists():
         return path
-    include = [f"-I{ROOT / 'csrc'}", f"-I{EMULATOR}"]
-    # Matrix units are not emulated: of weighted_degree_sm90.cu, what is around them is tested.
-    sources = [path for path in sorted(CUDA.glob("*.cu")) if not path.stem.endswith("_sm90")]
-    kernels = [*sources, EMULATOR / "broken_kernels.cpp", EMULATOR / "fragment_kernel.cpp"]
+    # The emulator's first: its cuda/sm90.cuh takes the place of csrc's.
+    include = [f"-I{EMULATOR}", f"-I{ROOT / 'csrc'}"]
+    broken = [EMULATOR / "broken_kernels.cpp", EMULATOR / "broken_hopper.cpp"]
+    kernels = [*sorted(CUDA.glob("*.cu")), *broken]
     commands = [
         ["g++", "-x", "c++", *COMMON_FLAGS, *KERNEL_FLAGS, *include, "-c", str(source)]
         for source in kernels
     ] + [
         ["g++", *COMMON_FLAGS, "-O2", *include, "-c", str(EMULATOR / name)]
-        for name in ("emulator.cpp", "driver.cpp")
+        for name in ("emulator.cpp", "hopper.cpp", "driver.cpp")
     ]
     objects: list[str] = []
     running: list[subprocess.Popen[str]] = []

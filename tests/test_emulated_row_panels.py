@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulation import EDGES, INVALID_VALUE, MOST_BLOCKS, Array, EmulatedDevice, random_rows
+from emulation import EDGES, INVALID_VALUE, MOST_BLOCKS, OK, Array, EmulatedDevice, random_rows
 from hubprune import panel_route
 from hubprune import reference as ref
 
@@ -227,27 +227,52 @@ def test_operands_are_read_where_the_copy_engine_put_them(device: EmulatedDevice
 
 @pytest.mark.parametrize("planes", [1, 2, 3])
 @pytest.mark.parametrize("n", [2, 63, 64, 65, 127, 128, 129, 300])
-def test_degree_from_fragments(device: EmulatedDevice, n: int, planes: int) -> None:
+def test_degree_on_matrix_units(device: EmulatedDevice, n: int, planes: int) -> None:
+    """The whole kernel, copies and products too; blocks for every tile and two for all."""
     x = random_rows((n, 70), seed=n)
     if n > 4:
         x[1] = 0
         x[3] = x[0]
-    split, _ = device.split_rows(x, planes)
-    values = (split.astype(np.uint32) << 16).view(np.float32)
-    side = -(-n // 128) * 128
-    products = np.zeros((side, side), np.float32)
-    for left, right in panel_route.plane_products(planes):
-        products[:n, :n] += values[:, left] @ values[:, right].T
-    for edge in ("abs", "positive", "squared"):
+    for edge in ("abs", "positive", "squared") if n < 200 else ("abs",):
         degrees = []
-        for seed, most_blocks in ((1, MOST_BLOCKS), (2, 2)):
+        for seed, most_blocks in ((0, MOST_BLOCKS), (1, MOST_BLOCKS), (2, 2)):
             device.reset(seed, most_blocks)
-            products_at = device.upload(products)
-            sums_at = device.upload(np.zeros(n + 1, np.int64))
-            code = EDGES.index(edge)
-            device.finish(device.library.emulated_fragment_sums(products_at, n, code, sums_at))
-            sums = device.download(sums_at, (n + 1,), np.int64)
-            device.release()
-            degrees.append(device.degree_finish(sums))
-        assert degrees[0].tobytes() == degrees[1].tobytes()
+            split, flag = device.split_rows(x, planes)
+            degrees.append(device.sm90_degree(split, edge, flag))
+        assert len({degree.tobytes() for degree in degrees}) == 1
         assert_panel_degree_close(degrees[0], x, edge, planes)
+
+
+def test_matrix_units_of_long_rows(device: EmulatedDevice) -> None:
+    """More stages than are added up inside the unit, and more than the ring holds."""
+    x = random_rows((70, 4300), seed=5)
+    split, flag = device.split_rows(x, 1)
+    assert split.shape[2] // 64 > 64
+    assert_panel_degree_close(device.sm90_degree(split, "abs", flag), x, "abs", 1)
+
+
+def test_matrix_units_of_a_row_that_is_not_finite(device: EmulatedDevice) -> None:
+    x = random_rows((130, 9))
+    x[129, 8] = np.inf
+    split, flag = device.split_rows(x, 2)
+    assert np.isnan(device.sm90_degree(split, "abs", flag)).all()
+
+
+def test_matrix_units_refuse_what_they_cannot_do(device: EmulatedDevice) -> None:
+    split, _ = device.split_rows(random_rows((4, 64)), 1)
+    planes, sums = device.upload(split), device.upload(np.zeros(5, np.int64))
+
+    def status(count: int = 1, n: int = 4, pitch: int = 64, edge: str = "abs") -> int:
+        code = EDGES.index(edge)
+        return int(
+            device.library.emulated_sm90_degree(planes, count, n, pitch, code, sums + 32, sums, 0)
+        )
+
+    before = device.library.emulator_kernels()
+    assert status(edge="signed") == status(edge="shifted") == INVALID_VALUE
+    assert status(count=0) == status(count=4) == status(pitch=70) == INVALID_VALUE
+    assert status(n=2**31 - 1) == INVALID_VALUE
+    assert status(n=0) == status(n=1) == status(pitch=0) == OK
+    device.library.emulator_capability(80)
+    assert status() == INVALID_VALUE
+    assert device.library.emulator_kernels() == before

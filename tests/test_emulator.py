@@ -64,6 +64,55 @@ def test_emulator_names_the_mistake(device: EmulatedDevice, name: str, seed: int
         assert b"cudaErrorLaunchFailure" in device.library.emulated_last_error()
 
 
+BROKEN_HOPPER: Final = {
+    "correct": "",
+    "overwrites": r"copy: a box overwrites|barrier: more arrivals than a phase takes",
+    "does_not_wait": r"product: an operand is",
+    "reads_early": r"product: warp \d leaves before its sums are there",
+    "copies_one_box": r"product: an operand is no box that was copied",
+    "expects_more": r"sync: threads wait for a phase of a barrier that nothing completes",
+    "forgets_fence": r"product: no fence orders the sums' registers before it",
+    "forgets_to_tell_the_engine": r"copy: the engine has not been told of the barrier",
+    "no_barrier": r"barrier: it was never initialised",
+    "unordered_barrier": r"barrier: (it was never initialised|nothing orders its initialisation)",
+    "misaligned": r"copy: the target is misaligned|product: the operand does not start where",
+    "other_descriptor": r"product: the operand's swizzle is not that of 128 bytes",
+    "other_warp": r"product: warps \d and \d of a group issue different ones",
+    "diverges": r"sync: the mask ffffffff on line \d+ names lane 3, which has left",
+    "leaves_early": r"copy: the block ends before anybody has waited for a box",
+    "arrives_too_often": r"sync: threads wait for a phase of a barrier that nothing completes",
+    "outside": r"memory: a box ends outside the block's shared memory",
+    "takes_too_many": r"sync: threads wait for a phase",
+}
+
+
+def test_broken_pipelines_are_all_listed(device: EmulatedDevice) -> None:
+    names: list[str] = []
+    while (name := device.library.broken_hopper_name(len(names))) is not None:
+        names.append(name.decode())
+    assert names == list(BROKEN_HOPPER)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("name", BROKEN_HOPPER)
+def test_emulator_names_the_mistake_with_hoppers_units(
+    device: EmulatedDevice, name: str, seed: int
+) -> None:
+    device.reset(seed)
+    values = np.random.default_rng(seed).integers(-3, 4, (100, 128)).astype(np.float32)
+    matrix = device.upload((values.view(np.uint32) >> 16).astype(np.uint16))
+    data = device.allocate(64 * 4)
+    status = device.library.broken_hopper_run(list(BROKEN_HOPPER).index(name), matrix, 100, data)
+    if name == "correct":
+        assert (status, device.error()) == (OK, "")
+        np.testing.assert_array_equal(
+            device.download(data, (64,), np.float32), values[:64] @ values[0]
+        )
+    else:
+        assert status == CUDA_ERROR
+        assert re.match(BROKEN_HOPPER[name], device.error()), device.error()
+
+
 def test_unwritten_output_is_noticed(device: EmulatedDevice) -> None:
     data = device.allocate(64)
     with pytest.raises(AssertionError, match="16 words of an output were never written"):

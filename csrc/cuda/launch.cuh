@@ -72,16 +72,21 @@ class Launches {
   bool switched_ = false;
 };
 
-// The block's shared memory as a struct; the launch passes sizeof(Shared). One dynamic block
-// instead of static arrays: its size is then known to the launch, which the emulator checks.
+// The block's shared memory, as many bytes as the launch passes. One dynamic block instead of
+// static arrays: its size is then known to the launch, which the emulator checks.
+__device__ __forceinline__ unsigned char* block_bytes() {
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+  return shared_memory;
+}
+
+// ... as a struct; the launch passes sizeof(Shared).
 constexpr size_t kMaxSharedBytes = 48 * 1024;  // what every architecture gives without opting in
 
 template <class Shared>
 __device__ __forceinline__ Shared& block_memory() {
   static_assert(sizeof(Shared) <= kMaxSharedBytes, "shared memory of a block");
   static_assert(alignof(Shared) <= 16, "alignment of shared memory");
-  extern __shared__ __align__(16) unsigned char shared_memory[];
-  return *reinterpret_cast<Shared*>(shared_memory);
+  return *reinterpret_cast<Shared*>(block_bytes());
 }
 
 // Blocks of 256 threads per multiprocessor that a float32 kernel near 80 registers a thread asks

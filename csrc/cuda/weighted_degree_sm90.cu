@@ -135,10 +135,10 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
                                 int pitch, double scale,
                                 const unsigned long long* __restrict__ nonfinite,
                                 unsigned long long* __restrict__ sums) {
-  extern __shared__ __align__(16) unsigned char shared_memory[];
-  const uint32_t start = sm90::shared_address(shared_memory);
+  unsigned char* memory = block_bytes();
+  const uint32_t start = sm90::shared_address(memory);
   auto& shared = *reinterpret_cast<TensorMemory*>(
-      shared_memory + (kOperandAlignment - start % kOperandAlignment) % kOperandAlignment);
+      memory + (kOperandAlignment - start % kOperandAlignment) % kOperandAlignment);
   if (*nonfinite) return;  // every degree is NaN whatever the sums hold
   if (thread_index() == 0) {
     for (int stage = 0; stage < kTensorStages; ++stage) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <tuple>
 #include <utility>
 
@@ -97,8 +98,20 @@ enum cudaError_t : int {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorLaunchFailure = 719,
+  cudaErrorNotSupported = 801,
 };
-enum cudaDeviceAttr : int { cudaDevAttrMaxGridDimX = 5 };
+enum cudaDeviceAttr : int {
+  cudaDevAttrMaxGridDimX = 5,
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76,
+};
+enum cudaFuncAttribute : int { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaDriverEntryPointQueryResult : int {
+  cudaDriverEntryPointSuccess = 0,
+  cudaDriverEntryPointSymbolNotFound = 1,
+};
+constexpr unsigned long long cudaEnableDefault = 0;
 struct CUstream_st;
 typedef CUstream_st* cudaStream_t;
 struct cudaLaunchConfig_t {
@@ -131,6 +144,8 @@ inline const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidDevice";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
+    case cudaErrorNotSupported:
+      return "cudaErrorNotSupported";
   }
   return "cudaErrorUnknown";
 }
@@ -151,8 +166,42 @@ inline cudaError_t cudaSetDevice(int device) {
   emulator::machine.device = device;
   return cudaSuccess;
 }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = emulator::machine.most_blocks;
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (device < 0 || device >= emulator::machine.devices) {
+    return emulated_result(cudaErrorInvalidDevice);
+  }
+  switch (attribute) {
+    case cudaDevAttrMaxGridDimX:
+      *value = emulator::machine.most_blocks;
+      break;
+    case cudaDevAttrMultiProcessorCount:
+      *value = emulator::machine.processors;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = emulator::machine.capability / 10;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = emulator::machine.capability % 10;
+      break;
+  }
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned,
+                                                    unsigned long long,
+                                                    cudaDriverEntryPointQueryResult* found) {
+  *function = emulator::driver_function(name);
+  *found = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
+
+// What kernels have opted in to, by their address.
+inline std::map<const void*, size_t> emulated_shared_bytes;
+template <class... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int value) {
+  if (value < 0 || static_cast<size_t>(value) > emulator::kMostSharedBytes) {
+    return emulated_result(cudaErrorInvalidValue);
+  }
+  emulated_shared_bytes[reinterpret_cast<const void*>(kernel)] = static_cast<size_t>(value);
   return cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
@@ -171,6 +220,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   launched.grid = {config->gridDim.x, config->gridDim.y, config->gridDim.z};
   launched.block = {config->blockDim.x, config->blockDim.y, config->blockDim.z};
   launched.shared_bytes = config->dynamicSmemBytes;
+  launched.most_shared_bytes = emulated_shared_bytes[reinterpret_cast<const void*>(kernel)];
   launched.entry = [](void* memory) {
     Call& own = *static_cast<Call*>(memory);
     std::apply(own.kernel, own.arguments);

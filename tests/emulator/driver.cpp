@@ -131,6 +131,13 @@ int emulated_add_panel(const float* products, int64_t rows, int64_t stride, int6
       products, rows, stride, first, n, static_cast<Edge>(edge), nonfinite, sums, device, nullptr));
 }
 
+int emulated_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t pitch, int edge,
+                         const unsigned long long* nonfinite, unsigned long long* sums,
+                         int device) {
+  return static_cast<int>(cuda::launch_sm90_degree(planes, count, n, pitch, static_cast<Edge>(edge),
+                                                   nonfinite, sums, device, nullptr));
+}
+
 int emulated_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
                            float* degree, int device) {
   return static_cast<int>(cuda::launch_degree_finish(sums, nonfinite, n, degree, device, nullptr));

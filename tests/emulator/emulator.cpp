@@ -11,6 +11,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -18,6 +19,8 @@
 #include <vector>
 
 #include "cuda_runtime.h"
+#include "hopper.h"
+#include "threads.h"
 
 uint3 threadIdx;
 uint3 blockIdx;
@@ -26,7 +29,8 @@ dim3 gridDim;
 
 namespace hubprune::cuda {
 // The dynamic shared memory that launch.cuh declares, with room to keep a stray store harmless.
-thread_local unsigned char shared_memory[64 * 1024] __attribute__((aligned(256)));
+thread_local unsigned char shared_memory[emulator::kMostSharedBytes + 16 * 1024]
+    __attribute__((aligned(256)));
 }  // namespace hubprune::cuda
 
 namespace emulator {
@@ -37,11 +41,11 @@ namespace {
 
 constexpr int kWarp = 32;
 constexpr size_t kStackBytes = 128 * 1024;
-constexpr size_t kMaxSharedBytes = 48 * 1024;
-constexpr size_t kWord = 4;       // what races and initialisation are tracked by
+constexpr size_t kSharedBytes = 48 * 1024;  // without opting in to more
+constexpr size_t kWord = 4;                 // what races and initialisation are tracked by
 constexpr size_t kRedZone = 256;  // around every buffer: strays land in memory nobody owns
 
-enum class Wait { kNothing, kBarrier, kWarp };
+enum class Wait { kNothing, kBarrier, kWarp, kCondition };
 enum class Access { kRead, kWrite, kAtomic };
 
 struct Fiber {
@@ -53,6 +57,7 @@ struct Fiber {
   unsigned mask = 0;
   int source_lane = -1;  // -1: a warp barrier without data
   uint64_t value = 0;
+  std::function<bool()> ready;
 };
 
 // Who touched a word last, and after which barriers.
@@ -78,7 +83,7 @@ struct Buffer {
 };
 
 std::map<uintptr_t, Buffer> buffers;  // by the address of the first byte
-std::vector<Word> shared_words(kMaxSharedBytes / kWord);
+std::vector<Word> shared_words(kMostSharedBytes / kWord);
 std::vector<std::unique_ptr<Fiber>> fibers;
 std::vector<uint32_t> warp_barriers;
 ucontext_t scheduler;
@@ -96,8 +101,9 @@ int flat(const uint3& index, const dim3& size) {
   return static_cast<int>(index.x + size.x * (index.y + size.y * index.z));
 }
 
-// Records the first failure and, inside a kernel, leaves it for good.
-[[gnu::format(printf, 1, 2)]] void fail(const char* format, ...) {
+}  // namespace
+
+void fail(const char* format, ...) {
   if (!failed) {
     va_list arguments;
     va_start(arguments, format);
@@ -114,6 +120,13 @@ int flat(const uint3& index, const dim3& size) {
     setcontext(&scheduler);
   }
 }
+
+int current_thread_number() { return current_thread; }
+uint32_t barriers_passed() { return block_barriers; }
+unsigned char* shared_start() { return hubprune::cuda::shared_memory; }
+size_t shared_bytes() { return kernel->shared_bytes; }
+
+namespace {
 
 // ---- memory ----
 
@@ -301,9 +314,10 @@ void start_block(int index) {
   const auto rest = static_cast<unsigned>(index) / gridDim.x;
   blockIdx = {x, rest % gridDim.y, rest / gridDim.y};
   warp_barriers.assign(static_cast<size_t>((block_threads + kWarp - 1) / kWarp), 0);
-  std::fill(shared_words.begin(), shared_words.end(), Word());
+  std::fill_n(shared_words.begin(), kernel->shared_bytes / kWord, Word());
   // All ones: a NaN, or an index far outside.
-  std::memset(hubprune::cuda::shared_memory, 0xff, sizeof hubprune::cuda::shared_memory);
+  std::memset(hubprune::cuda::shared_memory, 0xff, kernel->shared_bytes);
+  hopper::start_block(block_threads, machine.seed);
   while (static_cast<int>(fibers.size()) < block_threads) {
     fibers.push_back(std::make_unique<Fiber>());
   }
@@ -400,7 +414,15 @@ bool release_barrier() {
   if (waiting != block_threads) return false;
   for (int i = 0; i < block_threads; ++i) fiber(i).wait = Wait::kNothing;
   ++block_barriers;
+  hopper::synchronised();
   return true;
+}
+
+bool conditions() {
+  for (int i = 0; i < block_threads; ++i) {
+    if (!fiber(i).done && fiber(i).wait == Wait::kCondition) return true;
+  }
+  return false;
 }
 
 void run_block(int index, std::mt19937_64& random) {
@@ -410,21 +432,44 @@ void run_block(int index, std::mt19937_64& random) {
   while (!failed) {
     if (machine.seed) std::shuffle(order.begin(), order.end(), random);
     int left = 0;
+    bool moved = false;
     for (int thread : order) {
-      if (!fiber(thread).done && fiber(thread).wait == Wait::kNothing) resume(thread);
+      Fiber& own = fiber(thread);
+      if (!own.done && own.wait == Wait::kCondition && own.ready()) own.wait = Wait::kNothing;
+      if (!own.done && own.wait == Wait::kNothing) {
+        resume(thread);
+        moved = true;
+      }
       if (failed) return;
-      left += fiber(thread).done ? 0 : 1;
+      left += own.done ? 0 : 1;
     }
-    if (left == 0) return;
-    const bool warps = release_warps();
+    if (left == 0) {
+      hopper::end_block();
+      return;
+    }
+    // Copies land at any time, and at the latest when everybody waits for one.
+    if (machine.seed && random() % 2) moved = hopper::advance(random()) || moved;
+    moved = release_warps() || moved;
     if (failed) return;
-    if (!warps && !release_barrier() && !failed) {
-      fail("sync: the threads of a block wait for each other at different places");
+    if (!moved && !release_barrier() && !failed && !hopper::advance(random())) {
+      fail(conditions() ? "sync: threads wait for a phase of a barrier that nothing completes"
+                        : "sync: the threads of a block wait for each other at different places");
     }
   }
 }
 
 }  // namespace
+
+void check_read(const void* address, size_t bytes) { check(address, bytes, Access::kRead); }
+
+void wait_until(std::function<bool()> ready) {
+  if (ready()) return;
+  current->ready = std::move(ready);
+  current->wait = Wait::kCondition;
+  suspend();
+}
+
+void* driver_function(const char* name) { return hopper::driver_function(name); }
 
 void barrier(int line) {
   current->wait = Wait::kBarrier;
@@ -466,7 +511,8 @@ int run(const Kernel& launched) {
   const uint64_t threads = uint64_t(launched.block.x) * launched.block.y * launched.block.z;
   if (machine.devices == 0) return cudaErrorNoDevice;
   if (blocks == 0 || launched.grid.x > static_cast<unsigned>(machine.most_blocks) || threads == 0 ||
-      threads > 1024 || launched.shared_bytes > kMaxSharedBytes) {
+      threads > 1024 ||
+      launched.shared_bytes > std::max(kSharedBytes, launched.most_shared_bytes)) {
     return cudaErrorInvalidConfiguration;
   }
   ++machine.kernels;
@@ -515,11 +561,15 @@ void emulator_configure(uint64_t seed, int most_blocks, int devices) {
   emulator::machine.most_blocks = most_blocks;
   emulator::machine.devices = devices;
   emulator::machine.device = 0;
+  emulator::machine.capability = 90;
   emulator::machine.last_error = 0;
   emulator::machine.kernel_device = -1;
   emulator::failed = false;
   emulator::message[0] = '\0';
 }
+
+// The compute capability, 90 for 9.0, until emulator_configure.
+void emulator_capability(int digits) { emulator::machine.capability = digits; }
 
 // "" or what the first failure since emulator_configure was.
 const char* emulator_error() { return emulator::message; }

@@ -10,14 +10,21 @@
 //   race     two threads touch the same word, one writes, and no barrier lies between
 //   init     a word is read that nothing has written
 //   sync     divergent __syncthreads, wrong shuffle masks, threads that left before a barrier
-// and undefined behaviour that the compiler turns into traps (-fsanitize-undefined-trap-on-error).
-// Blocks and threads run in a seeded random order, which makes order-dependent results differ.
+// and, of Hopper's own units, what hopper.h lists;
+// undefined behaviour too, which the compiler turns into traps
+// (-fsanitize-undefined-trap-on-error). Blocks and threads run in a seeded random order, which
+// makes order-dependent results differ.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 namespace emulator {
+
+constexpr size_t kMostSharedBytes = 227 * 1024;  // of a block that opts in
+
+// The driver's function of this name, null for one that is not emulated (hopper.cpp).
+void* driver_function(const char* name);
 
 struct Extent {
   unsigned x = 1;
@@ -29,6 +36,7 @@ struct Kernel {
   Extent grid;
   Extent block;
   size_t shared_bytes;
+  size_t most_shared_bytes;  // what the kernel has opted in to
   void (*entry)(void* arguments);
   void* arguments;  // readable by the kernel, as parameters are
   size_t argument_bytes;
@@ -52,9 +60,11 @@ struct Machine {
   int device = 0;  // current
   int last_error = 0;
   int most_blocks = 2147483647;  // gridDim.x limit
-  uint64_t seed = 0;             // 0: ascending order
-  uint64_t kernels = 0;          // launched so far
-  int kernel_device = -1;        // device of the last one
+  int capability = 90;           // major and minor digit
+  int processors = 132;
+  uint64_t seed = 0;       // 0: ascending order
+  uint64_t kernels = 0;    // launched so far
+  int kernel_device = -1;  // device of the last one
 };
 extern Machine machine;
 

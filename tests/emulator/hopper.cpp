@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: MIT
+// Hopper's units: see hopper.h. Compiled without -fsanitize.
+// Source: PTX ISA 8.0 and later, "mbarrier", "Tensors" and "Asynchronous Warpgroup Level Matrix
+// Instructions"; CUDA driver API, cuTensorMapEncodeTiled.
+#include "hopper.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include "emulator.h"
+#include "threads.h"
+
+namespace emulator::hopper {
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kWarps = 32;  // of a block, at most
+constexpr int kWarpgroup = 4;
+constexpr uint32_t kRegisterFile = 65536;
+constexpr uint32_t kRowBytes = 128;  // of a box, and of the swizzle's pattern
+constexpr uint32_t kMostTransfer = (1u << 20) - 1;
+constexpr int kRows = 64;  // of a product
+constexpr int kColumns = 128;
+constexpr int kDepth = 16;
+constexpr int kValues = kRows * kColumns / (kWarpgroup * kWarp);
+
+// What a warp knows of the others: their events up to a count.
+using Clock = std::array<uint64_t, kWarps>;
+
+void join(Clock& into, const Clock& from) {
+  for (size_t i = 0; i < from.size(); ++i) into[i] = std::max(into[i], from[i]);
+}
+
+struct Barrier {
+  int arrivals = 0;  // a phase takes
+  int pending = 0;   // arrivals left
+  int64_t transfer = 0;
+  uint64_t phase = 0;  // complete ones
+  Clock gathering{};   // what those who arrived knew
+  Clock published{};   // ... in complete phases
+  int creator = 0;
+  uint32_t created_after = 0;  // __syncthreads
+  bool fenced = false;         // visible to the copy engine
+};
+
+// Who reads a box: by warp, after which of its events; none while a product still runs.
+struct Reading {
+  bool under_way = false;
+  uint64_t group = 0;
+  uint64_t retired_at = 0;
+};
+
+struct Box {
+  uint32_t start;  // shared address
+  uint32_t bytes;
+  uint32_t barrier;  // shared address
+  uint64_t phase;    // which it is a part of
+  bool arrived = false;
+  std::vector<unsigned char> content;  // until then
+  std::map<int, Reading> readings;
+};
+
+// The sums of a thread's products until they are waited for.
+struct Sums {
+  std::array<float, kValues> values;
+  uint64_t group;
+};
+
+struct Product {
+  uint64_t a;
+  uint64_t b;
+  bool add;
+};
+
+struct WarpState {
+  Clock clock{};
+  std::map<uint32_t, uint64_t> observed;  // complete phases of a barrier
+  std::vector<Product> issued;            // since the start of the block
+  size_t uncommitted = 0;                 // products since the last commit
+  uint64_t groups = 0;                    // committed
+  uint64_t retired = 0;                   // ... and waited for
+  uint32_t registers = 0;                 // a thread; 0: never changed
+};
+
+struct ThreadState {
+  bool fenced = false;
+  size_t products = 0;
+  std::map<float*, Sums> sums;
+};
+
+std::map<uint32_t, Barrier> barriers;
+std::vector<Box> boxes;
+std::vector<WarpState> warps;
+std::vector<ThreadState> threads;
+uint32_t base = 0;  // the shared address of the block's first byte
+
+int thread() { return current_thread_number(); }
+int warp_number() { return thread() / kWarp; }
+WarpState& warp() { return warps[static_cast<size_t>(warp_number())]; }
+ThreadState& state() { return threads[static_cast<size_t>(thread())]; }
+uint64_t& own_time() { return warp().clock[static_cast<size_t>(warp_number())]; }
+
+unsigned char* memory(uint32_t address) { return shared_start() + (address - base); }
+
+Barrier& find(uint64_t* object) {
+  const auto found = barriers.find(shared_address(object));
+  if (found == barriers.end()) fail("barrier: it was never initialised");
+  Barrier& barrier = found->second;
+  if (barrier.creator != thread() && barrier.created_after == barriers_passed()) {
+    fail("barrier: nothing orders its initialisation by thread %d before this use",
+         barrier.creator);
+  }
+  return barrier;
+}
+
+void complete_if_due(Barrier& barrier) {
+  if (barrier.pending > 0 || barrier.transfer != 0) return;
+  ++barrier.phase;
+  barrier.pending = barrier.arrivals;
+  join(barrier.published, barrier.gathering);
+}
+
+void arrive(Barrier& barrier) {
+  if (barrier.pending == 0) fail("barrier: more arrivals than a phase takes");
+  join(barrier.gathering, warp().clock);
+  ++own_time();
+  --barrier.pending;
+}
+
+bool overlap(const Box& box, uint32_t start, uint32_t bytes) {
+  return box.start < start + bytes && start < box.start + box.bytes;
+}
+
+void land(Box& box) {
+  for (uint32_t at = 0; at < box.bytes; at += 16) {
+    // The pattern lies in the addresses: bits 7 to 9 change bits 4 to 6.
+    const uint32_t address = box.start + at;
+    std::memcpy(memory(address ^ (address >> 7 & 7u) << 4), box.content.data() + at, 16);
+  }
+  box.arrived = true;
+  Barrier& barrier = barriers.at(box.barrier);
+  barrier.transfer -= box.bytes;
+  complete_if_due(barrier);
+}
+
+float from_bfloat16(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+  float value;
+  std::memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
+// An operand: K-major rows of 128 swizzled bytes in groups of 8 rows.
+struct Operand {
+  uint32_t start;
+  uint32_t group;  // bytes between groups
+
+  explicit Operand(uint64_t descriptor)
+      : start(static_cast<uint32_t>(descriptor & 0x3fff) << 4),
+        group(static_cast<uint32_t>(descriptor >> 32 & 0x3fff) << 4) {
+    if (descriptor >> 62 != 1) fail("product: the operand's swizzle is not that of 128 bytes");
+    if ((descriptor >> 49 & 7) != 0 || (start >> 7 & 7) != 0) {
+      fail("product: the operand does not start where the swizzle's pattern does");
+    }
+  }
+
+  float value(int row, int k) const {
+    const uint32_t address = start + static_cast<uint32_t>(row / 8) * group +
+                             static_cast<uint32_t>(row % 8) * kRowBytes +
+                             static_cast<uint32_t>(k) * 2;
+    uint16_t bits;
+    std::memcpy(&bits, memory(address ^ (address >> 7 & 7u) << 4), sizeof bits);
+    return from_bfloat16(bits);
+  }
+
+  // The box that holds all of it, which this warp must know to have arrived.
+  void read(int rows) const {
+    const uint32_t end =
+        start + static_cast<uint32_t>(rows / 8 - 1) * group + 7 * kRowBytes + kDepth * 2;
+    for (Box& box : boxes) {
+      if (start < box.start || end > box.start + box.bytes) continue;
+      const auto seen = warp().observed.find(box.barrier);
+      if (!box.arrived || seen == warp().observed.end() || seen->second <= box.phase) {
+        fail("product: an operand is read before its copy was waited for");
+      }
+      Reading& reading = box.readings[warp_number()];
+      reading.under_way = true;
+      reading.group = warp().groups;
+      return;
+    }
+    fail("product: an operand is no box that was copied");
+  }
+};
+
+void together(int line) { warp_barrier(0xffffffffu, line); }
+
+}  // namespace
+
+uint32_t shared_address(const void* pointer) {
+  const auto* byte = static_cast<const unsigned char*>(pointer);
+  if (byte < shared_start() || byte >= shared_start() + shared_bytes()) {
+    fail("memory: no address of the block's shared memory");
+  }
+  return base + static_cast<uint32_t>(byte - shared_start());
+}
+
+void barrier_init(uint64_t* barrier, int arrivals) {
+  const uint32_t address = shared_address(barrier);
+  if (address % 8 != 0 || arrivals < 1 || arrivals >= 1 << 20) fail("barrier: refused");
+  if (barriers.count(address)) fail("barrier: it is initialised twice");
+  Barrier& own = barriers[address];
+  own.arrivals = own.pending = arrivals;
+  own.creator = thread();
+  own.created_after = barriers_passed();
+}
+
+void barrier_init_done() {
+  for (auto& [address, barrier] : barriers) barrier.fenced |= barrier.creator == thread();
+}
+
+void barrier_expect(uint64_t* object, uint32_t bytes) {
+  Barrier& barrier = find(object);
+  barrier.transfer += bytes;
+  if (barrier.transfer > kMostTransfer) fail("barrier: more bytes than a phase counts");
+  arrive(barrier);
+  complete_if_due(barrier);
+}
+
+void barrier_arrive(uint64_t* object) {
+  Barrier& barrier = find(object);
+  arrive(barrier);
+  complete_if_due(barrier);
+}
+
+void barrier_wait(uint64_t* object, uint32_t parity) {
+  const uint32_t address = shared_address(object);
+  Barrier* barrier = &find(object);
+  wait_until([barrier, parity] { return (barrier->phase & 1) != parity; });
+  warp().observed[address] = barrier->phase;
+  join(warp().clock, barrier->published);
+}
+
+void copy_box(void* target, const CUtensorMap* map, uint64_t* object, int feature, int row) {
+  Barrier& barrier = find(object);
+  Box box;
+  box.start = shared_address(target);
+  box.bytes = map->box[0] * 2 * map->box[1];
+  box.barrier = shared_address(object);
+  box.phase = barrier.phase;
+  if (map->encoded != 1) fail("copy: the map was not encoded");
+  if (!barrier.fenced) fail("copy: the engine has not been told of the barrier");
+  if (box.start % kRowBytes != 0) fail("copy: the target is misaligned");
+  if (box.start + box.bytes > base + shared_bytes()) {
+    fail("memory: a box ends outside the block's shared memory");
+  }
+  for (auto over = boxes.begin(); over != boxes.end();) {
+    if (!overlap(*over, box.start, box.bytes)) {
+      ++over;
+      continue;
+    }
+    if (!over->arrived) fail("copy: a box overwrites one that is under way");
+    for (const auto& [reader, reading] : over->readings) {
+      if (reading.under_way || warp().clock[static_cast<size_t>(reader)] < reading.retired_at) {
+        fail("copy: a box overwrites an operand that warp %d may still read", reader);
+      }
+    }
+    over = boxes.erase(over);
+  }
+
+  // What lies outside the matrix arrives as zeros.
+  box.content.assign(box.bytes, 0);
+  const auto columns = static_cast<int64_t>(map->sizes[0]);
+  const int64_t inside = std::min<int64_t>(map->box[0], columns - feature);
+  for (uint32_t r = 0; r < map->box[1]; ++r) {
+    const int64_t from = row + static_cast<int64_t>(r);
+    if (from < 0 || from >= static_cast<int64_t>(map->sizes[1]) || inside <= 0) continue;
+    const unsigned char* source = map->address + static_cast<uint64_t>(from) * map->stride +
+                                  static_cast<uint64_t>(feature) * 2;
+    check_read(source, static_cast<size_t>(inside) * 2);
+    std::memcpy(box.content.data() + r * map->box[0] * 2, source, static_cast<size_t>(inside) * 2);
+  }
+  boxes.push_back(std::move(box));
+}
+
+void multiply_begin(int line) {
+  together(line);
+  state().fenced = true;
+}
+
+void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line) {
+  together(line);
+  if (!state().fenced) fail("product: no fence orders the sums' registers before it");
+  // All warps of the group issue the same products in the same order.
+  const Product product = {a, b, add};
+  const size_t at = state().products++;
+  const int first = warp_number() / kWarpgroup * kWarpgroup;
+  for (int other = first; other < first + kWarpgroup; ++other) {
+    const auto& issued = warps[static_cast<size_t>(other)].issued;
+    if (issued.size() > at && (issued[at].a != a || issued[at].b != b || issued[at].add != add)) {
+      fail("product: warps %d and %d of a group issue different ones", other, warp_number());
+    }
+  }
+  if (warp().issued.size() == at) warp().issued.push_back(product);
+
+  const Operand left(a);
+  const Operand right(b);
+  left.read(kRows);
+  right.read(kColumns);
+  auto found = state().sums.find(sums);
+  if (found == state().sums.end()) {
+    Sums fresh;
+    std::copy(sums, sums + kValues, fresh.values.begin());
+    found = state().sums.emplace(sums, fresh).first;
+  }
+  Sums& own = found->second;
+  own.group = warp().groups;
+  const int in_group = thread() % (kWarpgroup * kWarp);
+  for (int v = 0; v < kValues; ++v) {
+    const int row = in_group / kWarp * 16 + in_group % kWarp / 4 + (v & 2) * 4;
+    const int column = (v >> 2) * 8 + in_group % 4 * 2 + (v & 1);
+    float sum = add ? own.values[static_cast<size_t>(v)] : 0.0f;
+    for (int k = 0; k < kDepth; ++k) sum += left.value(row, k) * right.value(column, k);
+    own.values[static_cast<size_t>(v)] = sum;
+    sums[v] = std::numeric_limits<float>::quiet_NaN();
+  }
+  warp().uncommitted = 1;
+}
+
+void multiply_commit(int line) {
+  together(line);
+  // Once for the warp: the lane that finds its products uncommitted.
+  if (warp().uncommitted) {
+    warp().uncommitted = 0;
+    ++warp().groups;
+  }
+}
+
+void multiply_wait(int left, int line) {
+  together(line);
+  const uint64_t done =
+      warp().groups - std::min<uint64_t>(warp().groups, static_cast<uint64_t>(left));
+  warp().retired = std::max(warp().retired, done);
+  for (Box& box : boxes) {
+    const auto found = box.readings.find(warp_number());
+    if (found == box.readings.end() || !found->second.under_way) continue;
+    if (found->second.group < done) {
+      found->second.under_way = false;
+      found->second.retired_at = own_time();
+    }
+  }
+  for (auto own = state().sums.begin(); own != state().sums.end();) {
+    if (own->second.group >= done) {
+      ++own;
+      continue;
+    }
+    std::copy(own->second.values.begin(), own->second.values.end(), own->first);
+    own = state().sums.erase(own);
+    state().fenced = false;  // the registers may now be read and written
+  }
+}
+
+void set_registers(int count, bool take, int line) {
+  together(line);
+  if (count < 24 || count > 256 || count % 8 != 0) fail("registers: %d cannot be asked for", count);
+  const auto launched = kRegisterFile / static_cast<uint32_t>(threads.size()) / 8 * 8;
+  const auto wanted = static_cast<uint32_t>(count);
+  WarpState* own = &warp();
+  if (take ? wanted < launched : wanted > launched) fail("registers: %d is the wrong way", count);
+  wait_until([own, wanted, launched] {
+    uint32_t used = 0;
+    for (const WarpState& each : warps) {
+      const uint32_t has = &each == own ? wanted : (each.registers ? each.registers : launched);
+      used += has * kWarp;
+    }
+    return used <= kRegisterFile;
+  });
+  own->registers = wanted;
+}
+
+void start_block(int count, uint64_t seed) {
+  barriers.clear();
+  boxes.clear();
+  warps.assign(static_cast<size_t>((count + kWarp - 1) / kWarp), WarpState());
+  for (size_t w = 0; w < warps.size(); ++w) warps[w].clock[w] = 1;
+  threads.assign(static_cast<size_t>(count), ThreadState());
+  base = 1024 + static_cast<uint32_t>(seed % 64) * 16;
+}
+
+void synchronised() {
+  Clock all{};
+  for (const WarpState& each : warps) join(all, each.clock);
+  for (size_t w = 0; w < warps.size(); ++w) {
+    warps[w].clock = all;
+    ++warps[w].clock[w];
+  }
+}
+
+bool advance(uint64_t random) {
+  std::vector<Box*> under_way;
+  for (Box& box : boxes) {
+    if (!box.arrived) under_way.push_back(&box);
+  }
+  if (under_way.empty()) return false;
+  land(*under_way[random % under_way.size()]);
+  return true;
+}
+
+void end_block() {
+  for (const Box& box : boxes) {
+    const bool known = std::any_of(warps.begin(), warps.end(), [&](const WarpState& each) {
+      const auto seen = each.observed.find(box.barrier);
+      return seen != each.observed.end() && seen->second > box.phase;
+    });
+    if (!known) fail("copy: the block ends before anybody has waited for a box");
+    for (const auto& [reader, reading] : box.readings) {
+      if (reading.under_way) fail("product: warp %d leaves before its sums are there", reader);
+    }
+  }
+}
+
+// ---- the driver's function ----
+
+namespace {
+
+CUresult encode(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* address,
+                const cuuint64_t* sizes, const cuuint64_t* strides, const cuuint32_t* box,
+                const cuuint32_t* steps, CUtensorMapInterleave interleave,
+                CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  const bool known = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 && rank == 2 &&
+                     interleave == CU_TENSOR_MAP_INTERLEAVE_NONE &&
+                     swizzle == CU_TENSOR_MAP_SWIZZLE_128B && steps[0] == 1 && steps[1] == 1;
+  const bool fits = reinterpret_cast<uintptr_t>(address) % 16 == 0 && strides[0] % 16 == 0 &&
+                    strides[0] < 1ull << 40 && strides[0] >= sizes[0] * 2 && sizes[0] > 0 &&
+                    sizes[1] > 0 && sizes[0] <= 1ull << 32 && sizes[1] <= 1ull << 32 &&
+                    box[0] > 0 && box[1] > 0 && box[1] <= 256 && box[0] * 2 == kRowBytes;
+  if (!known || !fits || reinterpret_cast<uintptr_t>(map) % 64 != 0) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  *map = {};
+  map->address = static_cast<const unsigned char*>(address);
+  std::copy(sizes, sizes + 2, map->sizes);
+  map->stride = strides[0];
+  std::copy(box, box + 2, map->box);
+  map->encoded = 1;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+void* driver_function(const char* name) {
+  return std::strcmp(name, "cuTensorMapEncodeTiled") == 0 ? reinterpret_cast<void*>(&encode)
+                                                          : nullptr;
+}
+
+}  // namespace emulator::hopper
