@@ -164,6 +164,23 @@ __global__ void out_of_extent_kernel(float* data, int64_t) {
   data[block_index() * kThreads + thread_index()] = 0.0f;
 }
 
+// Block 0 or 1, whichever comes last, sums what both have stored before they counted themselves.
+template <bool kFence, bool kSync, bool kSecondFence>
+__global__ void last_block_kernel(float* data, int64_t) {
+  const int lane = thread_index();
+  auto* count = reinterpret_cast<unsigned*>(data + 2 * kThreads - 1);
+  if (lane >= 32) return;
+  data[block_index() * kThreads + lane] = 1.0f;
+  if (kFence) __threadfence();
+  if (kSync) __syncwarp();
+  unsigned before = 0;
+  if (lane == 0) before = atomicAdd(count, 1u);
+  before = __shfl_sync(0xffffffffu, before, 0);
+  if (before != 1) return;
+  if (kSecondFence) __threadfence();
+  data[kThreads - 1 - lane] = data[lane] + __ldcg(data + kThreads + lane);
+}
+
 struct Case {
   const char* name;
   void (*kernel)(float*, int64_t);
@@ -194,6 +211,10 @@ constexpr Case kCases[] = {
     {"static_shared", static_shared_kernel, 0},
     {"overflow", overflow_kernel, 0},
     {"out_of_extent", out_of_extent_kernel, sizeof(Memory)},
+    {"correct_last_block", last_block_kernel<true, true, true>, 0},
+    {"no_fence", last_block_kernel<false, true, true>, 0},
+    {"warp_not_met", last_block_kernel<true, false, true>, 0},
+    {"no_second_fence", last_block_kernel<true, true, false>, 0},
 };
 constexpr int kCaseCount = static_cast<int>(sizeof kCases / sizeof kCases[0]);
 

@@ -43,15 +43,24 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, int line = __builtin_LINE())
   emulator::warp_barrier(mask, line);
 }
 
+inline void __threadfence() { emulator::fence(); }
 template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int line = __builtin_LINE()) {
+T __ldcg(const T* address) {
+  return *address;
+}
+
+template <class T>
+T __shfl_sync(unsigned mask, T value, int source_lane, int line = __builtin_LINE()) {
   static_assert(sizeof(T) <= sizeof(uint64_t), "shuffles move up to 8 bytes");
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof value);
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  bits = emulator::shuffle(mask, bits, lane ^ lane_mask, line);
+  bits = emulator::shuffle(mask, bits, source_lane, line);
   std::memcpy(&value, &bits, sizeof value);
   return value;
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int line = __builtin_LINE()) {
+  return __shfl_sync(mask, value, static_cast<int>(threadIdx.x % 32) ^ lane_mask, line);
 }
 
 template <class T>

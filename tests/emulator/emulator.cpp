@@ -63,6 +63,7 @@ struct Fiber {
 // Who touched a word last, and after which barriers.
 struct Stamp {
   uint64_t block = 0;  // serial number over all launches; 0: nobody
+  uint64_t time = 0;
   int block_index = 0;
   int thread = 0;
   uint32_t barriers = 0;
@@ -82,7 +83,22 @@ struct Buffer {
   size_t bytes = 0;
 };
 
+// What a thread did up to its last fence, as another block may come to know it: an atomic operation
+// after the fence passes it on, one on the same word takes it, a fence after that makes it count.
+// Cumulative over a warp that met at __syncwarp in between.
+using Knowledge = std::map<std::pair<uint64_t, int>, uint64_t>;  // (block, thread): until when
+struct Fence {
+  uint64_t time = 0;
+  uint32_t warp_barriers = 0;
+  Knowledge known;  // of other blocks
+};
+
 std::map<uintptr_t, Buffer> buffers;  // by the address of the first byte
+std::map<const Word*, Knowledge> passed_on;
+std::vector<Fence> fences;     // of the threads of a block
+std::vector<Knowledge> taken;  // by its warps
+bool any_fence = false;        // in this block
+uint64_t now = 0;              // counts accesses
 std::vector<Word> shared_words(kMostSharedBytes / kWord);
 std::vector<std::unique_ptr<Fiber>> fibers;
 std::vector<uint32_t> warp_barriers;
@@ -166,11 +182,41 @@ const Image& own_image() {
 
 bool unordered(const Stamp& stamp) {
   if (stamp.block < first_block_of_launch) return false;  // an earlier launch of the stream
-  if (stamp.block != block_serial) return true;
+  if (stamp.block != block_serial) {
+    const Knowledge& known = fences[static_cast<size_t>(current_thread)].known;
+    const auto found = known.find({stamp.block, stamp.thread});
+    return found == known.end() || found->second < stamp.time;
+  }
   if (stamp.thread == current_thread || stamp.barriers != block_barriers) return false;
   const int warp = current_thread / kWarp;
   return stamp.thread / kWarp != warp ||
          stamp.warp_barriers == warp_barriers[static_cast<size_t>(warp)];
+}
+
+// An atomic operation passes on what its warp's fences cover, and takes what was passed on before.
+void pass_on(const Word& word) {
+  const size_t warp = static_cast<size_t>(current_thread / kWarp);
+  const auto found = passed_on.find(&word);
+  if (found != passed_on.end()) {
+    for (const auto& [who, time] : found->second) {
+      uint64_t& until = taken[warp][who];
+      until = std::max(until, time);
+    }
+  }
+  if (!any_fence) return;
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int thread = current_thread / kWarp * kWarp + lane;
+    if (thread >= block_threads) break;
+    const Fence& fence = fences[static_cast<size_t>(thread)];
+    const bool met = thread == current_thread || fence.warp_barriers < warp_barriers[warp];
+    if (fence.time == 0 || !met) continue;
+    Knowledge& known = passed_on[&word];
+    known[{block_serial, thread}] = fence.time;
+    for (const auto& [who, time] : fence.known) {
+      uint64_t& until = known[who];
+      until = std::max(until, time);
+    }
+  }
 }
 
 void touch(Word& word, Access access, const char* where) {
@@ -190,15 +236,16 @@ void touch(Word& word, Access access, const char* where) {
       }
     }
   }
-  const Stamp now = {block_serial, flat(blockIdx, gridDim), current_thread, block_barriers,
-                     warp_barriers[static_cast<size_t>(current_thread / kWarp)]};
+  const Stamp own = {
+      block_serial,   ++now,          flat(blockIdx, gridDim),
+      current_thread, block_barriers, warp_barriers[static_cast<size_t>(current_thread / kWarp)]};
   if (access == Access::kRead) {
-    if (word.readers[0].block != now.block || word.readers[0].thread != now.thread) {
+    if (word.readers[0].block != own.block || word.readers[0].thread != own.thread) {
       word.readers[1] = word.readers[0];
     }
-    word.readers[0] = now;
+    word.readers[0] = own;
   } else {
-    word.writer = now;
+    word.writer = own;
     word.atomic = access == Access::kAtomic;
     word.written = true;
   }
@@ -233,6 +280,7 @@ void check(const void* pointer, size_t bytes, Access access) {
     for (size_t word = offset / kWord; word <= (offset + bytes - 1) / kWord; ++word) {
       touch((*words)[word], access, where);
     }
+    if (access == Access::kAtomic) pass_on((*words)[offset / kWord]);
     return;
   }
 
@@ -317,6 +365,9 @@ void start_block(int index) {
   std::fill_n(shared_words.begin(), kernel->shared_bytes / kWord, Word());
   // All ones: a NaN, or an index far outside.
   std::memset(hubprune::cuda::shared_memory, 0xff, kernel->shared_bytes);
+  fences.assign(static_cast<size_t>(block_threads), Fence());
+  taken.assign(warp_barriers.size(), Knowledge());
+  any_fence = false;
   hopper::start_block(block_threads, machine.seed);
   while (static_cast<int>(fibers.size()) < block_threads) {
     fibers.push_back(std::make_unique<Fiber>());
@@ -493,6 +544,15 @@ uint64_t shuffle(unsigned mask, uint64_t value, int source_lane, int line) {
 
 void warp_barrier(unsigned mask, int line) { shuffle(mask, 0, -1, line); }
 
+void fence() {
+  Fence& own = fences[static_cast<size_t>(current_thread)];
+  const size_t warp = static_cast<size_t>(current_thread / kWarp);
+  own.time = now;
+  own.warp_barriers = warp_barriers[warp];
+  own.known = taken[warp];
+  any_fence = true;
+}
+
 void atomic_load(const void* address, void* value, size_t bytes) {
   if (reinterpret_cast<uintptr_t>(address) % bytes != 0) {
     fail("memory: an atomic of %zu bytes at a misaligned address", bytes);
@@ -522,6 +582,7 @@ int run(const Kernel& launched) {
   blockDim = dim3(launched.block.x, launched.block.y, launched.block.z);
   block_threads = static_cast<int>(threads);
   first_block_of_launch = block_serial + 1;
+  passed_on.clear();
 
   std::mt19937_64 random(machine.seed);
   std::vector<int> order(blocks);

@@ -7,7 +7,8 @@
 // memory access; emulator.cpp supplies those functions and no sanitizer library is linked.
 // What it reports, as compute-sanitizer would on a device:
 //   memory   access outside every buffer, into another thread's stack, or misaligned
-//   race     two threads touch the same word, one writes, and no barrier lies between
+//   race     two threads touch the same word, one writes, and neither a barrier nor, from block to
+//            block, fences and an atomic operation lie between
 //   init     a word is read that nothing has written
 //   sync     divergent __syncthreads, wrong shuffle masks, threads that left before a barrier
 // and, of Hopper's own units, what hopper.h lists;
@@ -49,6 +50,7 @@ int fill(void* memory, int value, size_t bytes);
 // What a kernel calls; `line` tells the places of a source apart.
 void barrier(int line);
 void warp_barrier(unsigned mask, int line);
+void fence();  // __threadfence
 uint64_t shuffle(unsigned mask, uint64_t value, int source_lane, int line);
 // The two halves of an atomic operation; nothing runs between them.
 void atomic_load(const void* address, void* value, size_t bytes);
