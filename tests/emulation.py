@@ -80,11 +80,10 @@ class EmulatedDevice:
             ("emulated_weighted_degree_scratch", long, [integer, address, long, integer]),
             ("emulated_weighted_degree_route", ctypes.c_char_p, [long, long, integer]),
             ("emulated_split_rows_pitch", long, [long]),
-            ("emulated_split_rows_scratch", long, [long]),
             (
                 "emulated_split_rows",
                 integer,
-                [address, long, long, integer, address, address, address, integer],
+                [address, long, long, integer, address, address, integer],
             ),
             (
                 "emulated_add_panel",
@@ -104,8 +103,11 @@ class EmulatedDevice:
             (
                 "emulated_sm90_degree",
                 integer,
-                [address, integer, long, long, integer, address, address, integer],
+                [address, integer, long, long, integer, address, address, address, integer],
             ),
+            ("emulated_sm90_degree_scratch", long, [integer, long, long, integer]),
+            ("emulated_banded_index", None, [long, long, address, address]),
+            ("emulated_pieces", long, [long, long, long, long, address, long]),
             ("emulated_betweenness_centrality_scratch", long, [long, long]),
             (
                 "emulated_betweenness_centrality",
@@ -167,7 +169,7 @@ class EmulatedDevice:
             ("broken_run", integer, [integer, address, long]),
             ("broken_hopper_name", ctypes.c_char_p, [integer]),
             ("broken_hopper_run", integer, [integer, address, long, address]),
-            ("emulator_capability", None, [integer]),
+            ("emulator_machine", None, [integer, integer]),
         ):
             function = getattr(library, name)
             function.restype = result
@@ -180,6 +182,10 @@ class EmulatedDevice:
     def reset(self, seed: int = 1, most_blocks: int = MOST_BLOCKS, devices: int = 2) -> None:
         """Clear errors; `seed` orders blocks and threads, `most_blocks` limits a grid."""
         self.library.emulator_configure(seed, most_blocks, devices)
+
+    def pretend(self, capability: int = 90, processors: int = 132) -> None:
+        """Be another device, until the next `reset`."""
+        self.library.emulator_machine(capability, processors)
 
     def error(self) -> str:
         return str(self.library.emulator_error().decode())
@@ -239,8 +245,7 @@ class EmulatedDevice:
         pitch = self.library.emulated_split_rows_pitch(d)
         x_at, out = self.upload(x), self.allocate(n * planes * pitch * 2)
         flag = self.upload(np.zeros(1, np.uint64))
-        scratch = self.allocate(self.library.emulated_split_rows_scratch(n))
-        self.finish(self.library.emulated_split_rows(x_at, n, d, planes, out, flag, scratch, 0))
+        self.finish(self.library.emulated_split_rows(x_at, n, d, planes, out, flag, 0))
         split = self.download(out, (n, planes, pitch), np.uint16)
         nonfinite = int(self.download(flag, (1,), np.uint64)[0])
         self.release()
@@ -269,9 +274,11 @@ class EmulatedDevice:
         start[n] = nonfinite
         split_at, sums_at = self.upload(split), self.upload(start)
         code = EDGES.index(edge)
+        size = self.library.emulated_sm90_degree_scratch(planes, n, pitch, 0)
+        scratch = self.allocate(size)
         self.finish(
             self.library.emulated_sm90_degree(
-                split_at, planes, n, pitch, code, sums_at + 8 * n, sums_at, 0
+                split_at, planes, n, pitch, code, sums_at + 8 * n, sums_at, scratch, 0
             )
         )
         sums = self.download(sums_at, (n + 1,), np.int64)

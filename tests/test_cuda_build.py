@@ -52,7 +52,7 @@ KERNELS: Final = {
     "pairwise_cosine": 14,
     "row_norms": 4,
     "weighted_degree": 20,
-    "weighted_degree_panels": 6,
+    "weighted_degree_panels": 5,
     "weighted_degree_sm90": 3,
 }
 

@@ -243,6 +243,75 @@ def test_degree_on_matrix_units(device: EmulatedDevice, n: int, planes: int) -> 
         assert_panel_degree_close(degrees[0], x, edge, planes)
 
 
+@pytest.mark.parametrize("processors", [1, 2, 4, 5])
+def test_tiles_in_pieces(device: EmulatedDevice, processors: int) -> None:
+    """Whole tiles and cut ones, in waves of several widths; the last piece to end adds them up."""
+    x = random_rows((270, 130), seed=processors)  # 6 tiles of 9 stages
+    degrees = []
+    for seed, most_blocks in ((0, MOST_BLOCKS), (1, MOST_BLOCKS), (2, 3)):
+        device.reset(seed, most_blocks)
+        device.pretend(processors=processors)
+        split, flag = device.split_rows(x, 2)
+        degrees.append(device.sm90_degree(split, "abs", flag))
+    assert len({degree.tobytes() for degree in degrees}) == 1
+    assert_panel_degree_close(degrees[0], x, "abs", 2)
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 132])
+@pytest.mark.parametrize("processors", [1, 4, 132])
+@pytest.mark.parametrize(
+    ("tiles", "stages"), [(1, 1), (1, 100), (10, 4), (132, 5), (136, 288), (264, 3), (527, 64)]
+)
+def test_pieces_are_all_stages_once(
+    device: EmulatedDevice, tiles: int, stages: int, processors: int, blocks: int
+) -> None:
+    words = np.zeros((4 * (tiles + processors), 5), np.int64)
+    count = device.library.emulated_pieces(
+        tiles, stages, processors, blocks, words.ctypes.data, len(words)
+    )
+    assert count < len(words)
+    pieces = words[:count]
+    done = np.zeros((tiles, stages), int)
+    load = np.zeros(max(blocks, processors), int)
+    for block, tile, first, end, slot in pieces:
+        assert 0 <= first < end <= stages
+        assert (slot == -1) == (end - first == stages)
+        done[tile, first:end] += 1
+        load[block] += end - first
+    assert (done == 1).all()
+    slots = pieces[pieces[:, 4] >= 0, 4]
+    assert len(set(slots)) == len(slots)
+    assert (slots < 2 * processors).all()
+    if blocks == processors:  # as on the device: nobody does more than the mean
+        assert load.max() <= max(tiles * stages // processors + 1, 8)
+
+
+@pytest.mark.parametrize("side", [1, 2, 11, 12, 13, 24, 25, 40, 61])
+def test_banded_index_enumerates_the_upper_triangle(device: EmulatedDevice, side: int) -> None:
+    row, column = ctypes.c_int64(), ctypes.c_int64()
+    walked = []
+    for index in range(side * (side + 1) // 2):
+        device.library.emulated_banded_index(index, side, ctypes.byref(row), ctypes.byref(column))
+        walked.append((row.value, column.value))
+    assert sorted(walked) == [(i, j) for i in range(side) for j in range(i, side)]
+
+
+def test_banded_tiles_share_their_panels(device: EmulatedDevice) -> None:
+    """Of 132 tiles in a row, rows and columns are few; the last of a very large side is right."""
+    row, column = ctypes.c_int64(), ctypes.c_int64()
+    side = 512
+    panels = set()
+    for index in range(30_000, 30_132):
+        device.library.emulated_banded_index(index, side, ctypes.byref(row), ctypes.byref(column))
+        panels |= {("row", row.value), ("column", column.value)}
+    assert len(panels) <= 24
+    side = 2**24
+    device.library.emulated_banded_index(
+        side * (side + 1) // 2 - 1, side, ctypes.byref(row), ctypes.byref(column)
+    )
+    assert (row.value, column.value) == (side - 1, side - 1)
+
+
 def test_matrix_units_of_long_rows(device: EmulatedDevice) -> None:
     """More stages than are added up inside the unit, and more than the ring holds."""
     x = random_rows((70, 4300), seed=5)
@@ -265,7 +334,9 @@ def test_matrix_units_refuse_what_they_cannot_do(device: EmulatedDevice) -> None
     def status(count: int = 1, n: int = 4, pitch: int = 64, edge: str = "abs") -> int:
         code = EDGES.index(edge)
         return int(
-            device.library.emulated_sm90_degree(planes, count, n, pitch, code, sums + 32, sums, 0)
+            device.library.emulated_sm90_degree(
+                planes, count, n, pitch, code, sums + 32, sums, None, 0
+            )
         )
 
     before = device.library.emulator_kernels()
@@ -273,6 +344,6 @@ def test_matrix_units_refuse_what_they_cannot_do(device: EmulatedDevice) -> None
     assert status(count=0) == status(count=4) == status(pitch=70) == INVALID_VALUE
     assert status(n=2**31 - 1) == INVALID_VALUE
     assert status(n=0) == status(n=1) == status(pitch=0) == OK
-    device.library.emulator_capability(80)
+    device.pretend(capability=80)
     assert status() == INVALID_VALUE
     assert device.library.emulator_kernels() == before

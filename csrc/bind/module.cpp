@@ -740,23 +740,21 @@ void bind_cuda(py::module_& m) {
       py::arg("device"), py::arg("stream"));
 
   m.def("split_rows_cuda_pitch", &cuda::split_rows_pitch, py::arg("d"));
-  m.def("split_rows_cuda_scratch", &cuda::split_rows_scratch_bytes, py::arg("n"));
   m.def(
       "split_rows_cuda",
-      [](Address x, int64_t n, int64_t d, int planes, Address out, Address nonfinite,
-         Address scratch, int device, Address stream) {
+      [](Address x, int64_t n, int64_t d, int planes, Address out, Address nonfinite, int device,
+         Address stream) {
         check_sizes(n, d);
         check_memory(x, n * d);
         check_memory(out, n * d);
         check_memory(nonfinite, n);
         py::gil_scoped_release release;
-        check_status(
-            cuda::launch_split_rows(pointer<const float>(x), n, d, planes, pointer<uint16_t>(out),
-                                    pointer<unsigned long long>(nonfinite), pointer<void>(scratch),
-                                    device, pointer<void>(stream)));
+        check_status(cuda::launch_split_rows(
+            pointer<const float>(x), n, d, planes, pointer<uint16_t>(out),
+            pointer<unsigned long long>(nonfinite), device, pointer<void>(stream)));
       },
       py::arg("x"), py::arg("n"), py::arg("d"), py::arg("planes"), py::arg("out"),
-      py::arg("nonfinite"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+      py::arg("nonfinite"), py::arg("device"), py::arg("stream"));
   m.def(
       "add_panel_cuda",
       [](Address products, int64_t rows, int64_t stride, int64_t first, int64_t n, int edge,
@@ -777,22 +775,30 @@ void bind_cuda(py::module_& m) {
   m.def("sm90_available", &cuda::sm90_available, py::arg("device"),
         "Whether a device has Hopper's matrix units and this build the kernel for them.");
   m.def(
+      "sm90_degree_cuda_scratch",
+      [](int count, int64_t n, int64_t pitch, int device) {
+        check_sizes(count, n, pitch);
+        return cuda::sm90_degree_scratch_bytes(count, n, pitch, device);
+      },
+      py::arg("count"), py::arg("n"), py::arg("pitch"), py::arg("device"));
+  m.def(
       "sm90_degree_cuda",
       [](Address planes, int count, int64_t n, int64_t pitch, int edge, Address nonfinite,
-         Address sums, int device, Address stream) {
+         Address sums, Address scratch, int device, Address stream) {
         check_sizes(count, n, pitch);
         check_memory(planes, count * n * pitch);
         check_memory(nonfinite, n);
         check_memory(sums, n);
         const Edge kind = checked_edge(edge);
         py::gil_scoped_release release;
-        check_status(cuda::launch_sm90_degree(pointer<const uint16_t>(planes), count, n, pitch,
-                                              kind, pointer<const unsigned long long>(nonfinite),
-                                              pointer<unsigned long long>(sums), device,
-                                              pointer<void>(stream)));
+        check_status(cuda::launch_sm90_degree(
+            pointer<const uint16_t>(planes), count, n, pitch, kind,
+            pointer<const unsigned long long>(nonfinite), pointer<unsigned long long>(sums),
+            pointer<void>(scratch), device, pointer<void>(stream)));
       },
       py::arg("planes"), py::arg("count"), py::arg("n"), py::arg("pitch"), py::arg("edge"),
-      py::arg("nonfinite"), py::arg("sums"), py::arg("device"), py::arg("stream"));
+      py::arg("nonfinite"), py::arg("sums"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"));
   m.def(
       "degree_finish_cuda",
       [](Address sums, Address nonfinite, int64_t n, Address degree, int device, Address stream) {

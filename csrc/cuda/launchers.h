@@ -60,17 +60,17 @@ const char* weighted_degree_route(int64_t n, int64_t d, Edge edge);
 // aligned -> sums (n), zeroed before: fixed point -> degree (n). A panel has a multiple of 64 rows,
 // but for the last; edges squared, abs, positive.
 int64_t split_rows_pitch(int64_t d);
-int64_t split_rows_scratch_bytes(int64_t n);
 Status launch_split_rows(const float* x, int64_t n, int64_t d, int planes, uint16_t* out,
-                         unsigned long long* nonfinite, void* scratch, int device, void* stream);
+                         unsigned long long* nonfinite, int device, void* stream);
 Status launch_add_panel(const float* products, int64_t rows, int64_t stride, int64_t first,
                         int64_t n, Edge edge, const unsigned long long* nonfinite,
                         unsigned long long* sums, int device, void* stream);
 // In place of the products and panels, on compute capability 9.0: planes -> sums, in one launch.
 bool sm90_available(int device);
+int64_t sm90_degree_scratch_bytes(int count, int64_t n, int64_t pitch, int device);
 Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t pitch, Edge edge,
-                          const unsigned long long* nonfinite, unsigned long long* sums, int device,
-                          void* stream);
+                          const unsigned long long* nonfinite, unsigned long long* sums,
+                          void* scratch, int device, void* stream);
 Status launch_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
                             float* degree, int device, void* stream);
 

@@ -8,22 +8,23 @@
 // Shapes: x (n, d) float32 -> planes (n, count, pitch) bfloat16, pitch = d rounded up to 64, zeros
 // between; panel (rows, n - first) float32, row stride `stride`: the products of rows first ..
 // first + rows - 1 with rows first .. n - 1; sums (n).
-// Bound: bytes. The planes read x twice and write 2 to 6 bytes an entry, a panel is read once.
+// Bound: bytes. The planes read x once (and once more from the cache) and write 2 to 6 bytes an
+// entry, a panel is read once.
 // Numerics: y in float64, three planes hold it to 2^-24; weights and sums as in tile_sums.cuh, in
 // fixed point: the same bits for the same panels, whatever their number and order.
 // A row with a NaN or an infinity sets `nonfinite`, which makes every degree NaN.
 // Twin: hubprune.reference.weighted_degree.
+#include <cfloat>
 #include <cmath>
 
 #include "core/edge.h"
 #include "core/fixed_point.h"
-#include "core/scratch.h"
 #include "cuda/bfloat16_split.h"
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
-#include "cuda/normalized_rows.cuh"
 #include "cuda/tile_product.cuh"
 #include "cuda/tile_sums.cuh"
+#include "cuda/warp_reduce.cuh"
 
 namespace hubprune::cuda {
 namespace {
@@ -31,33 +32,55 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kPitch = 64;  // features a matrix unit takes at once
 
-// planes (n, count, pitch), pitch even: one thread per row and pair of features, which makes one
-// store of a plane; neighbours side by side.
+struct SplitMemory {
+  double squares[kThreads / kWarp];
+};
+
+// planes (n, count, pitch), pitch even: one block per row, which it reads a second time while its
+// values are still in the cache; a pair of features a thread makes one store of a plane.
 __global__ void __launch_bounds__(kThreads)
-    split_rows_kernel(const float* __restrict__ x, const double* __restrict__ norms, int64_t n,
-                      int64_t d, int64_t pitch, int count, uint32_t* __restrict__ planes) {
-  const int64_t step = grid_blocks() * kThreads;
+    split_rows_kernel(const float* __restrict__ x, int64_t n, int64_t d, int64_t pitch, int count,
+                      uint32_t* __restrict__ planes, unsigned long long* __restrict__ nonfinite) {
+  SplitMemory& shared = block_memory<SplitMemory>();
   const int64_t pairs = pitch / 2;
-  for (int64_t i = block_index() * kThreads + thread_index(); i < n * pairs; i += step) {
-    const int64_t row = i / pairs;
-    const int64_t feature = i % pairs * 2;
-    const double norm = norms[row];
-    double left[2] = {};
-    for (int k = 0; k < 2; ++k) {
-      // A zero row stays zero; so does a non-finite one, whose flag says more.
-      if (feature + k < d && norm > 0.0) {
-        left[k] = static_cast<double>(x[row * d + feature + k]) / norm;
-      }
+  for (int64_t row = block_index(); row < n; row += grid_blocks()) {
+    // Load: the row's length
+    const float* __restrict__ values = x + row * d;
+    double square = 0.0;
+#pragma unroll 4
+    for (int64_t k = thread_index(); k < d; k += kThreads) {
+      const double value = static_cast<double>(values[k]);
+      square += value * value;
     }
-    for (int plane = 0; plane < count; ++plane) {
-      uint32_t parts[2];
+    square = warp_sum(square);
+    if (thread_index() % kWarp == 0) shared.squares[thread_index() / kWarp] = square;
+    __syncthreads();
+    square = 0.0;
+    for (int warp = 0; warp < kThreads / kWarp; ++warp) square += shared.squares[warp];
+    const bool finite = square <= DBL_MAX;
+    if (!finite && thread_index() == 0) atomicOr(nonfinite, 1ull);
+    const double norm = finite ? sqrt(square) : 0.0;
+
+    // Compute and store
+    for (int64_t pair = thread_index(); pair < pairs; pair += kThreads) {
+      double left[2] = {};
       for (int k = 0; k < 2; ++k) {
-        const uint16_t part = to_bfloat16(static_cast<float>(left[k]));
-        left[k] -= static_cast<double>(from_bfloat16(part));
-        parts[k] = part;
+        // A zero row stays zero; so does a non-finite one, whose flag says more.
+        if (2 * pair + k < d && norm > 0.0) {
+          left[k] = static_cast<double>(values[2 * pair + k]) / norm;
+        }
       }
-      planes[(row * count + plane) * pairs + feature / 2] = parts[0] | parts[1] << 16;
+      for (int plane = 0; plane < count; ++plane) {
+        uint32_t parts[2];
+        for (int k = 0; k < 2; ++k) {
+          const uint16_t part = to_bfloat16(static_cast<float>(left[k]));
+          left[k] -= static_cast<double>(from_bfloat16(part));
+          parts[k] = part;
+        }
+        planes[(row * count + plane) * pairs + pair] = parts[0] | parts[1] << 16;
+      }
     }
+    __syncthreads();  // the squares have been read by all
   }
 }
 
@@ -116,38 +139,17 @@ __global__ void __launch_bounds__(kTileThreads, kDenseBlocks)
   }
 }
 
-struct SplitScratch {
-  double* norms;
-  int* exponents;
-  int64_t bytes;
-
-  SplitScratch(void* memory, int64_t n) {
-    Scratch pieces(memory);
-    norms = pieces.take<double>(n);
-    exponents = pieces.take<int>(n);
-    bytes = pieces.bytes();
-  }
-};
-
 }  // namespace
 
 int64_t split_rows_pitch(int64_t d) { return ceil_divide(d, kPitch) * kPitch; }
 
-int64_t split_rows_scratch_bytes(int64_t n) { return SplitScratch(nullptr, n).bytes; }
-
 Status launch_split_rows(const float* x, int64_t n, int64_t d, int planes, uint16_t* out,
-                         unsigned long long* nonfinite, void* scratch_memory, int device,
-                         void* stream) {
+                         unsigned long long* nonfinite, int device, void* stream) {
   if (planes < 1 || planes > kMostPlanes) return Status::kInvalidValue;
   if (n == 0) return Status::kOk;
-  const SplitScratch scratch(scratch_memory, n);
-  GraphTable<float> table = table_of(GraphRows<float>{
-      x, 1, n, d, 0.0, nullptr, scratch.norms, scratch.exponents, nonfinite, nullptr, nullptr});
   Launches launches("weighted_degree", device, stream);
-  enqueue_row_norms(launches, table, false);
-  const int64_t pitch = split_rows_pitch(d);
-  launches.kernel(split_rows_kernel, ceil_divide(n * pitch / 2, kThreads), kThreads, 0, x,
-                  scratch.norms, n, d, pitch, planes, reinterpret_cast<uint32_t*>(out));
+  launches.kernel(split_rows_kernel, n, kThreads, sizeof(SplitMemory), x, n, d, split_rows_pitch(d),
+                  planes, reinterpret_cast<uint32_t*>(out), nonfinite);
   return launches.status();
 }
 

@@ -6,22 +6,25 @@
 // Shapes: planes (n, count, pitch) bfloat16 (weighted_degree_panels.cu) -> sums (n), fixed point.
 // Bound: n^2 d / 2 multiply-adds in bfloat16 for each of 1, 3 or 6 plane pairs: 128 x 128 tiles of
 // the upper triangle; one copying warp feeds a ring of four stages, two warpgroups multiply 64 x
-// 128 each. Persistent blocks take the tiles in a fixed order, neighbours sharing their columns in
-// L2. Numerics: bfloat16 in, float32 sums of 4096 features in the matrix unit, smallest plane pairs
+// 128 each. Persistent blocks share the stages of all tiles out evenly (sm90_schedule.h).
+// Numerics: bfloat16 in, float32 sums of 4096 features in the matrix unit, smallest plane pairs
 // first, these sums added in float32 outside it; weights as in fragment_sums.cuh: the same bits on
-// every run and for every grid.
+// every run and for every grid on devices of as many processors.
 // Never run on a device yet (docs/gpu-status.md): selected on request only.
 // Twin: hubprune.reference.weighted_degree.
 #include <climits>
 
 #include "core/edge.h"
 #include "core/fixed_point.h"
+#include "core/scratch.h"
 #include "cuda/bfloat16_split.h"
 #include "cuda/fragment_sums.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
 #include "cuda/sm90.cuh"
-#include "cuda/triangular_index.h"
+#include "cuda/sm90_schedule.h"
+#include "cuda/split_sums.cuh"
+#include "cuda/tensor_map.cuh"
 
 namespace hubprune::cuda {
 namespace {
@@ -54,43 +57,53 @@ struct RingPlace {
   }
 };
 
-// One thread: copies every stage of every tile of this block, as fast as the ring empties.
-__device__ __forceinline__ void copy_tiles(const CUtensorMap& map, TensorMemory& shared,
-                                           int64_t tiles, int planes, int pitch) {
+// One thread: copies every stage of every piece of this block, as fast as the ring empties.
+__device__ __forceinline__ void copy_pieces(const CUtensorMap& map, TensorMemory& shared,
+                                            const TensorSchedule& schedule, int64_t side,
+                                            int planes, int pitch) {
   RingPlace place;
-  for (int64_t work = block_index(); work < tiles; work += grid_blocks()) {
-    const TileIndex tile = triangular_index(work);
+  PieceWalk walk = first_piece(block_index(), grid_blocks());
+  const int steps = pitch / kTensorDepth;
+  for (TensorPiece piece; next_piece(schedule, walk, piece);) {
+    const TileIndex tile = banded_index(piece.tile, side);
     const int row = static_cast<int>(tile.row) * kTensorTile;
     const int column = static_cast<int>(tile.column) * kTensorTile;
-    for (int index = 0; index < plane_pair_count(planes); ++index) {
-      const PlanePair pair = plane_pair(planes, index);
-      for (int k = 0; k < pitch; k += kTensorDepth) {
-        sm90::barrier_wait(&shared.empty[place.stage], place.parity ^ 1);
-        sm90::barrier_expect(&shared.full[place.stage], kStageBytes);
-        sm90::copy_box(shared.rows[place.stage], &map, &shared.full[place.stage],
-                       pair.left * pitch + k, row);
-        sm90::copy_box(shared.columns[place.stage], &map, &shared.full[place.stage],
-                       pair.right * pitch + k, column);
-        place.advance();
+    int index = static_cast<int>(piece.first) / steps;
+    int k = static_cast<int>(piece.first) % steps * kTensorDepth;
+    PlanePair pair = plane_pair(planes, index);
+    for (int64_t stage = piece.first; stage < piece.end; ++stage) {
+      sm90::barrier_wait(&shared.empty[place.stage], place.parity ^ 1);
+      sm90::barrier_expect(&shared.full[place.stage], kStageBytes);
+      sm90::copy_box(shared.rows[place.stage], &map, &shared.full[place.stage],
+                     pair.left * pitch + k, row);
+      sm90::copy_box(shared.columns[place.stage], &map, &shared.full[place.stage],
+                     pair.right * pitch + k, column);
+      place.advance();
+      k += kTensorDepth;
+      if (k == pitch && stage + 1 < piece.end) {
+        k = 0;
+        pair = plane_pair(planes, ++index);
       }
     }
   }
 }
 
-// A warpgroup: 64 rows of every tile of this block.
+// A warpgroup: 64 rows of every piece of this block.
 template <Edge kEdge>
-__device__ __forceinline__ void multiply_tiles(TensorMemory& shared, int group, int64_t tiles,
-                                               int64_t n, int stages, double scale,
-                                               unsigned long long* __restrict__ sums) {
+__device__ __forceinline__ void multiply_pieces(TensorMemory& shared, int group,
+                                                const TensorSchedule& schedule,
+                                                const SplitTiles& split, int64_t n, double scale,
+                                                unsigned long long* __restrict__ sums) {
   const int thread = thread_index() % kWarpgroup;
   const bool first_lane = thread % kWarp == 0;
   RingPlace place;
-  for (int64_t work = block_index(); work < tiles; work += grid_blocks()) {
-    const TileIndex tile = triangular_index(work);
+  PieceWalk walk = first_piece(block_index(), grid_blocks());
+  for (TensorPiece piece; next_piece(schedule, walk, piece);) {
     float total[kTensorValues];
 #pragma unroll
     for (int v = 0; v < kTensorValues; ++v) total[v] = 0.0f;
 
+    const int stages = static_cast<int>(piece.end - piece.first);
     for (int first = 0; first < stages; first += kTensorPromote) {
       const int end = first + kTensorPromote < stages ? first + kTensorPromote : stages;
       float part[kTensorValues];
@@ -122,6 +135,11 @@ __device__ __forceinline__ void multiply_tiles(TensorMemory& shared, int group, 
 #pragma unroll
       for (int v = 0; v < kTensorValues; ++v) total[v] += part[v];
     }
+    if (piece.slot != kWholeTile &&
+        !put_together(total, group * kWarpgroup + thread, schedule, piece, split)) {
+      continue;  // another block adds the tile
+    }
+    const TileIndex tile = banded_index(piece.tile, ceil_divide(n, kTensorTile));
     add_fragment_sums<kEdge>(total, thread, tile.row == tile.column,
                              tile.row * kTensorTile + group * kTensorTile / kMultiplyGroups,
                              tile.column * kTensorTile, n, scale, sums);
@@ -131,9 +149,10 @@ __device__ __forceinline__ void multiply_tiles(TensorMemory& shared, int group, 
 // Adds to sums (n), zeroed before.
 template <Edge kEdge>
 __global__ void __launch_bounds__(kTensorThreads, 1)
-    weighted_degree_sm90_kernel(const __grid_constant__ CUtensorMap map, int64_t n, int planes,
-                                int pitch, double scale,
-                                const unsigned long long* __restrict__ nonfinite,
+    weighted_degree_sm90_kernel(const __grid_constant__ CUtensorMap map,
+                                const __grid_constant__ TensorSchedule schedule,
+                                const SplitTiles split, int64_t n, int planes, int pitch,
+                                double scale, const unsigned long long* __restrict__ nonfinite,
                                 unsigned long long* __restrict__ sums) {
   unsigned char* memory = block_bytes();
   const uint32_t start = sm90::shared_address(memory);
@@ -149,54 +168,42 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
   }
   __syncthreads();
 
-  const int64_t tiles = triangular_count(ceil_divide(n, kTensorTile));
   const int group = thread_index() / kWarpgroup;
   if (group == 0) {
-    sm90::give_registers<40>();
-    if (thread_index() == 0) copy_tiles(map, shared, tiles, planes, pitch);
+    sm90::give_registers<56>();  // less does not hold a walk over the pieces
+    if (thread_index() == 0) {
+      copy_pieces(map, shared, schedule, ceil_divide(n, kTensorTile), planes, pitch);
+    }
   } else {
-    sm90::take_registers<232>();
-    const int stages = plane_pair_count(planes) * (pitch / kTensorDepth);
-    multiply_tiles<kEdge>(shared, group - 1, tiles, n, stages, scale, sums);
+    sm90::take_registers<224>();
+    multiply_pieces<kEdge>(shared, group - 1, schedule, split, n, scale, sums);
   }
 }
 
-using EncodeTiled = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*,
-                                 const cuuint64_t*, const cuuint64_t*, const cuuint32_t*,
-                                 const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                 CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-// The driver's function, asked of the runtime: linking it would tie the library to libcuda.
-cudaError_t find_encode(EncodeTiled* encode) {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-#if CUDART_VERSION >= 12050
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
-                                                             12000, cudaEnableDefault, &found);
-#else
-  const cudaError_t error =
-      cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
-#endif
-  if (error != cudaSuccess) return error;
-  *encode = reinterpret_cast<EncodeTiled>(function);
-  return found == cudaDriverEntryPointSuccess && function ? cudaSuccess : cudaErrorNotSupported;
+int64_t processors_of(int device) {
+  int processors = 1;
+  if (cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) {
+    cudaGetLastError();  // the launch will meet the same error, and report it
+  }
+  return processors;
 }
 
-// Boxes of 128 rows and 64 features of planes (n, width), 16-byte chunks swizzled over 128 bytes.
-cudaError_t encode_planes(const uint16_t* planes, int64_t n, int64_t width, CUtensorMap* map) {
-  EncodeTiled encode = nullptr;
-  const cudaError_t error = find_encode(&encode);
-  if (error != cudaSuccess) return error;
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(n)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(width) * sizeof(uint16_t)};
-  const cuuint32_t box[2] = {kTensorDepth, kTensorTile};
-  const cuuint32_t steps[2] = {1, 1};
-  const CUresult result =
-      encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<uint16_t*>(planes), sizes,
-             strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
-}
+struct DegreeScratch {
+  TensorSchedule schedule;
+  SplitTiles split;
+  int64_t arrivals;
+  int64_t bytes;
+
+  DegreeScratch(void* memory, int count, int64_t n, int64_t pitch, int64_t processors)
+      : schedule(tensor_schedule(triangular_count(ceil_divide(n, kTensorTile)),
+                                 plane_pair_count(count) * (pitch / kTensorDepth), processors)) {
+    Scratch pieces(memory);
+    arrivals = (schedule.tiles - schedule.whole) * kSlotWarps;
+    split.arrivals = pieces.take<unsigned>(arrivals);
+    split.slots = pieces.take<float>(2 * schedule.parts * kSlotValues);
+    bytes = pieces.bytes();
+  }
+};
 
 }  // namespace
 
@@ -210,9 +217,13 @@ bool sm90_available(int device) {
   return asked && major == 9 && minor == 0;
 }
 
+int64_t sm90_degree_scratch_bytes(int count, int64_t n, int64_t pitch, int device) {
+  return DegreeScratch(nullptr, count, n, pitch, processors_of(device)).bytes;
+}
+
 Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t pitch, Edge edge,
-                          const unsigned long long* nonfinite, unsigned long long* sums, int device,
-                          void* stream) {
+                          const unsigned long long* nonfinite, unsigned long long* sums,
+                          void* scratch_memory, int device, void* stream) {
   if (count < 1 || count > kMostPlanes || pitch % kTensorDepth != 0 || count * pitch > INT_MAX ||
       n > INT_MAX - kTensorTile || edge == Edge::kSigned || edge == Edge::kShifted ||
       !sm90_available(device)) {
@@ -222,16 +233,18 @@ Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t 
   const auto kernel = edge == Edge::kAbs        ? weighted_degree_sm90_kernel<Edge::kAbs>
                       : edge == Edge::kPositive ? weighted_degree_sm90_kernel<Edge::kPositive>
                                                 : weighted_degree_sm90_kernel<Edge::kSquared>;
+  const int64_t processors = processors_of(device);
+  const DegreeScratch scratch(scratch_memory, count, n, pitch, processors);
+  const TensorSchedule& schedule = scratch.schedule;
   Launches launches("weighted_degree_sm90", device, stream);
   CUtensorMap map;
-  int processors = 1;
   launches.check(encode_planes(planes, n, count * pitch, &map));
-  launches.check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
   launches.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       static_cast<int>(kTensorBytes)));
-  const int64_t tiles = triangular_count(ceil_divide(n, kTensorTile));
-  launches.kernel(kernel, tiles < processors ? tiles : processors, kTensorThreads, kTensorBytes,
-                  map, n, count, pitch, fixed_point_scale(n), nonfinite, sums);
+  launches.zero(scratch.split.arrivals, scratch.arrivals * static_cast<int64_t>(sizeof(unsigned)));
+  launches.kernel(kernel, schedule.whole > 0 ? processors : schedule.parts, kTensorThreads,
+                  kTensorBytes, map, schedule, scratch.split, n, count, pitch, fixed_point_scale(n),
+                  nonfinite, sums);
   return launches.status();
 }
 

@@ -12,9 +12,8 @@ const char* last_error() { return ""; }
 int64_t filter_vectors_scratch_bytes(const WeightLayer*, int64_t) { return 0; }
 int64_t distance_sum_scratch_bytes(int64_t, int64_t, bool) { return 0; }
 int64_t split_rows_pitch(int64_t) { return 0; }
-int64_t split_rows_scratch_bytes(int64_t) { return 0; }
-Status launch_split_rows(const float*, int64_t, int64_t, int, uint16_t*, unsigned long long*, void*,
-                         int, void*) {
+Status launch_split_rows(const float*, int64_t, int64_t, int, uint16_t*, unsigned long long*, int,
+                         void*) {
   return Status::kNoCuda;
 }
 Status launch_add_panel(const float*, int64_t, int64_t, int64_t, int64_t, Edge,
@@ -22,8 +21,9 @@ Status launch_add_panel(const float*, int64_t, int64_t, int64_t, int64_t, Edge,
   return Status::kNoCuda;
 }
 bool sm90_available(int) { return false; }
+int64_t sm90_degree_scratch_bytes(int, int64_t, int64_t, int) { return 0; }
 Status launch_sm90_degree(const uint16_t*, int, int64_t, int64_t, Edge, const unsigned long long*,
-                          unsigned long long*, int, void*) {
+                          unsigned long long*, void*, int, void*) {
   return Status::kNoCuda;
 }
 Status launch_degree_finish(unsigned long long*, unsigned long long*, int64_t, float*, int, void*) {

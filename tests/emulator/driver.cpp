@@ -4,6 +4,7 @@
 
 #include "cuda/launchers.h"
 #include "cuda/sm90_layout.h"
+#include "cuda/sm90_schedule.h"
 #include "cuda/triangular_index.h"
 
 using namespace hubprune;
@@ -116,12 +117,11 @@ const char* emulated_weighted_degree_route(int64_t n, int64_t d, int edge) {
 }
 
 int64_t emulated_split_rows_pitch(int64_t d) { return cuda::split_rows_pitch(d); }
-int64_t emulated_split_rows_scratch(int64_t n) { return cuda::split_rows_scratch_bytes(n); }
 
 int emulated_split_rows(const float* x, int64_t n, int64_t d, int planes, uint16_t* out,
-                        unsigned long long* nonfinite, void* scratch, int device) {
+                        unsigned long long* nonfinite, int device) {
   return static_cast<int>(
-      cuda::launch_split_rows(x, n, d, planes, out, nonfinite, scratch, device, nullptr));
+      cuda::launch_split_rows(x, n, d, planes, out, nonfinite, device, nullptr));
 }
 
 int emulated_add_panel(const float* products, int64_t rows, int64_t stride, int64_t first,
@@ -131,11 +131,37 @@ int emulated_add_panel(const float* products, int64_t rows, int64_t stride, int6
       products, rows, stride, first, n, static_cast<Edge>(edge), nonfinite, sums, device, nullptr));
 }
 
+int64_t emulated_sm90_degree_scratch(int count, int64_t n, int64_t pitch, int device) {
+  return cuda::sm90_degree_scratch_bytes(count, n, pitch, device);
+}
+
 int emulated_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t pitch, int edge,
                          const unsigned long long* nonfinite, unsigned long long* sums,
-                         int device) {
+                         void* scratch, int device) {
   return static_cast<int>(cuda::launch_sm90_degree(planes, count, n, pitch, static_cast<Edge>(edge),
-                                                   nonfinite, sums, device, nullptr));
+                                                   nonfinite, sums, scratch, device, nullptr));
+}
+
+void emulated_banded_index(int64_t index, int64_t side, int64_t* row, int64_t* column) {
+  const cuda::TileIndex tile = cuda::banded_index(index, side);
+  *row = tile.row;
+  *column = tile.column;
+}
+
+// The pieces of all blocks, (block, tile, first, end, slot) each, up to `most`; their number.
+int64_t emulated_pieces(int64_t tiles, int64_t stages, int64_t processors, int64_t blocks,
+                        int64_t* pieces, int64_t most) {
+  const cuda::TensorSchedule schedule = cuda::tensor_schedule(tiles, stages, processors);
+  int64_t count = 0;
+  for (int64_t block = 0; block < blocks; ++block) {
+    cuda::PieceWalk walk = cuda::first_piece(block, blocks);
+    for (cuda::TensorPiece piece; cuda::next_piece(schedule, walk, piece) && count < most;) {
+      const int64_t words[] = {block, piece.tile, piece.first, piece.end, piece.slot};
+      for (int64_t word : words) *pieces++ = word;
+      ++count;
+    }
+  }
+  return count;
 }
 
 int emulated_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,

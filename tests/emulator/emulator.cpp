@@ -623,14 +623,18 @@ void emulator_configure(uint64_t seed, int most_blocks, int devices) {
   emulator::machine.devices = devices;
   emulator::machine.device = 0;
   emulator::machine.capability = 90;
+  emulator::machine.processors = 132;
   emulator::machine.last_error = 0;
   emulator::machine.kernel_device = -1;
   emulator::failed = false;
   emulator::message[0] = '\0';
 }
 
-// The compute capability, 90 for 9.0, until emulator_configure.
-void emulator_capability(int digits) { emulator::machine.capability = digits; }
+// The compute capability, 90 for 9.0, and the multiprocessors, until emulator_configure.
+void emulator_machine(int capability, int processors) {
+  emulator::machine.capability = capability;
+  emulator::machine.processors = processors;
+}
 
 // "" or what the first failure since emulator_configure was.
 const char* emulator_error() { return emulator::message; }

@@ -90,7 +90,6 @@ class _CudaPanels:
         pitch = _native.split_rows_cuda_pitch(d)
         split = torch.empty((n, planes, pitch), dtype=torch.bfloat16, device=x.device)
         sums = torch.zeros(n + 1, dtype=torch.int64, device=x.device)
-        scratch = scratch_tensor(_native.split_rows_cuda_scratch(n), x)
         _native.split_rows_cuda(
             x.data_ptr(),
             n,
@@ -98,7 +97,6 @@ class _CudaPanels:
             planes,
             split.data_ptr(),
             sums[n:].data_ptr(),
-            scratch.data_ptr(),
             *stream_of(x),
         )
         return split, sums
@@ -138,6 +136,8 @@ def _sm90_degree(x: torch.Tensor, edge: str, planes: int) -> torch.Tensor:
     kernels = _CudaPanels()
     split, sums = kernels.split_rows(x, planes)
     n, _, pitch = split.shape
+    device = stream_of(x)[0]
+    scratch = scratch_tensor(_native.sm90_degree_cuda_scratch(planes, n, pitch, device), x)
     _native.sm90_degree_cuda(
         split.data_ptr(),
         planes,
@@ -146,6 +146,7 @@ def _sm90_degree(x: torch.Tensor, edge: str, planes: int) -> torch.Tensor:
         EDGES.index(edge),
         sums[n:].data_ptr(),
         sums.data_ptr(),
+        scratch.data_ptr(),
         *stream_of(x),
     )
     return kernels.finish(sums)

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// How the tiles of the upper triangle are shared out among the blocks of weighted_degree_sm90.cu.
+//
+// A tile is `stages` steps along the features. As many tiles as fill whole waves are done by one
+// block each. The stages of the rest are cut into parts of equal length, one for each processor,
+// wherever that falls: a tile in two or more pieces is summed by the block that finishes it last.
+// 136 tiles on 132 processors take 1.03 times the time of one tile so, and not twice.
+// The cut depends on the device's number of processors alone, not on the grid: the same bits on
+// every run. Source: Osama et al., "Stream-K", 2023 (arXiv 2301.03598).
+#pragma once
+
+#include <cstdint>
+
+#include "core/host_device.h"
+#include "cuda/triangular_index.h"
+
+namespace hubprune::cuda {
+
+constexpr int64_t kLeastStages = 8;  // of a part: shorter ones cost more than they spread
+constexpr int64_t kWholeTile = -1;
+
+struct TensorSchedule {
+  int64_t tiles;
+  int64_t stages;  // of a tile
+  int64_t whole;   // the first tiles, which are not cut
+  int64_t parts;   // of the others
+};
+
+HUBPRUNE_SHARED TensorSchedule tensor_schedule(int64_t tiles, int64_t stages, int64_t processors) {
+  const int64_t waves = tiles / processors;
+  // The last full wave joins the rest: parts of less than a tile would all be cut twice.
+  const int64_t whole = tiles % processors == 0 ? tiles : (waves > 1 ? waves - 1 : 0) * processors;
+  const int64_t rest = (tiles - whole) * stages;
+  const int64_t most = (rest + kLeastStages - 1) / kLeastStages;
+  return {tiles, stages, whole, most < processors ? most : processors};
+}
+
+// The first stage of a part, counted over all tiles that are cut.
+HUBPRUNE_SHARED int64_t part_begin(const TensorSchedule& schedule, int64_t part) {
+  return (schedule.tiles - schedule.whole) * schedule.stages * part / schedule.parts;
+}
+
+// The part that holds a stage.
+HUBPRUNE_SHARED int64_t part_of(const TensorSchedule& schedule, int64_t stage) {
+  const int64_t rest = (schedule.tiles - schedule.whole) * schedule.stages;
+  int64_t part = stage * schedule.parts / rest;
+  while (part_begin(schedule, part + 1) <= stage) ++part;
+  return part;
+}
+
+// Where a part leaves its sums of a cut tile: a part has at most two of those, its first and last.
+HUBPRUNE_SHARED int64_t piece_slot(const TensorSchedule& schedule, int64_t part, int64_t tile) {
+  const int64_t first = schedule.whole + part_begin(schedule, part) / schedule.stages;
+  return 2 * part + (tile == first ? 0 : 1);
+}
+
+// The stages [first, end) of a tile; `slot` for the sums where those are not all.
+struct TensorPiece {
+  int64_t tile;
+  int64_t first;
+  int64_t end;
+  int64_t slot;
+};
+
+// Where a block stands among its pieces; the threads that copy and those that multiply walk alike.
+struct PieceWalk {
+  int64_t blocks;
+  int64_t tile;  // the next that is not cut
+  int64_t part;
+  int64_t at;  // the next stage of the part
+  int64_t end;
+};
+
+HUBPRUNE_SHARED PieceWalk first_piece(int64_t block, int64_t blocks) {
+  return {blocks, block, block - blocks, 0, 0};
+}
+
+// False after the last.
+HUBPRUNE_SHARED bool next_piece(const TensorSchedule& schedule, PieceWalk& walk,
+                                TensorPiece& piece) {
+  if (walk.tile < schedule.whole) {
+    piece = {walk.tile, 0, schedule.stages, kWholeTile};
+    walk.tile += walk.blocks;
+    return true;
+  }
+  if (walk.at == walk.end) {
+    walk.part += walk.blocks;
+    if (walk.part >= schedule.parts) return false;
+    walk.at = part_begin(schedule, walk.part);
+    walk.end = part_begin(schedule, walk.part + 1);
+  }
+  const int64_t cut = walk.at / schedule.stages;
+  const int64_t first = walk.at - cut * schedule.stages;
+  const int64_t last = first + walk.end - walk.at;
+  const int64_t end = last < schedule.stages ? last : schedule.stages;
+  const int64_t tile = schedule.whole + cut;
+  const bool all = first == 0 && end == schedule.stages;
+  piece = {tile, first, end, all ? kWholeTile : piece_slot(schedule, walk.part, tile)};
+  walk.at += end - first;
+  return true;
+}
+
+// The upper triangle in bands of kBand rows of tiles, each column by column: the tiles that run at
+// the same time are near a square, so that they share their rows and their columns in the cache.
+// 132 tiles of one column read 133 panels, those of a band 23.
+constexpr int64_t kBand = 12;
+
+HUBPRUNE_SHARED int64_t tiles_before_band(int64_t band, int64_t side) {
+  return band * (triangular_count(kBand) + kBand * side) - kBand * kBand * triangular_count(band);
+}
+
+HUBPRUNE_SHARED TileIndex banded_index(int64_t index, int64_t side) {
+  int64_t band = 0;
+  int64_t beyond = (side + kBand - 1) / kBand;
+  while (beyond - band > 1) {
+    const int64_t middle = (band + beyond) / 2;
+    (tiles_before_band(middle, side) <= index ? band : beyond) = middle;
+  }
+  const int64_t first = band * kBand;
+  const int64_t rows = side - first < kBand ? side - first : kBand;
+  const int64_t local = index - tiles_before_band(band, side);
+  if (local < triangular_count(rows)) {
+    const TileIndex corner = triangular_index(local);
+    return {first + corner.row, first + corner.column};
+  }
+  const int64_t along = local - triangular_count(rows);
+  return {first + along % rows, first + rows + along / rows};
+}
+
+}  // namespace hubprune::cuda

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// Puts the products of a tile together that several blocks have computed pieces of.
+//
+// Every block leaves its sums in a slot and counts itself; the one that counts last adds all slots
+// up in the order of their features, its own among them: the same bits whoever comes last. Each
+// warp does so for its own 16 x 128 products; nobody waits.
+// Bound: bytes, 64 KB a piece written and read, most of it in L2.
+// Numerics: float32 sums of float32 sums, as between stages.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/launch.cuh"
+#include "cuda/sm90_layout.h"
+#include "cuda/sm90_schedule.h"
+#include "cuda/warp_reduce.cuh"
+
+namespace hubprune::cuda {
+
+constexpr int64_t kSlotValues = kTensorTile * kTensorTile;
+constexpr int kSlotThreads = kSlotValues / kTensorValues;  // the multiplying ones of a block
+constexpr int kSlotWarps = kSlotThreads / kWarp;
+
+// slots (2 parts, 64, kSlotThreads), arrivals (cut tiles, kSlotWarps), zeroed before.
+struct SplitTiles {
+  float* slots;
+  unsigned* arrivals;
+};
+
+// Called by whole warps, `thread` counts the multiplying threads of the block. True for the warp
+// that is the last of its tile: `sums` then hold all of the tile's stages.
+__device__ __forceinline__ bool put_together(float (&sums)[kTensorValues], int thread,
+                                             const TensorSchedule& schedule,
+                                             const TensorPiece& piece, const SplitTiles& split) {
+  float* own = split.slots + piece.slot * kSlotValues + thread;
+#pragma unroll
+  for (int v = 0; v < kTensorValues; ++v) own[v * kSlotThreads] = sums[v];
+  __threadfence();
+  __syncwarp();
+
+  const int64_t cut = piece.tile - schedule.whole;
+  const int64_t first = part_of(schedule, cut * schedule.stages);
+  const int64_t last = part_of(schedule, (cut + 1) * schedule.stages - 1);
+  unsigned before = 0;
+  if (thread % kWarp == 0) {
+    before = atomicAdd(split.arrivals + cut * kSlotWarps + thread / kWarp, 1u);
+  }
+  before = __shfl_sync(kFullWarp, before, 0);
+  if (before != static_cast<unsigned>(last - first)) return false;
+  __threadfence();
+
+#pragma unroll
+  for (int v = 0; v < kTensorValues; ++v) sums[v] = 0.0f;
+  for (int64_t part = first; part <= last; ++part) {
+    const float* slot = split.slots + piece_slot(schedule, part, piece.tile) * kSlotValues + thread;
+#pragma unroll
+    for (int v = 0; v < kTensorValues; ++v) sums[v] += __ldcg(slot + v * kSlotThreads);
+  }
+  return true;
+}
+
+}  // namespace hubprune::cuda
