@@ -391,16 +391,13 @@ def path_line(operation: str, n: int, d: int) -> Line:
     """Beside our own CPU kernel: nothing else computes these on weighted graphs on a GPU."""
     x = gaussian(n, d, copies=1)[0].double()
     lengths = 1 - hp.pairwise_cosine(x)
-    there = lengths.cpu()
 
     def ours(graph: torch.Tensor) -> torch.Tensor:
         centrality: torch.Tensor = getattr(torch.ops.hubprune, operation)(graph)
         return centrality
 
     (ms,), repetitions = interleaved_medians([ours], [lengths])
-    began = time.perf_counter()  # once: it takes seconds
-    exact = ours(there)
-    peer_ms = (time.perf_counter() - began) * 1e3
+    exact, peer_ms, peer_name = on_the_host(ours, lengths)
     return Line(
         operation=operation,
         shape=f"{n} x {d}",
@@ -408,11 +405,120 @@ def path_line(operation: str, n: int, d: int) -> Line:
         rate=n * n / ms / 1e6,
         unit="G steps/s",
         error=float((ours(lengths).cpu() - exact).abs().max() / exact.max()),
-        peer=f"hubprune, CPU, {torch.get_num_threads()} threads",
+        peer=peer_name,
         peer_ms=peer_ms,
         peer_error=0.0,
         repetitions=repetitions,
     )
+
+
+# --- greedy orders --------------------------------------------------------------------------------
+def eager_greedy_degree(x: torch.Tensor) -> torch.Tensor:
+    unit = unit_rows(x)
+    weights = (unit @ unit.T).abs().fill_diagonal_(0)
+    degree = weights.sum(1)
+    order = torch.empty(len(x), dtype=torch.int64, device=x.device)
+    for step in range(len(x)):
+        hub = degree.argmax()
+        order[step] = hub
+        degree -= weights[hub]
+        degree[hub] = -torch.inf
+    return order
+
+
+def eager_cholesky(a: torch.Tensor) -> torch.Tensor:
+    """Return what is left at every pivot of a matrix of full rank."""
+    factor = torch.empty_like(a)
+    left = a.diagonal().clone()
+    residual = torch.empty_like(left)
+    for step in range(len(a)):
+        pivot = left.argmax()
+        residual[step] = left[pivot]
+        known = factor[:step]
+        factor[step] = (a[pivot] - known[:, pivot] @ known) / left[pivot].sqrt()
+        left -= factor[step].square()
+        left[pivot] = -torch.inf
+    return residual
+
+
+def shortfall(x: torch.Tensor, order: torch.Tensor) -> float:
+    """Return how far a removed row's degree is below the largest, relative to it, at most."""
+    unit = unit_rows(x.double())
+    weights = (unit @ unit.T).abs().fill_diagonal_(0)
+    left = weights.sum(1)
+    worst = torch.zeros((), dtype=torch.float64, device=x.device)
+    for hub in order:
+        worst = torch.maximum(worst, (left.max() - left[hub]) / left.max().clamp(min=1))
+        left -= weights[hub]
+        left[hub] = -torch.inf
+    return float(worst)
+
+
+def on_the_host(run: Route, value: torch.Tensor) -> tuple[Any, float, str]:
+    """Return our CPU kernel's result, its time in milliseconds and its name."""
+    there = value.cpu()
+    began = time.perf_counter()  # once: it can take seconds
+    result = run(there)
+    ms = (time.perf_counter() - began) * 1e3
+    return result, ms, f"hubprune, CPU, {torch.get_num_threads()} threads"
+
+
+def greedy_lines(n: int, d: int) -> list[Line]:
+    """Beside our own CPU kernel, and beside a loop of torch's operations."""
+
+    def ours(x: torch.Tensor) -> torch.Tensor:
+        return hp.greedy_degree(x, edge="abs")[0]
+
+    inputs = gaussian(n, d)
+    (ms, eager_ms), repetitions = interleaved_medians([ours, eager_greedy_degree], inputs)
+    host_order, host_ms, host_name = on_the_host(ours, inputs[0])
+    line = Line(
+        operation="greedy_degree abs",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n / ms,
+        unit="k removals/s",
+        error=shortfall(inputs[0], ours(inputs[0])),
+        peer=host_name,
+        peer_ms=host_ms,
+        peer_error=shortfall(inputs[0], host_order.to(inputs[0].device)),
+        repetitions=repetitions,
+    )
+    eager_error = shortfall(inputs[0], eager_greedy_degree(inputs[0]))
+    return [line, replace(line, peer="torch loop", peer_ms=eager_ms, peer_error=eager_error)]
+
+
+def cholesky_lines(n: int) -> list[Line]:
+    """Of a matrix of full rank; beside our own CPU kernel, and a loop of torch's operations."""
+
+    def ours(a: torch.Tensor) -> torch.Tensor:
+        residual: torch.Tensor = torch.ops.hubprune.pivoted_cholesky(a, 1e-12)[1]
+        return residual
+
+    rows = gaussian(n, 2 * n, copies=1)[0].double()
+    a = rows @ rows.T
+    (ms, eager_ms), repetitions = interleaved_medians([ours, eager_cholesky], [a])
+    exact, host_ms, host_name = on_the_host(ours, a)
+
+    def error(residual: torch.Tensor) -> float:
+        return float((residual.cpu() - exact).abs().max() / exact[0])
+
+    line = Line(
+        operation="pivoted_cholesky",
+        shape=f"{n} x {n}, full rank",
+        ms=ms,
+        rate=n / ms,
+        unit="k pivots/s",
+        error=error(ours(a)),
+        peer=host_name,
+        peer_ms=host_ms,
+        peer_error=0.0,
+        repetitions=repetitions,
+        work=8.0 * n**3 / 6,  # the fewest bytes: of the rows not yet chosen alone
+        ceiling="copy",
+    )
+    eager_error = error(eager_cholesky(a))
+    return [line, replace(line, peer="torch loop", peer_ms=eager_ms, peer_error=eager_error)]
 
 
 # --- rank-1 vectors -------------------------------------------------------------------------------
@@ -521,6 +627,8 @@ def lines(quick: bool) -> list[Line]:
         distance_line(2048, 9),
         path_line("betweenness_centrality", 512, 9),
         path_line("closeness_centrality", 512, 9),
+        *greedy_lines(2048, 9),
+        *cholesky_lines(2048),
     ]
     if not quick:
         hopper = _native.sm90_available(torch.cuda.current_device())

@@ -120,6 +120,21 @@ class EmulatedDevice:
                 integer,
                 [address, long, address, address, integer],
             ),
+            ("emulated_greedy_degree_scratch", long, [long, long, integer, integer]),
+            (
+                "emulated_greedy_degree",
+                integer,
+                [
+                    *[integer, address, long, long, integer, long, integer],
+                    *[address, address, address, integer],
+                ],
+            ),
+            ("emulated_pivoted_cholesky_scratch", long, [long]),
+            (
+                "emulated_pivoted_cholesky",
+                integer,
+                [address, long, ctypes.c_double, address, address, address, address, integer],
+            ),
             ("emulated_distance_sum_scratch", long, [long, long, integer]),
             (
                 "emulated_distance_sum",
@@ -320,6 +335,52 @@ class EmulatedDevice:
         closeness = self.download(out, (n,), np.float64)
         self.release()
         return closeness
+
+    def greedy_degree(
+        self,
+        x: Array,
+        edge: str = "signed",
+        count: int | None = None,
+        *,
+        stored: bool = True,
+        shift: int = 0,
+    ) -> tuple[Array, Array]:
+        """Return (order, degree) of rows (n, d)."""
+        n, d = x.shape
+        is_double = int(x.dtype == np.float64)
+        x_at = self.upload(x, shift)
+        order_at, degree_at = self.allocate(n * 8), self.allocate(n * 8)
+        scratch = self.allocate(
+            self.library.emulated_greedy_degree_scratch(n, d, int(stored), is_double)
+        )
+        removals = n if count is None else count
+        self.finish(
+            self.library.emulated_greedy_degree(
+                *[is_double, x_at, n, d, EDGES.index(edge), removals, int(stored)],
+                *[order_at, degree_at, scratch, 0],
+            )
+        )
+        order = self.download(order_at, (n,), np.int64)
+        degree = self.download(degree_at, (n,), np.float64)
+        self.release()
+        return order, degree
+
+    def pivoted_cholesky(self, a: Array, tolerance: float) -> tuple[Array, Array, int]:
+        """Return (order, residual, rank) of a matrix (n, n)."""
+        n = len(a)
+        a_at = self.upload(a)
+        order_at, residual_at, rank_at = (self.allocate(size) for size in (n * 8, n * 8, 8))
+        scratch = self.allocate(self.library.emulated_pivoted_cholesky_scratch(n))
+        self.finish(
+            self.library.emulated_pivoted_cholesky(
+                a_at, n, tolerance, order_at, residual_at, rank_at, scratch, 0
+            )
+        )
+        order = self.download(order_at, (n,), np.int64)
+        residual = self.download(residual_at, (n,), np.float64)
+        rank = int(self.download(rank_at, (1,), np.int64)[0])
+        self.release()
+        return order, residual, rank
 
     def distance_sum(self, x: Array) -> Array:
         n, d = x.shape

@@ -48,8 +48,10 @@ KERNELS: Final = {
     "distance_sum": 10,
     "eigenvector_centrality": 8,
     "filter_vectors": 8,
+    "greedy_degree": 13,
     "nearest": 8,
     "pairwise_cosine": 14,
+    "pivoted_cholesky": 3,
     "row_norms": 4,
     "weighted_degree": 20,
     "weighted_degree_panels": 5,
@@ -219,7 +221,8 @@ def defined_launchers(path: Path) -> set[str]:
         r"((hubprune::Status|long) )?hubprune::cuda::(launch_\w+<|\w+_scratch_bytes[<(]"
         r"|(built|device_count|runtime_version|last_error|weighted_degree_route"
         r"|split_rows_pitch|sm90_available|launch_sm90_degree|launch_split_rows|launch_add_panel"
-        r"|launch_betweenness_centrality|launch_closeness_centrality|launch_degree_finish)\()"
+        r"|launch_betweenness_centrality|launch_closeness_centrality|launch_degree_finish"
+        r"|launch_pivoted_cholesky)\()"
     )
     symbols = {symbol for symbol in symbols if "::__" not in symbol and "[clone" not in symbol}
     return {symbol for symbol in symbols if pattern.match(symbol)}
@@ -231,9 +234,9 @@ def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path)
     path = tmp_path / "without_cuda.o"
     compile_cpp(CUDA / "without_cuda.cpp", path)
     with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
-    # Questions, steps of the panels, two path centralities, scratch sizes (one of them by type),
-    # launchers of the filter vectors by types, of six other operations by type.
-    assert len(with_cuda) == 7 + 4 + 2 + len(KERNELS) - 2 + 1 + 3 + 6 * 2
+    # Questions, steps of the panels, two path centralities and the pivots, scratch sizes (one of
+    # them by type), launchers of the filter vectors by types, of seven other operations by type.
+    assert len(with_cuda) == 7 + 4 + 3 + len(KERNELS) - 2 + 1 + 3 + 7 * 2
     assert defined_launchers(path) == with_cuda
 
 
@@ -292,6 +295,11 @@ def test_without_cuda_every_launch_says_so(tmp_path: Path) -> None:
     assert library.emulated_nearest(0, None, 0, 0, 0, None, None, None, 0) == NO_CUDA
     assert library.emulated_row_norms(0, None, 0, 0, None, None, 0) == NO_CUDA
     assert library.emulated_graph_eigenvector_centrality_scratch(0, 0) == 0
+    greedy = library.emulated_greedy_degree
+    assert greedy(0, None, 0, 0, 0, 0, 0, None, None, None, 0) == NO_CUDA
+    cholesky = library.emulated_pivoted_cholesky
+    cholesky.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, *[ctypes.c_void_p] * 4]
+    assert cholesky(None, 0, 0.0, None, None, None, None, 0) == NO_CUDA
     cosine = library.emulated_pairwise_cosine
     assert cosine(0, None, None, 0, 0, 0, 0, 0, 0, None, None, 0) == NO_CUDA
 

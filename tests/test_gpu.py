@@ -496,12 +496,115 @@ def test_scores_agree_with_the_cpu() -> None:
         assert there.order.tolist() == here.order.tolist()
 
 
-def test_greedy_degree_comes_back_to_the_device() -> None:
-    x = random_rows((70, 9), torch.float64)
-    here, there = hp.greedy_degree(x, edge="abs"), hp.greedy_degree(x.cuda(), edge="abs")
-    for on_host, on_device in zip(here, there, strict=True):
-        assert on_device.is_cuda
-        assert torch.equal(on_device.cpu(), on_host)
+@pytest.mark.parametrize("count", [None, 1, 7])
+@pytest.mark.parametrize("n", SIZES)
+def test_greedy_degree(n: int, count: int | None) -> None:
+    x = random_rows((n, 9), torch.float64, seed=n)
+    for edge in ("signed", "squared", "abs", "positive"):
+        order, degree = hp.greedy_degree(x.cuda(), edge=edge, count=count)
+        assert order.is_cuda
+        assert degree.is_cuda
+        expected, expected_degree = hp.greedy_degree(x, edge=edge, count=count)
+        assert order.tolist() == expected.tolist()
+        torch.testing.assert_close(degree.cpu(), expected_degree, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("n", "d"), [(2, 1), (33, 0), (129, 7), (300, 65), pytest.param(5000, 130, marks=large)]
+)
+def test_greedy_degree_routes_give_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, dtype: torch.dtype
+) -> None:
+    """A weight that is computed when its row is removed is the one that was added."""
+    x = random_rows((n, d), dtype)
+    x[n // 2] = x[0]
+    x = x.cuda()
+    stored = [each for edge in EDGES for each in hp.greedy_degree(x, edge=edge)]
+    monkeypatch.setattr("hubprune.ops.degree.STORED_GRAPH_BYTES", 0)
+    computed = [each for edge in EDGES for each in hp.greedy_degree(x, edge=edge)]
+    assert_same_bits(stored, computed)
+    for order, degree in zip(computed[::2], computed[1::2], strict=True):
+        places = order.argsort()
+        assert places[0] < places[n // 2]
+        assert float(degree[order[-1]]) == 0.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_greedy_degree_of_ties_and_bad_rows(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    for limit in (1 << 30, 0):
+        monkeypatch.setattr("hubprune.ops.degree.STORED_GRAPH_BYTES", limit)
+        for x in (torch.ones(300, 5), torch.eye(70), torch.zeros(70, 5)):
+            for count in (None, 3):
+                order, _ = hp.greedy_degree(x.to(dtype).cuda(), count=count)
+                assert order.tolist() == list(range(len(x)))
+        for bad in (float("nan"), float("inf")):
+            x = random_rows((70, 4), dtype)
+            x[66, 1] = bad
+            order, degree = hp.greedy_degree(x.cuda())
+            assert order.tolist() == [-1] * 70
+            assert bool(degree.isnan().all())
+
+
+@large
+def test_greedy_degree_of_more_rows_than_a_stored_graph() -> None:
+    x = random_rows((70_000, 3), torch.float64)  # more rows than one to a thread of every piece
+    x[50_000] = x[17]
+    order, degree = hp.greedy_degree(x.cuda(), edge="abs", count=4)
+    unit = torch.nn.functional.normalize(x.cuda(), dim=1)
+    expected = hp.weighted_degree(x.cuda(), edge="abs")
+    for hub in order[:4].tolist():
+        assert hub == int(expected.argmax())
+        assert float(degree[hub]) == pytest.approx(float(expected[hub]), rel=1e-11)
+        expected -= (unit @ unit[hub]).abs()
+        expected[hub] = -torch.inf
+    left = order[4:]
+    torch.testing.assert_close(degree[left], expected[left], rtol=1e-9, atol=1e-9)
+    assert bool((degree[left].diff() <= 0).all())
+
+
+def gram(n: int, rank: int) -> torch.Tensor:
+    x = random_rows((n, rank), torch.float64)
+    return x @ x.mT
+
+
+@pytest.mark.parametrize(
+    ("n", "rank"),
+    [
+        *((n, n + 40) for n in SIZES),
+        *((9, 4), (129, 9), (300, 70)),
+        pytest.param(2000, 2500, marks=large),
+        pytest.param(9000, 30, marks=large),  # more than a warp's rows in a piece
+    ],
+)
+def test_pivoted_cholesky(n: int, rank: int) -> None:
+    a = gram(n, rank)
+    given = a.cuda()
+    there = torch.ops.hubprune.pivoted_cholesky(given, 1e-10)
+    here = torch.ops.hubprune.pivoted_cholesky(a, 1e-10)
+    assert all(each.is_cuda for each in there)
+    assert int(there[2]) == int(here[2]) == min(n, rank)
+    assert there[0].tolist() == here[0].tolist()
+    torch.testing.assert_close(there[1].cpu(), here[1], rtol=1e-8, atol=1e-10 * (rank + 1))
+    assert torch.equal(given.cpu(), a)
+    assert_same_bits(list(there), list(torch.ops.hubprune.pivoted_cholesky(given, 1e-10)))
+
+
+def test_pivoted_cholesky_of_ties_and_bad_matrices() -> None:
+    eye = torch.eye(130, dtype=torch.float64, device="cuda")
+    order, _, rank = torch.ops.hubprune.pivoted_cholesky(eye, 0.0)
+    assert (order.tolist(), int(rank)) == (list(range(130)), 130)
+    repeated = gram(10, 10).repeat(7, 7).cuda()
+    order, _, rank = torch.ops.hubprune.pivoted_cholesky(repeated, 1e-10)
+    assert int(rank) == 10
+    assert sorted(order[:10].tolist()) == list(range(10))
+    assert order[10:].tolist() == list(range(10, 70))
+    for value in (0.0, -1.0, float("nan")):
+        order, residual, rank = torch.ops.hubprune.pivoted_cholesky(value * eye, 0.0)
+        assert (order.tolist(), int(rank)) == (list(range(130)), 0)
+        assert not bool(residual.any())
 
 
 def test_compat_on_the_device() -> None:
@@ -559,6 +662,8 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
         torch.ops.hubprune.distance_sum(x),
         torch.ops.hubprune.betweenness_centrality(1 - hp.pairwise_cosine(x[:90])),
         torch.ops.hubprune.closeness_centrality(1 - hp.pairwise_cosine(x[:90])),
+        *hp.greedy_degree(x[:300], edge="abs"),
+        *torch.ops.hubprune.pivoted_cholesky(hp.pairwise_cosine(x[:90]), 1e-5),
         hp.weighted_degree(x[:, :9], edge="squared"),
         *torch.ops.hubprune.weighted_degree([x, x[:70], x[:33]], "abs"),
         *torch.ops.hubprune.rank1_vectors([weight, weight[:3]])[0],
@@ -678,6 +783,10 @@ def test_operators_pass_opcheck() -> None:
     torch.library.opcheck(torch.ops.hubprune.pairwise_cosine.default, (x, None, "abs", False))
     torch.library.opcheck(torch.ops.hubprune.rank1_vectors.default, ([weight],))
     torch.library.opcheck(torch.ops.hubprune.distance_sum.default, (x,))
+    torch.library.opcheck(torch.ops.hubprune.greedy_degree.default, (x, "abs", 3))
+    torch.library.opcheck(
+        torch.ops.hubprune.pivoted_cholesky.default, (torch.eye(7).cuda().double(), 1e-9)
+    )
 
 
 @pytest.mark.parametrize("rule", ["first", "uniform", "leverage", "rpcholesky", "farthest"])

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import hubprune as hp
 from hubprune import _native
-from hubprune.ops import degree, eigenvector, filters, paths, similarity
+from hubprune.ops import degree, eigenvector, filters, nystrom, paths, similarity
 
 # Operator name -> arguments for one valid call.
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -165,6 +165,8 @@ CUDA_CALLS: dict[str, Callable[[], Any]] = {
     "betweenness_centrality": lambda: paths._betweenness_centrality_cuda(torch.ones(2, 3, 3)),
     "betweenness of some": lambda: paths._betweenness_centrality_cuda(torch.ones(3, 3), True, [1]),
     "closeness_centrality": lambda: paths._closeness_centrality_cuda(torch.ones(2, 3, 3)),
+    "greedy_degree": lambda: degree._greedy_degree_cuda(torch.randn(3, 4), "abs", 2),
+    "pivoted_cholesky": lambda: nystrom._pivoted_cholesky_cuda(torch.eye(3), 0.0),
     "split_rows": lambda: degree._CudaPanels().split_rows(torch.randn(3, 4), 2),
     "add_panel": lambda: degree._CudaPanels().add_panel(
         torch.zeros(3, 4)[:, :3], 0, "abs", torch.zeros(4, dtype=torch.int64)

@@ -869,6 +869,49 @@ void bind_cuda(py::module_& m) {
       py::arg("lengths"), py::arg("n"), py::arg("closeness"), py::arg("scratch"), py::arg("device"),
       py::arg("stream"));
 
+  m.def("greedy_degree_cuda_scratch", &cuda::greedy_degree_scratch_bytes, py::arg("n"),
+        py::arg("d"), py::arg("stored"), py::arg("is_double"));
+  m.def(
+      "greedy_degree_cuda",
+      [](bool is_double, Address x, int64_t n, int64_t d, int edge, int64_t count, bool stored,
+         Address order, Address degree, Address scratch, int device, Address stream) {
+        check_sizes(n, d, count);
+        check_memory(x, n * d);
+        check_memory(order, n);
+        check_memory(degree, n);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          return cuda::launch_greedy_degree(pointer<const T>(x), n, d, kind, count, stored,
+                                            pointer<int64_t>(order), pointer<double>(degree),
+                                            pointer<void>(scratch), device, pointer<void>(stream));
+        }));
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("n"), py::arg("d"), py::arg("edge"),
+      py::arg("count"), py::arg("stored"), py::arg("order"), py::arg("degree"), py::arg("scratch"),
+      py::arg("device"), py::arg("stream"),
+      "stored: keep the n x n graph in the scratch, else compute a removed row's weights again.");
+
+  m.def("pivoted_cholesky_cuda_scratch", &cuda::pivoted_cholesky_scratch_bytes, py::arg("n"));
+  m.def(
+      "pivoted_cholesky_cuda",
+      [](Address a, int64_t n, double tolerance, Address order, Address residual, Address rank,
+         Address scratch, int device, Address stream) {
+        check_sizes(n);
+        check_memory(a, n * n);
+        check_memory(order, n);
+        check_memory(residual, n);
+        check_memory(rank, 1);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_pivoted_cholesky(
+            pointer<const double>(a), n, tolerance, pointer<int64_t>(order),
+            pointer<double>(residual), pointer<int64_t>(rank), pointer<void>(scratch), device,
+            pointer<void>(stream)));
+      },
+      py::arg("a"), py::arg("n"), py::arg("tolerance"), py::arg("order"), py::arg("residual"),
+      py::arg("rank"), py::arg("scratch"), py::arg("device"), py::arg("stream"));
+
   m.def("nearest_cuda_scratch", &cuda::nearest_scratch_bytes, py::arg("batch"), py::arg("n"),
         py::arg("d"), py::arg("is_double"));
   m.def(

@@ -97,6 +97,22 @@ Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int6
                                            double* residual, void* scratch, int device,
                                            void* stream);
 
+// x (n, d) -> order (n), degree (n): the row of the largest degree is removed `count` times, the
+// rest ranked by its last degree. `stored` keeps the n x n graph in the scratch; else a removed
+// row's weights are computed again. T = float, double.
+int64_t greedy_degree_scratch_bytes(int64_t n, int64_t d, bool stored, bool is_double);
+template <class T>
+Status launch_greedy_degree(const T* x, int64_t n, int64_t d, Edge edge, int64_t count, bool stored,
+                            int64_t* order, double* degree, void* scratch, int device,
+                            void* stream);
+
+// a (n, n), positive semi-definite -> order (n), residual (n), rank (1): the greedy pivots and what
+// was left of their diagonal entries, down to `tolerance` times the first; then the other rows.
+int64_t pivoted_cholesky_scratch_bytes(int64_t n);
+Status launch_pivoted_cholesky(const double* a, int64_t n, double tolerance, int64_t* order,
+                               double* residual, int64_t* rank, void* scratch, int device,
+                               void* stream);
+
 // lengths (n, n), sources (count) -> sums (n): every node's dependencies on the sources, added up.
 int64_t betweenness_centrality_scratch_bytes(int64_t n, int64_t count);
 Status launch_betweenness_centrality(const double* lengths, int64_t n, const int64_t* sources,

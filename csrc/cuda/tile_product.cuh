@@ -78,20 +78,23 @@ __device__ __forceinline__ void multiply_feature(const T* row_values, const T* c
   }
 }
 
-// Moves the partial sums into the products. `lost` gathers what rounding drops: exactly where the
+// Moves a partial sum into the product. `lost` gathers what rounding drops: exactly where the
 // product is the larger of the two, else up to one rounding of the partial sum.
+template <class T>
+__device__ __forceinline__ void promote_sum(T& part, T& product, T& lost) {
+  const T sum = product + part;
+  if constexpr (kCompensated<T>) lost += part - (sum - product);
+  product = sum;
+  part = T(0);
+}
+
 template <class T>
 __device__ __forceinline__ void promote(T (&part)[kMicro][kMicro], T (&product)[kMicro][kMicro],
                                         T (&lost)[kMicro][kMicro]) {
 #pragma unroll
   for (int r = 0; r < kMicro; ++r) {
 #pragma unroll
-    for (int c = 0; c < kMicro; ++c) {
-      const T sum = product[r][c] + part[r][c];
-      if constexpr (kCompensated<T>) lost[r][c] += part[r][c] - (sum - product[r][c]);
-      product[r][c] = sum;
-      part[r][c] = T(0);
-    }
+    for (int c = 0; c < kMicro; ++c) promote_sum(part[r][c], product[r][c], lost[r][c]);
   }
 }
 

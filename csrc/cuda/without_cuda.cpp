@@ -38,6 +38,12 @@ int64_t closeness_centrality_scratch_bytes(int64_t) { return 0; }
 Status launch_closeness_centrality(const double*, int64_t, double*, void*, int, void*) {
   return Status::kNoCuda;
 }
+int64_t greedy_degree_scratch_bytes(int64_t, int64_t, bool, bool) { return 0; }
+int64_t pivoted_cholesky_scratch_bytes(int64_t) { return 0; }
+Status launch_pivoted_cholesky(const double*, int64_t, double, int64_t*, double*, int64_t*, void*,
+                               int, void*) {
+  return Status::kNoCuda;
+}
 const char* weighted_degree_route(int64_t, int64_t, Edge) { return ""; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }
@@ -73,6 +79,12 @@ template <class T>
 Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, const double*, double,
                                            double, int64_t, T*, int64_t*, double*, void*, int,
                                            void*) {
+  return Status::kNoCuda;
+}
+
+template <class T>
+Status launch_greedy_degree(const T*, int64_t, int64_t, Edge, int64_t, bool, int64_t*, double*,
+                            void*, int, void*) {
   return Status::kNoCuda;
 }
 
@@ -122,5 +134,10 @@ template Status launch_graph_eigenvector_centrality<double>(const double*, int64
                                                             const double*, double, double, int64_t,
                                                             double*, int64_t*, double*, void*, int,
                                                             void*);
+
+template Status launch_greedy_degree<float>(const float*, int64_t, int64_t, Edge, int64_t, bool,
+                                            int64_t*, double*, void*, int, void*);
+template Status launch_greedy_degree<double>(const double*, int64_t, int64_t, Edge, int64_t, bool,
+                                             int64_t*, double*, void*, int, void*);
 
 }  // namespace hubprune::cuda

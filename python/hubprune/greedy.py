@@ -50,8 +50,8 @@ def greedy_degree(
     weights (n^2 d / 2 multiply-adds) and n operations a removal while that matrix is at most 1 GiB;
     beyond, n^2 d multiply-adds at first and n d a removal, with O(n d) memory. Degrees are summed
     in 64-bit fixed point: subtracting a weight undoes exactly what adding it did, equal rows keep
-    equal degrees, and the result is bitwise the same for any number of threads. On CUDA the rows
-    are copied to the host, walked there, and the result is copied back.
+    equal degrees, and the result is bitwise the same for any number of threads. On CUDA a removal
+    is one kernel launch, and nothing waits on the host.
 
     Equivalent to::
 

@@ -199,6 +199,32 @@ int emulated_closeness_centrality(const double* lengths, int64_t n, double* clos
       cuda::launch_closeness_centrality(lengths, n, closeness, scratch, device, nullptr));
 }
 
+int64_t emulated_greedy_degree_scratch(int64_t n, int64_t d, int stored, int is_double) {
+  return cuda::greedy_degree_scratch_bytes(n, d, stored != 0, is_double != 0);
+}
+
+int emulated_greedy_degree(int is_double, const void* x, int64_t n, int64_t d, int edge,
+                           int64_t count, int stored, int64_t* order, double* degree, void* scratch,
+                           int device) {
+  const Edge kind = static_cast<Edge>(edge);
+  const Status status =
+      is_double ? cuda::launch_greedy_degree(static_cast<const double*>(x), n, d, kind, count,
+                                             stored != 0, order, degree, scratch, device, nullptr)
+                : cuda::launch_greedy_degree(static_cast<const float*>(x), n, d, kind, count,
+                                             stored != 0, order, degree, scratch, device, nullptr);
+  return static_cast<int>(status);
+}
+
+int64_t emulated_pivoted_cholesky_scratch(int64_t n) {
+  return cuda::pivoted_cholesky_scratch_bytes(n);
+}
+
+int emulated_pivoted_cholesky(const double* a, int64_t n, double tolerance, int64_t* order,
+                              double* residual, int64_t* rank, void* scratch, int device) {
+  return static_cast<int>(cuda::launch_pivoted_cholesky(a, n, tolerance, order, residual, rank,
+                                                        scratch, device, nullptr));
+}
+
 int64_t emulated_distance_sum_scratch(int64_t n, int64_t d, int is_double) {
   return cuda::distance_sum_scratch_bytes(n, d, is_double != 0);
 }

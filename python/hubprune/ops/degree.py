@@ -26,6 +26,10 @@ from .tensors import (
 DEGREE_ROUTE = "HUBPRUNE_DEGREE_ROUTE"
 DEGREE_ROUTES = ("tiles", "panels", "sm90")
 
+#: `greedy_degree` stores graphs up to this size on CUDA, as the CPU kernel does; of larger ones it
+#: computes the weights of every removed row again.
+STORED_GRAPH_BYTES = 1 << 30
+
 
 # --- weighted degree ------------------------------------------------------------------------------
 def _weighted_degree_cpu(
@@ -234,9 +238,25 @@ def _greedy_degree_cpu(
 def _greedy_degree_cuda(
     x: torch.Tensor, edge: str = "signed", count: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    # n steps that wait for each other, each too small for a device: the processor walks.
-    order, degree = _greedy_degree_cpu(x.cpu(), edge, count)
-    return order.to(x.device), degree.to(x.device)
+    x = dense_tensor(x)
+    n, d = x.shape
+    stored = n * n * x.element_size() <= STORED_GRAPH_BYTES
+    order, degree = _greedy_degree_fake(x)
+    scratch = scratch_tensor(_native.greedy_degree_cuda_scratch(n, d, stored, in_double(x)), x)
+    _native.greedy_degree_cuda(
+        in_double(x),
+        x.data_ptr(),
+        n,
+        d,
+        EDGES.index(edge),
+        n if count is None else count,
+        stored,
+        order.data_ptr(),
+        degree.data_ptr(),
+        scratch.data_ptr(),
+        *stream_of(x),
+    )
+    return order, degree
 
 
 def _greedy_degree_fake(

@@ -9,7 +9,7 @@ from .. import _native
 from ..arguments import EDGES, compute_dtype
 from .registration import register
 from .similarity import pairwise_cosine_cuda
-from .tensors import batch_rows, dense_tensor, in_double, scratch_tensor
+from .tensors import batch_rows, dense_tensor, in_double, scratch_tensor, stream_of
 
 
 def _nystrom_columns_cpu(
@@ -87,9 +87,21 @@ def _pivoted_cholesky_cpu(
 def _pivoted_cholesky_cuda(
     a: torch.Tensor, tolerance: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    # One pivot waits for the one before: the host is the right place for it.
-    order, residual, rank = _pivoted_cholesky_cpu(a.cpu(), tolerance)
-    return order.to(a.device), residual.to(a.device), rank.to(a.device)
+    a = a.to(torch.float64).contiguous()
+    order, residual, rank = _pivoted_cholesky_fake(a, tolerance)
+    n = len(a)
+    scratch = scratch_tensor(_native.pivoted_cholesky_cuda_scratch(n), a)
+    _native.pivoted_cholesky_cuda(
+        a.data_ptr(),
+        n,
+        tolerance,
+        order.data_ptr(),
+        residual.data_ptr(),
+        rank.data_ptr(),
+        scratch.data_ptr(),
+        *stream_of(a),
+    )
+    return order, residual, rank
 
 
 def _pivoted_cholesky_fake(
