@@ -33,7 +33,7 @@ namespace {
 
 constexpr int kThreads = kPieceThreads;
 constexpr int kStepBlocks = 4;   // per multiprocessor: leaves 64 registers a thread, no spills
-using Hub = Candidate<int64_t>;  // by its degree in fixed point
+using Hub = RankedRow<int64_t>;  // by its degree in fixed point
 constexpr Hub kNoHub = {INT64_MIN, -1};
 
 // What stands for the degree of a removed row: the magnitude of others is at most 2^61.

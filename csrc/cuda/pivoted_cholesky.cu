@@ -28,7 +28,7 @@ namespace {
 
 constexpr int kThreads = kPieceThreads;
 constexpr int kStepBlocks = 3;  // per multiprocessor: leaves 80 registers a thread, no spills
-using Pivot = Candidate<double>;
+using Pivot = RankedRow<double>;
 
 // One warp's rows at a time: its warps share the columns, 64 blocks serve 2048 rows.
 constexpr int kChunk = kWarp;

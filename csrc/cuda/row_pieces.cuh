@@ -26,7 +26,7 @@ HUBPRUNE_SHARED int64_t piece_rows(int64_t n, int64_t chunk) {
 }
 
 template <class Value>
-struct alignas(16) Candidate {
+struct alignas(16) RankedRow {
   Value value;
   int64_t row;
 
@@ -42,11 +42,11 @@ struct alignas(16) Candidate {
 
 template <class Value>
 struct PieceMemory {
-  Candidate<Value> best[kPieceWarps];
+  RankedRow<Value> best[kPieceWarps];
 };
 
 template <class Value>
-__device__ __forceinline__ Candidate<Value> warp_best(Candidate<Value> own) {
+__device__ __forceinline__ RankedRow<Value> warp_best(RankedRow<Value> own) {
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) {
     const Value value = __shfl_xor_sync(kFullWarp, own.value, step);
@@ -57,7 +57,7 @@ __device__ __forceinline__ Candidate<Value> warp_best(Candidate<Value> own) {
 
 // The best candidate of the block, known to all its threads. Two barriers.
 template <class Value>
-__device__ __forceinline__ Candidate<Value> block_best(Candidate<Value> own,
+__device__ __forceinline__ RankedRow<Value> block_best(RankedRow<Value> own,
                                                        PieceMemory<Value>& shared) {
   own = warp_best(own);
   __syncthreads();  // the last best has been read by all
