@@ -35,6 +35,9 @@ from peers import rank1_gram
 
 ERROR_BOUND = 1e-6  # of a cosine, a vector entry, and a degree relative to its sum of magnitudes
 BUDGET_MS = 1500.0  # for the repetitions of one line
+CEILING_VALUES = 2**28  # that are copied
+CEILING_ROWS = 8192  # of the matrices that are multiplied
+DEVICE = "cuda"
 CHUNK_ENTRIES = 2**28  # of the peer's similarity panel: 1 GiB of float32
 
 
@@ -68,7 +71,9 @@ class Line:
 Route = Callable[[Any], Any]
 
 
-def interleaved_medians(routes: Sequence[Route], inputs: Sequence[Any]) -> tuple[list[float], int]:
+def interleaved_medians(
+    routes: Sequence[Route], inputs: Sequence[Any], budget_ms: float = BUDGET_MS
+) -> tuple[list[float], int]:
     """Return each route's median time in ms, all routes taking turns on rotating inputs."""
 
     def once(route: Route, value: Any) -> float:
@@ -80,7 +85,7 @@ def interleaved_medians(routes: Sequence[Route], inputs: Sequence[Any]) -> tuple
         return float(start.elapsed_time(end))
 
     warm_up = sum(once(route, inputs[0]) for _ in range(2) for route in routes) / 2
-    repetitions = int(min(50, max(5, BUDGET_MS / max(warm_up, 1e-3))))
+    repetitions = int(min(50, max(5, budget_ms / max(warm_up, 1e-3))))
     times: list[list[float]] = [[] for _ in routes]
     for repetition in range(repetitions):
         for at, route in enumerate(routes):
@@ -90,11 +95,11 @@ def interleaved_medians(routes: Sequence[Route], inputs: Sequence[Any]) -> tuple
 
 def ceilings() -> dict[str, float]:
     """Measure what this device reaches, a millisecond: bytes copied, operations of products."""
-    source = torch.randn(2**28, device="cuda")
+    source = torch.randn(CEILING_VALUES, device=DEVICE)
     target = torch.empty_like(source)
     (ms,), _ = interleaved_medians([lambda pair: pair[1].copy_(pair[0])], [(source, target)])
     found = {"copy": 2.0 * 4 * len(source) / ms}
-    n = 8192
+    n = CEILING_ROWS
     before = torch.get_float32_matmul_precision()
     for name, dtype, precision in (
         ("float64", torch.float64, "highest"),
@@ -102,7 +107,7 @@ def ceilings() -> dict[str, float]:
         ("tf32", torch.float32, "high"),
         ("bfloat16", torch.bfloat16, "highest"),
     ):
-        square = torch.randn(n, n, device="cuda").to(dtype)
+        square = torch.randn(n, n, device=DEVICE).to(dtype)
         product = torch.empty_like(square)
         torch.set_float32_matmul_precision(precision)
         try:
@@ -118,9 +123,9 @@ def ceilings() -> dict[str, float]:
 def gaussian(*shape: int, copies: int = 3) -> list[torch.Tensor]:
     """Return inputs to rotate among: one where the copies would take more than 4 GB."""
     size = torch.Size(shape).numel() * 4
-    generator = torch.Generator(device="cuda").manual_seed(sum(shape))
+    generator = torch.Generator(device=DEVICE).manual_seed(sum(shape))
     return [
-        torch.randn(*shape, device="cuda", generator=generator)
+        torch.randn(*shape, device=DEVICE, generator=generator)
         for _ in range(copies if copies * size < 4e9 else 1)
     ]
 
@@ -279,10 +284,60 @@ def distance_line(n: int, d: int) -> Line:
 
 
 # --- degree of long rows --------------------------------------------------------------------------
-LONG_BOUNDS = {"highest": 1e-6, "high": 1.5e-5, "medium": 1e-2}
+@dataclass(frozen=True)
+class Precision:
+    """What a precision of the degree stands for."""
+
+    bound: float  # of the error, relative to the degree
+    dtype: torch.dtype  # of torch's product at that precision
+    eager: str  # how torch computes it
+    products: int  # of bfloat16 planes
 
 
-def long_lines(n: int, d: int, routes: Sequence[str]) -> list[Line]:
+PRECISIONS = {
+    "highest": Precision(1e-6, torch.float32, "float32", 6),
+    "high": Precision(1.5e-5, torch.float32, "tf32", 3),
+    "medium": Precision(1e-2, torch.bfloat16, "bfloat16", 1),
+}
+
+
+def degree_by(route: str, precision: str) -> Route:
+    """Return the absolute degree by one of `DEGREE_ROUTES`."""
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        os.environ[DEGREE_ROUTE] = route
+        try:
+            return hp.weighted_degree(x, edge="abs", precision=precision)
+        finally:
+            del os.environ[DEGREE_ROUTE]
+
+    return run
+
+
+def eager_degree_at(precision: str) -> Route:
+    """Return the absolute degree by torch's own product at a precision."""
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(precision)
+        try:
+            unit = unit_rows(x).to(PRECISIONS[precision].dtype)
+            rows = max(256, CHUNK_ENTRIES // len(x))
+            panels = (block @ unit.T for block in unit.split(rows))
+            return torch.cat([s.float().abs().sum(1) for s in panels]) - 1
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return run
+
+
+def routes_here() -> list[str]:
+    """Return the routes that this device has."""
+    hopper = _native.sm90_available(torch.cuda.current_device())
+    return [route for route in DEGREE_ROUTES if hopper or route != "sm90"]
+
+
+def long_lines(n: int, d: int) -> list[Line]:
     """Every route at every precision, beside torch's own product at that precision."""
     inputs = gaussian(n, d)
     some, cosines = sampled_cosines(inputs[0])
@@ -291,54 +346,27 @@ def long_lines(n: int, d: int, routes: Sequence[str]) -> list[Line]:
     def error(degree: torch.Tensor) -> float:
         return float(((degree[some].double() - exact) / exact).abs().max())
 
-    def routed(route: str, precision: str) -> Route:
-        def run(x: torch.Tensor) -> torch.Tensor:
-            os.environ[DEGREE_ROUTE] = route
-            try:
-                return hp.weighted_degree(x, edge="abs", precision=precision)
-            finally:
-                del os.environ[DEGREE_ROUTE]
-
-        return run
-
-    def peer(precision: str, dtype: torch.dtype) -> Route:
-        def run(x: torch.Tensor) -> torch.Tensor:
-            before = torch.get_float32_matmul_precision()
-            torch.set_float32_matmul_precision(precision)
-            try:
-                unit = unit_rows(x).to(dtype)
-                rows = max(256, CHUNK_ENTRIES // len(x))
-                panels = (block @ unit.T for block in unit.split(rows))
-                return torch.cat([s.float().abs().sum(1) for s in panels]) - 1
-            finally:
-                torch.set_float32_matmul_precision(before)
-
-        return run
-
     found = []
-    for precision, dtype, name, products in (
-        ("highest", torch.float32, "X X', abs, sum in float32", 6),
-        ("high", torch.float32, "X X', abs, sum in tf32", 3),
-        ("medium", torch.bfloat16, "X X', abs, sum in bfloat16", 1),
-    ):
-        ours = [routed(route, precision) for route in routes]
-        eager = peer(precision, dtype)
+    routes = routes_here()
+    for name, precision in PRECISIONS.items():
+        ours = [degree_by(route, name) for route in routes]
+        eager = eager_degree_at(name)
         (*times, peer_ms), repetitions = interleaved_medians([*ours, eager], inputs)
         for route, run, ms in zip(routes, ours, times, strict=True):
             found.append(
                 Line(
-                    operation=f"weighted_degree abs, {route}, {precision}",
+                    operation=f"weighted_degree abs, {route}, {name}",
                     shape=f"{n} x {d}",
                     ms=ms,
                     rate=n * (n - 1) * d / ms / 1e9,
                     unit="TFLOP/s",
                     error=error(run(inputs[0])),
-                    peer=name,
+                    peer=f"X X', abs, sum in {precision.eager}",
                     peer_ms=peer_ms,
                     peer_error=error(eager(inputs[0])),
                     repetitions=repetitions,
-                    bound=LONG_BOUNDS[precision],
-                    work=float(n) * (n - 1) * d * (1 if route == "tiles" else products),
+                    bound=precision.bound,
+                    work=float(n) * (n - 1) * d * (1 if route == "tiles" else precision.products),
                     ceiling="float32" if route == "tiles" else "bfloat16",
                 )
             )
@@ -548,9 +576,12 @@ def vectors_line(name: str, n: int, c: int, *kernel: int) -> Line:
 
 
 # --- a whole network ------------------------------------------------------------------------------
-def network_lines() -> list[Line]:
-    """Vectors and degree of CNN14: layer by layer, in grouped launches, and these in a graph."""
-    weights = [gaussian(n, c, 3, 3, copies=1)[0] for n, c in CNN14]
+def network_lines(sizes: Sequence[tuple[int, int]] = CNN14) -> list[Line]:
+    """Vectors and degree of CNN14: layer by layer, in grouped launches, and these in a graph.
+
+    And as `score_model`, which also finds dead filters, sorts, and waits for the norms.
+    """
+    weights = [gaussian(n, c, 3, 3, copies=1)[0] for n, c in sizes]
 
     def ours(layers: list[torch.Tensor]) -> list[torch.Tensor]:
         return [abs_degree(hp.filter_vectors(w)) for w in layers]
@@ -560,9 +591,19 @@ def network_lines() -> list[Line]:
         degrees: list[torch.Tensor] = torch.ops.hubprune.weighted_degree(vectors, "abs")
         return degrees
 
+    def scored(_: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [scores.values for scores in hp.score_model(model, rule).values()]
+
+    rule = hp.scorers.WeightedDegree(edge="abs")
+
     def eager(layers: list[torch.Tensor]) -> list[torch.Tensor]:
         return [eager_degree(rank1_gram(w)) for w in layers]
 
+    model = torch.nn.Sequential()
+    for w in weights:
+        layer = torch.nn.Conv2d(w.shape[1], w.shape[0], 3, device="meta", bias=False)
+        layer.weight = torch.nn.Parameter(w)
+        model.append(layer)
     together(weights)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
@@ -573,8 +614,8 @@ def network_lines() -> list[Line]:
         graph.replay()
         return captured
 
-    routes = [ours, together, replay, eager]
-    (ms, grouped_ms, graph_ms, peer_ms), repetitions = interleaved_medians(routes, [weights])
+    routes = [ours, together, replay, scored, eager]
+    (*times, peer_ms), repetitions = interleaved_medians(routes, [weights])
     exact = [
         hp.reference.weighted_degree(
             hp.reference.filter_vectors(w.double().cpu().numpy(), "rank1"), "abs"
@@ -589,7 +630,7 @@ def network_lines() -> list[Line]:
         )
 
     size = sum(w.numel() for w in weights) * 4
-    errors = [error(route(weights)) for route in routes]
+    *errors, peer_error = [error(route(weights)) for route in routes]
     return [
         Line(
             operation=operation,
@@ -600,15 +641,21 @@ def network_lines() -> list[Line]:
             error=own_error,
             peer="bmm, eigh, X X', abs, sum",
             peer_ms=peer_ms,
-            peer_error=errors[3],
+            peer_error=peer_error,
             repetitions=repetitions,
             work=float(size),
             ceiling="copy",
         )
-        for operation, time, own_error in (
-            ("vectors and degree, layer by layer", ms, errors[0]),
-            ("vectors and degree, grouped", grouped_ms, errors[1]),
-            ("vectors and degree, grouped, graph", graph_ms, errors[2]),
+        for operation, time, own_error in zip(
+            (
+                "vectors and degree, layer by layer",
+                "vectors and degree, grouped",
+                "vectors and degree, grouped, graph",
+                "score_model, degree abs",
+            ),
+            times,
+            errors,
+            strict=True,
         )
     ]
 
@@ -631,16 +678,14 @@ def lines(quick: bool) -> list[Line]:
         *cholesky_lines(2048),
     ]
     if not quick:
-        hopper = _native.sm90_available(torch.cuda.current_device())
-        routes = [route for route in DEGREE_ROUTES if hopper or route != "sm90"]
         found += [
             vectors_line("CNN14 block 6", 2048, 2048, 3, 3),
             degree_line(16384, 9),
             *other_lines(16384, 9),
             *other_lines(4096, 1024),
             degree_line(65536, 9),
-            *long_lines(2048, 18432, routes),
-            *long_lines(16384, 4608, routes),
+            *long_lines(2048, 18432),
+            *long_lines(16384, 4608),
             degree_line(1_000_000, 9),
             nearest_line(65536, 9),
             squares_line(1_000_000, 9),

@@ -4,7 +4,7 @@ set -uo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: benchmarks/run_gpu.sh OUT [--quick] [--keep]
+Usage: benchmarks/run_gpu.sh OUT [--quick] [--routes] [--keep]
 
 Everything that a machine with an NVIDIA GPU can check, in one call of under 10 minutes:
   build       the package with CUDA kernels for this device only, from this source tree
@@ -18,6 +18,8 @@ A step that fails is recorded and the next one runs. OUT/summary.txt has a line 
 OUT/run.log their output. The exit code is 0 only if every step passed.
 
   --quick     small shapes only in the table and the tests
+  --routes    also find where each route of the weighted degree is the fastest (about a minute):
+              OUT/gpu_routes.json, OUT/gpu_routes.md
   --keep      leave the build in OUT/work
 
 Needs python3 with torch (a CUDA build), numpy, pytest, pybind11, scikit-build-core, cmake and ninja;
@@ -29,11 +31,13 @@ TEXT
 readonly TOTAL_SECONDS=585
 out=""
 quick=0
+routes=0
 keep=0
 for argument in "$@"; do
   case "$argument" in
     -h | --help) usage; exit 0 ;;
     --quick) quick=1 ;;
+    --routes) routes=1 ;;
     --keep) keep=1 ;;
     -*) echo "unknown option $argument; see --help" >&2; exit 2 ;;
     *)
@@ -145,6 +149,7 @@ if [ "$built" -eq 0 ]; then
   options=(--commit "$commit")
   if [ "$quick" -eq 1 ]; then options+=(--quick); fi
   step table 180 "$python" benchmarks/gpu_table.py "$out" "${options[@]}"
+  if [ "$routes" -eq 1 ]; then step routes 120 "$python" benchmarks/gpu_routes.py "$out"; fi
 fi
 
 if [ "$failures" -gt 0 ]; then
