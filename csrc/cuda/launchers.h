@@ -97,6 +97,19 @@ Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int6
                                            double* residual, void* scratch, int device,
                                            void* stream);
 
+// x (batch, n, d) -> the same of its similarity graphs, which are never stored: by tiles (squared,
+// abs, positive), or implicit (signed, shifted; squared up to 256 features). T = float, double.
+int64_t eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n, int64_t d, Edge edge,
+                                             bool tiles, bool is_double);
+template <class T>
+Status launch_eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
+                                     bool tiles, const double* start, double tol, double noise,
+                                     int64_t max_iter, T* vector, int64_t* converged,
+                                     double* residual, void* scratch, int device, void* stream);
+// Which products pay: "implicit", "tiles", or "stored": pairwise_cosine and the launcher above
+const char* eigenvector_centrality_route(int64_t batch, int64_t n, int64_t d, Edge edge,
+                                         bool is_double);
+
 // lengths (n, n), sources (count) -> sums (n): every node's dependencies on the sources, added up.
 int64_t betweenness_centrality_scratch_bytes(int64_t n, int64_t count);
 Status launch_betweenness_centrality(const double* lengths, int64_t n, const int64_t* sources,

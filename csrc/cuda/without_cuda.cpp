@@ -41,6 +41,10 @@ Status launch_closeness_centrality(const double*, int64_t, double*, void*, int, 
 const char* weighted_degree_route(int64_t, int64_t, Edge) { return ""; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }
+const char* eigenvector_centrality_route(int64_t, int64_t, int64_t, Edge, bool) { return ""; }
+int64_t eigenvector_centrality_scratch_bytes(int64_t, int64_t, int64_t, Edge, bool, bool) {
+  return 0;
+}
 int64_t pairwise_cosine_scratch_bytes(int64_t, int64_t, int64_t, int64_t, bool, bool) { return 0; }
 int64_t nearest_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
 
@@ -73,6 +77,13 @@ template <class T>
 Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, const double*, double,
                                            double, int64_t, T*, int64_t*, double*, void*, int,
                                            void*) {
+  return Status::kNoCuda;
+}
+
+template <class T>
+Status launch_eigenvector_centrality(const T*, int64_t, int64_t, int64_t, Edge, bool, const double*,
+                                     double, double, int64_t, T*, int64_t*, double*, void*, int,
+                                     void*) {
   return Status::kNoCuda;
 }
 
@@ -122,5 +133,13 @@ template Status launch_graph_eigenvector_centrality<double>(const double*, int64
                                                             const double*, double, double, int64_t,
                                                             double*, int64_t*, double*, void*, int,
                                                             void*);
+
+template Status launch_eigenvector_centrality<float>(const float*, int64_t, int64_t, int64_t, Edge,
+                                                     bool, const double*, double, double, int64_t,
+                                                     float*, int64_t*, double*, void*, int, void*);
+template Status launch_eigenvector_centrality<double>(const double*, int64_t, int64_t, int64_t,
+                                                      Edge, bool, const double*, double, double,
+                                                      int64_t, double*, int64_t*, double*, void*,
+                                                      int, void*);
 
 }  // namespace hubprune::cuda
