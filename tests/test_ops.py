@@ -216,6 +216,7 @@ def test_eigenvector_centrality_takes_its_route(
     monkeypatch.setattr(_native, "eigenvector_centrality_cuda", rows)
     monkeypatch.setattr(_native, "graph_eigenvector_centrality_cuda", graph)
     monkeypatch.setattr(_native, "pairwise_cosine_cuda", lambda *arguments: None)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     vector = eigenvector._eigenvector_centrality_cuda(x, "abs")
     assert (vector.shape, vector.dtype) == (x.shape[:-1], x.dtype)
