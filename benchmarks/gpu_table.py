@@ -414,6 +414,76 @@ def nearest_line(n: int, d: int) -> Line:
     )
 
 
+# --- eigenvector centrality -----------------------------------------------------------------------
+def eager_product(x: torch.Tensor, edge: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return v -> W v in the dtype of x: implicit, stored where it fits, else panels of rows."""
+    unit = unit_rows(x)
+    if edge == "squared":
+
+        def implicit(v: torch.Tensor) -> torch.Tensor:
+            gram = unit.T @ (v[:, None] * unit)
+            return ((unit @ gram) * unit).sum(1) - v
+
+        return implicit
+    size = len(x) ** 2 * x.element_size()
+    if 2 * size < torch.cuda.mem_get_info()[0]:
+        graph = (unit @ unit.T).abs_()
+        graph.fill_diagonal_(0)
+        return lambda v: graph @ v
+    panels = unit.split(max(256, CHUNK_ENTRIES // len(x)))
+    return lambda v: torch.cat([(panel @ unit.T).abs_() @ v for panel in panels]) - v
+
+
+def eager_eigenvector(x: torch.Tensor, edge: str, tol: float = 1e-6) -> torch.Tensor:
+    """Power iteration from ones, until the residual is small or has not shrunk for three products.
+
+    It waits for each residual.
+    """
+    product = eager_product(x, edge)
+    v = torch.full((len(x),), len(x) ** -0.5, dtype=x.dtype, device=x.device)
+    least, idle = float("inf"), 0
+    for _ in range(500):
+        w = product(v)
+        value = v @ w
+        residual = float((w - value * v).norm() / value)
+        idle = 0 if residual < least else idle + 1
+        least = min(least, residual)
+        if residual <= tol or idle == 3:
+            break
+        v = w / w.norm()
+    return v
+
+
+def eigenvector_line(n: int, d: int, edge: str) -> Line:
+    def ours(x: torch.Tensor) -> torch.Tensor:
+        return hp.eigenvector_centrality(x, edge=edge, tol=1e-6)
+
+    def eager(x: torch.Tensor) -> torch.Tensor:
+        return eager_eigenvector(x, edge)
+
+    inputs = gaussian(n, d)
+    (ms, peer_ms), repetitions = interleaved_medians([ours, eager], inputs)
+    exact = eager_eigenvector(inputs[0].double(), edge, 1e-12)
+
+    def error(vector: torch.Tensor) -> float:
+        return float((vector.double() - exact).norm())
+
+    through = "through the d x d Gram matrix" if edge == "squared" else "X X', abs"
+    return Line(
+        operation=f"eigenvector_centrality {edge}",
+        shape=f"{n} x {d}",
+        ms=ms,
+        rate=n / ms / 1e3,
+        unit="M rows/s",
+        error=error(ours(inputs[0])),
+        peer=f"power iteration, {through}",
+        peer_ms=peer_ms,
+        peer_error=error(eager(inputs[0])),
+        repetitions=repetitions,
+        bound=2e-6,  # of a vector of length 1: the residual that was asked for over the gap
+    )
+
+
 # --- betweenness and closeness --------------------------------------------------------------------
 def path_line(operation: str, n: int, d: int) -> Line:
     """Beside our own CPU kernel: nothing else computes these on weighted graphs on a GPU."""
@@ -672,6 +742,7 @@ def lines(quick: bool) -> list[Line]:
         nearest_line(2048, 9),
         squares_line(2048, 9),
         distance_line(2048, 9),
+        eigenvector_line(2048, 9, "abs"),
         path_line("betweenness_centrality", 512, 9),
         path_line("closeness_centrality", 512, 9),
         *greedy_lines(2048, 9),
@@ -691,6 +762,8 @@ def lines(quick: bool) -> list[Line]:
             squares_line(1_000_000, 9),
             squares_line(65536, 128),
             distance_line(2048, 4608),
+            eigenvector_line(65536, 9, "abs"),
+            eigenvector_line(1_000_000, 9, "squared"),
             path_line("betweenness_centrality", 2048, 9),
             path_line("closeness_centrality", 2048, 9),
             nearest_line(2048, 18432),

@@ -171,6 +171,25 @@ class EmulatedDevice:
                 ],
             ),
             (
+                "emulated_eigenvector_centrality_route",
+                ctypes.c_char_p,
+                [integer, *[long] * 3, integer],
+            ),
+            (
+                "emulated_eigenvector_centrality_scratch",
+                long,
+                [integer, long, long, long, integer, integer],
+            ),
+            (
+                "emulated_eigenvector_centrality",
+                integer,
+                [
+                    *[integer, address, long, long, long, integer, integer, address],
+                    *[ctypes.c_double, ctypes.c_double, long],
+                    *[address, address, address, address, integer],
+                ],
+            ),
+            (
                 "emulated_weighted_degree",
                 integer,
                 [integer, address, long, integer, address, integer],
@@ -461,6 +480,52 @@ class EmulatedDevice:
         residual = self.download(residual_at, (batch,), np.float64)
         self.release()
         return vector, converged, residual
+
+    def rows_eigenvector(
+        self,
+        x: Array,
+        edge: str,
+        *,
+        tiles: bool = False,
+        start: Array | None = None,
+        tol: float = 1e-10,
+        noise: float | None = None,
+        max_iter: int = 100,
+        shift: int = 0,
+    ) -> tuple[Array, Array, Array]:
+        """Return (vector, converged, residual) of rows (batch, n, d), implicit or by tiles.
+
+        `noise` is by default what the operators ask for.
+        """
+        batch, n, d = x.shape
+        noise = 8 * float(np.finfo(x.dtype).eps) if noise is None else noise
+        x_at = self.upload(x, shift)
+        start_at = None if start is None else self.upload(start)
+        vector_at = self.allocate(batch * n * x.itemsize + shift) + shift
+        # As the operators do: of nothing nothing is written.
+        converged_at = self.allocate(batch * 8) if n else self.upload(np.ones(batch, np.int64))
+        residual_at = self.allocate(batch * 8) if n else self.upload(np.zeros(batch))
+        is_double, code = int(x.dtype == np.float64), EDGES.index(edge)
+        shape = batch, n, d, code, int(tiles)
+        scratch = self.allocate(
+            self.library.emulated_eigenvector_centrality_scratch(is_double, *shape)
+        )
+        self.finish(
+            self.library.emulated_eigenvector_centrality(
+                *[is_double, x_at, *shape, start_at, tol, noise, max_iter],
+                *[vector_at, converged_at, residual_at, scratch, 0],
+            )
+        )
+        vector = self.download(vector_at, (batch, n), x.dtype)
+        converged = self.download(converged_at, (batch,), np.int64)
+        residual = self.download(residual_at, (batch,), np.float64)
+        self.release()
+        return vector, converged, residual
+
+    def eigenvector_route(self, shape: tuple[int, int, int], edge: str, dtype: Any) -> str:
+        is_double, code = int(np.dtype(dtype) == np.float64), EDGES.index(edge)
+        route = self.library.emulated_eigenvector_centrality_route(is_double, *shape, code)
+        return str(route.decode())
 
     def nearest(self, x: Array, *, shift: int = 0) -> tuple[Array, Array]:
         batch, n, d = x.shape

@@ -40,13 +40,15 @@ TARGETS: Final = [
 ONLY_HOPPER: Final = {"weighted_degree_sm90"}
 
 # Kernels per source. The degree: 3 edges x 2 dtypes + 2 finishes + 2 x 2 of the packed rows + 2 x 2
-# of the linear closed forms + 2 x 2 of the squared one; the others in the same way.
+# of the linear closed forms + 2 x 2 of the squared one; the others in the same way. Eigenvectors:
+# 2 x 2 of a stored graph, 2 x 2 of the packed rows, 4 x 2 of implicit products, 3 x 2 + 1 of tiles,
+# start, step and 2 finishes, 4 of a wide step.
 KERNELS: Final = {
     "betweenness_centrality": 3,
     "closeness_centrality": 2,
     "device": 0,
     "distance_sum": 10,
-    "eigenvector_centrality": 8,
+    "eigenvector_centrality": 31,
     "filter_vectors": 8,
     "greedy_degree": 13,
     "nearest": 8,
@@ -220,6 +222,7 @@ def defined_launchers(path: Path) -> set[str]:
     pattern = re.compile(
         r"((hubprune::Status|long) )?hubprune::cuda::(launch_\w+<|\w+_scratch_bytes[<(]"
         r"|(built|device_count|runtime_version|last_error|weighted_degree_route"
+        r"|eigenvector_centrality_route"
         r"|split_rows_pitch|sm90_available|launch_sm90_degree|launch_split_rows|launch_add_panel"
         r"|launch_betweenness_centrality|launch_closeness_centrality|launch_degree_finish"
         r"|launch_pivoted_cholesky)\()"
@@ -235,8 +238,9 @@ def test_a_build_without_cuda_has_the_same_symbols(build: Build, tmp_path: Path)
     compile_cpp(CUDA / "without_cuda.cpp", path)
     with_cuda = set().union(*(defined_launchers(build.folder / f"{name}.o") for name in KERNELS))
     # Questions, steps of the panels, two path centralities and the pivots, scratch sizes (one of
-    # them by type), launchers of the filter vectors by types, of seven other operations by type.
-    assert len(with_cuda) == 7 + 4 + 3 + len(KERNELS) - 2 + 1 + 3 + 7 * 2
+    # them by type, one more for the two eigenvector centralities), launchers of the filter vectors
+    # by types, of eight other operations by type.
+    assert len(with_cuda) == 8 + 4 + 3 + len(KERNELS) - 2 + 1 + 1 + 3 + 8 * 2
     assert defined_launchers(path) == with_cuda
 
 
@@ -300,6 +304,7 @@ def test_without_cuda_every_launch_says_so(tmp_path: Path) -> None:
     cholesky = library.emulated_pivoted_cholesky
     cholesky.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, *[ctypes.c_void_p] * 4]
     assert cholesky(None, 0, 0.0, None, None, None, None, 0) == NO_CUDA
+    assert library.emulated_eigenvector_centrality_scratch(0, 0, 0, 0, 0, 0) == 0
     cosine = library.emulated_pairwise_cosine
     assert cosine(0, None, None, 0, 0, 0, 0, 0, 0, None, None, 0) == NO_CUDA
 

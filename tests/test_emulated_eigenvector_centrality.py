@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
-from emulation import Array, EmulatedDevice, random_graphs, random_rows
+from emulation import (
+    EDGES,
+    INVALID_VALUE,
+    Array,
+    EmulatedDevice,
+    random_graphs,
+    random_rows,
+    special_rows,
+)
 from hubprune import reference as ref
 
 
@@ -91,3 +99,228 @@ def test_eigenvector_noise_is_convergence(device: EmulatedDevice) -> None:
     weights = 1e-8 * random_graphs((1, 40, 40))
     assert device.eigenvector(weights, tol=1e-300, noise=1e-3, max_iter=2)[1].all()
     assert not device.eigenvector(weights, tol=1e-300, max_iter=2)[1].any()
+
+
+# -------------------------------------------------------------------------------------------------
+# Graphs of rows that are never stored
+
+TILED: Final = ("squared", "abs", "positive")
+IMPLICIT: Final = ("signed", "shifted", "squared")
+# (edge, by tiles)
+ROUTES: Final = [*((edge, True) for edge in TILED), *((edge, False) for edge in IMPLICIT)]
+
+# Largest errors measured here, times the relative gap to the next eigenvalue: 4e-8 (the rounding of
+# the result) and 2e-11 (the tolerance of the search).
+VECTOR: Final = {np.dtype(np.float32): 2e-7, np.dtype(np.float64): 1e-9}
+
+
+def assert_vector_close(vector: Array, x: Array, edge: str) -> None:
+    """Compare with the reference, item by item.
+
+    The rounding of the cosines moves the vector by its size over the gap to the next eigenvalue.
+    """
+    rows = x.astype(np.float64)
+    assert vector.dtype == x.dtype
+    for item, got in zip(rows, vector, strict=True):
+        expected = ref.eigenvector_centrality(item, edge)
+        values = np.linalg.eigvalsh(ref.adjacency(item, edge))
+        gap = (values[-1] - values[-2]) / values[-1] if len(item) > 1 and values[-1] > 0 else 1.0
+        condition = 1.0 / gap if gap > ref.DEGENERACY_TOLERANCE else 1.0
+        error = float(np.abs(got - expected).max())
+        assert error <= VECTOR[x.dtype] * condition, (error, condition)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("n", "d"), [(1, 3), (2, 1), (5, 3), (63, 16), (64, 17), (65, 1), (129, 130), (130, 9)]
+)
+@pytest.mark.parametrize(("edge", "tiles"), ROUTES)
+def test_rows_match_the_reference(
+    device: EmulatedDevice, edge: str, tiles: bool, n: int, d: int, dtype: Any
+) -> None:
+    x = random_rows((1, n, d), dtype, seed=n + d)
+    vector, converged, residual = device.rows_eigenvector(
+        x, edge, tiles=tiles, noise=1e-12, max_iter=400
+    )
+    assert converged.all()
+    assert (residual <= 1e-10).all() or n == 1  # where there is no edge
+    assert_vector_close(vector, x, edge)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("edge", "tiles"), ROUTES)
+def test_rows_zero_equal_and_opposite(
+    device: EmulatedDevice, edge: str, tiles: bool, dtype: Any
+) -> None:
+    x = special_rows(dtype)
+    exact = {"tiles": tiles, "noise": 1e-12, "max_iter": 400}
+    vector, converged, _ = device.rows_eigenvector(x, edge, **exact)
+    assert converged.all()
+    assert_vector_close(vector, x, edge)
+    if edge != "shifted":  # of zero rows every weight is 0: they are isolated
+        np.testing.assert_allclose(vector[0, [4, 66]], 0, atol=1e-9)
+    scale = np.resize([1e-30, 1.0, 1e30] if dtype == np.float32 else [1e-300, 1.0, 1e300], 70)
+    scaled = (x.astype(np.float64) * scale[:, None]).astype(dtype)
+    again, converged, _ = device.rows_eigenvector(scaled, edge, **exact)
+    assert converged.all()
+    assert_vector_close(again, scaled, edge)
+
+
+@pytest.mark.parametrize(("edge", "tiles"), ROUTES)
+def test_rows_without_edges_or_features(device: EmulatedDevice, edge: str, tiles: bool) -> None:
+    for x in (np.zeros((2, 67, 5), np.float32), np.zeros((2, 67, 0), np.float32)):
+        vector, converged, _ = device.rows_eigenvector(x, edge, tiles=tiles)
+        assert converged.all()
+        if edge != "signed":  # its start is not constant, and every vector is an eigenvector
+            np.testing.assert_allclose(vector, np.full((2, 67), 67**-0.5), rtol=1e-6)
+    axes = np.eye(66, dtype=np.float32)[None]
+    vector, converged, _ = device.rows_eigenvector(axes, edge, tiles=tiles)
+    assert converged.all()
+    if edge != "signed":
+        np.testing.assert_allclose(vector, np.full((1, 66), 66**-0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("edge", "tiles"), ROUTES)
+def test_rows_of_a_batch_stop_by_themselves(
+    device: EmulatedDevice, edge: str, tiles: bool, dtype: Any
+) -> None:
+    """Ordinary, without edges, not finite, all equal: one batch, each as it is alone."""
+    x = random_rows((5, 67, 9), dtype, seed=5)
+    x[1] = 0
+    x[2, 66, 8] = np.nan
+    x[3, 0, 0] = np.inf
+    x[4] = x[4, 0]
+    vector, converged, residual = device.rows_eigenvector(x, edge, tiles=tiles, max_iter=400)
+    assert converged.all()
+    assert np.isnan(vector[2:4]).all()
+    for item in (0, 1, 4):
+        alone = device.rows_eigenvector(x[item : item + 1], edge, tiles=tiles, max_iter=400)
+        assert alone[0].tobytes() == vector[item].tobytes()
+        assert alone[2].tobytes() == residual[item].tobytes()
+        if item != 1 or edge != "signed":  # as above
+            assert_vector_close(vector[item : item + 1], x[item : item + 1], edge)
+
+
+@pytest.mark.parametrize(("edge", "tiles"), ROUTES)
+def test_rows_from_a_warm_start(device: EmulatedDevice, edge: str, tiles: bool) -> None:
+    x = random_rows((2, 70, 9), np.float64, seed=6)
+    expected = np.stack([ref.eigenvector_centrality(item, edge) for item in x])
+    graph = ref.adjacency(x[1], edge)
+    others = np.linalg.eigh(graph).eigenvectors[:, -2]  # orthogonal to the leading one
+    start = np.stack([1e3 * expected[0], others])
+    vector, converged, _ = device.rows_eigenvector(x, edge, tiles=tiles, start=start, max_iter=400)
+    assert converged.all()
+    np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(("edge", "tiles"), ROUTES)
+def test_rows_that_did_not_converge(device: EmulatedDevice, edge: str, tiles: bool) -> None:
+    x = random_rows((2, 70, 40), seed=7)
+    x[1] = 0
+    vector, converged, residual = device.rows_eigenvector(x, edge, tiles=tiles, max_iter=2)
+    assert converged.tolist() == [0, 1]
+    assert residual[0] > 1e-10
+    assert np.isnan(vector[0]).all()
+    bad = np.full((2, 70), np.nan)  # the operators refuse it; the kernels only stay defined
+    assert not device.rows_eigenvector(x, edge, tiles=tiles, start=bad, max_iter=2)[1].any()
+
+
+@pytest.mark.parametrize(("edge", "tiles"), ROUTES)
+def test_rows_noise_is_convergence(device: EmulatedDevice, edge: str, tiles: bool) -> None:
+    x = random_rows((1, 40, 9), np.float64)
+    for noise, converged in ((100.0, True), (0.0, False)):
+        found = device.rows_eigenvector(x, edge, tiles=tiles, tol=1e-300, noise=noise, max_iter=2)
+        assert found[1].all() == converged
+
+
+def test_rows_start_as_on_the_cpu(device: EmulatedDevice) -> None:
+    """Pairs x, -x: the leading vector of the signed graph is orthogonal to a start of ones."""
+    x = np.array([[[1.0, 0.0], [-1.0, 0.0], [0.9, 0.1], [-0.9, -0.1]]])
+    vector, converged, _ = device.rows_eigenvector(x, "signed", max_iter=400)
+    assert converged.all()
+    graph = ref.adjacency(x[0], "signed")
+    assert vector[0] @ graph @ vector[0] == pytest.approx(np.linalg.eigvalsh(graph)[-1], abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_need_only_be_aligned_to_their_elements(device: EmulatedDevice, dtype: Any) -> None:
+    x = random_rows((2, 66, 9), dtype)
+    for edge, tiles in ROUTES:
+        aligned = device.rows_eigenvector(x, edge, tiles=tiles, max_iter=3)[0]
+        shifted = device.rows_eigenvector(x, edge, tiles=tiles, max_iter=3, shift=x.itemsize)[0]
+        assert aligned.tobytes() == shifted.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "edge", "dtype", "route"),
+    [
+        ((1, 10**6, 9), "signed", np.float32, "implicit"),
+        ((1, 10**6, 9), "shifted", np.float64, "implicit"),
+        ((1, 10**6, 9), "squared", np.float32, "implicit"),
+        ((1, 2048, 90), "squared", np.float32, "implicit"),
+        ((1, 2048, 91), "squared", np.float32, "stored"),
+        ((1, 32768, 9), "abs", np.float32, "stored"),
+        ((1, 32769, 9), "abs", np.float32, "tiles"),
+        ((2, 32768, 9), "abs", np.float32, "tiles"),
+        ((1, 32768, 9), "positive", np.float64, "tiles"),
+        ((1, 40000, 256), "squared", np.float32, "implicit"),
+        ((1, 40000, 257), "squared", np.float32, "tiles"),
+        ((0, 40000, 9), "abs", np.float32, "stored"),
+        ((1, 0, 9), "abs", np.float32, "stored"),
+        ((1, 2**40, 9), "abs", np.float32, "tiles"),
+    ],
+)
+def test_rows_routes(
+    device: EmulatedDevice, shape: tuple[int, int, int], edge: str, dtype: Any, route: str
+) -> None:
+    assert device.eigenvector_route(shape, edge, dtype) == route
+
+
+@pytest.mark.parametrize(
+    ("edge", "d", "tiles"),
+    [(0, 3, 1), (4, 3, 1), (2, 3, 0), (3, 3, 0), (1, 257, 0), (-1, 3, 0), (5, 3, 1)],
+)
+def test_rows_have_no_such_products(device: EmulatedDevice, edge: int, d: int, tiles: int) -> None:
+    before = device.library.emulator_kernels()
+    launch = device.library.emulated_eigenvector_centrality
+    status = launch(0, None, 1, 4, d, edge, tiles, None, 1e-6, 0.0, 9, *[None] * 4, 0)
+    assert status == INVALID_VALUE
+    assert device.library.emulator_kernels() == before
+
+
+def test_rows_memory_is_linear(device: EmulatedDevice) -> None:
+    """Under 256 bytes a row beside the packed rows: no graph is stored."""
+    n = 10**6
+    scratch = device.library.emulated_eigenvector_centrality_scratch
+    for edge, tiles in ROUTES:
+        packed = (n + 63) // 64 * 64 * 16 * 4 if tiles else 0
+        assert scratch(0, 1, n, 9, EDGES.index(edge), tiles) - packed < 256 * n
+
+
+LONG: Final = 16500  # rows: their steps take the whole device
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_long_rows_take_the_wide_step(device: EmulatedDevice, dtype: Any) -> None:
+    """Of shifted cosines W + I = Z Z' with Z = (1, Y) / sqrt(2): that is the exact vector."""
+    x = random_rows((2, LONG, 2), dtype, seed=8)
+    x[0] += 0.5
+    x[1, 7, 1] = np.inf
+    before = device.library.emulator_kernels()
+    vector, converged, residual = device.rows_eigenvector(x, "shifted", max_iter=5)
+    # Norms, start and finish; of a product its own two and five of the step.
+    assert device.library.emulator_kernels() - before == 3 + 5 * 7
+    assert converged.all()
+    assert residual[0] <= 1e-10
+    assert np.isnan(vector[1]).all()
+    unit = ref.normalized_rows(x[0].astype(np.float64))
+    z = np.concatenate([np.ones((LONG, 1)), unit], axis=1)
+    expected = z @ np.linalg.eigh(z.T @ z).eigenvectors[:, -1]
+    expected *= np.sign(expected.sum()) / np.linalg.norm(expected)
+    tolerance = 1e-8 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(vector[0], expected, rtol=0, atol=tolerance)
+    vector, converged, residual = device.rows_eigenvector(x, "shifted", tol=1e-13, max_iter=2)
+    assert converged.tolist() == [0, 1]
+    assert residual[0] > 1e-13
+    assert np.isnan(vector).all()

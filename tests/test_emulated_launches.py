@@ -57,6 +57,8 @@ def test_empty_rows_launch_nothing(device: EmulatedDevice, shape: tuple[int, ...
     assert similarity.shape == index.shape == shape[:2]
     assert device.pairwise_cosine(x).shape == (*shape[:2], shape[1])
     assert device.row_norms(x.reshape(-1, 3)).size == 0
+    for edge, tiles in (("shifted", False), ("squared", False), ("abs", True)):
+        assert device.rows_eigenvector(x, edge, tiles=tiles)[0].shape == shape[:2]
     assert device.library.emulator_kernels() == before
 
 
@@ -166,6 +168,7 @@ def test_vectors_of_more_layers_than_a_launch_takes(device: EmulatedDevice) -> N
 def test_same_bits_in_any_order_and_grid(device: EmulatedDevice, dtype: Any) -> None:
     x = random_rows((2, 129, 20), dtype)
     weight = random_rows((5, 20, 25), dtype)
+    long = random_rows((1, 16500, 2), dtype)  # of which a step takes the whole device
     results = []
     # Ascending and shuffled blocks and threads; grids of any size, of one and of three blocks.
     for seed, most_blocks in [(0, MOST_BLOCKS), (1, MOST_BLOCKS), (2, MOST_BLOCKS), (3, 1), (4, 3)]:
@@ -178,6 +181,11 @@ def test_same_bits_in_any_order_and_grid(device: EmulatedDevice, dtype: Any) -> 
                 device.pairwise_cosine(x, x[:, :70].copy()),
                 device.row_norms(x.reshape(-1, 20)),
                 *device.eigenvector(random_graphs((2, 66, 66), dtype)),
+                *device.rows_eigenvector(x[:, :, :9].copy(), "signed", max_iter=6),
+                *device.rows_eigenvector(x, "shifted"),
+                *device.rows_eigenvector(x[:, :, :9].copy(), "squared"),
+                *device.rows_eigenvector(x, "abs", tiles=True),
+                *device.rows_eigenvector(long, "shifted", max_iter=2),
                 device.filter_vectors(weight),
                 device.filter_vectors(weight, np.float64),
                 device.weighted_degree(x[:, :, :9].copy(), "squared"),

@@ -19,6 +19,7 @@ import torch
 import hubprune as hp
 from hubprune import _native
 from hubprune import reference as ref
+from hubprune.ops import eigenvector_centrality_route
 
 # run_gpu.sh sets this: there, a missing device or kernel is a failure and no reason to skip.
 REQUIRED: Final = os.environ.get("HUBPRUNE_GPU_REQUIRED") == "1"
@@ -31,6 +32,8 @@ pytestmark = [
 
 EDGES: Final = tuple(ref.EDGES)
 DTYPES: Final = (torch.float32, torch.float64)
+# Edges whose products with the graph may be computed by tiles.
+TILED: Final = ("squared", "abs", "positive")
 # How degrees of long rows are computed besides tiles; what the device has.
 LONG_ROUTES: Final = (
     ("panels", "sm90")
@@ -164,6 +167,88 @@ def test_eigenvector_centrality(shape: tuple[int, ...], dtype: torch.dtype) -> N
         rtol=0,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("route", ["implicit", "tiles"])
+@pytest.mark.parametrize(("n", "d"), [(1, 3), (5, 3), (64, 17), (129, 130), (300, 9)])
+def test_eigenvector_centrality_without_the_graph(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, route: str, dtype: torch.dtype
+) -> None:
+    """Both routes, whatever the sizes would choose: special rows, warm starts, the same bits."""
+    monkeypatch.setattr(_native, "eigenvector_centrality_cuda_route", lambda *sizes: route)
+    x = random_rows((3, n, d), dtype, seed=n)
+    if n > 4:
+        x[1, 1] = 0
+        x[1, 3] = -2 * x[1, 0]
+        x[2, 4, 0] = float("nan")
+    edges = ("signed", "shifted", "squared") if route == "implicit" else TILED
+    for edge in edges:
+        asked = {"edge": edge, "tol": 1e-8, "max_iter": 2000}
+        centrality = torch.ops.hubprune.eigenvector_centrality
+        got = centrality(x.cuda(), **asked)
+        assert got.is_cuda
+        expected = centrality(x, **asked)
+        torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-5, equal_nan=True)
+        assert_same_bits([got.nan_to_num()], [centrality(x.cuda(), **asked).nan_to_num()])
+        again = centrality(x[:2].cuda(), **asked, start=got[:2])
+        torch.testing.assert_close(again, got[:2], rtol=0, atol=1e-5)
+
+
+def eigenvector_residual(x: torch.Tensor, edge: str, vector: torch.Tensor) -> float:
+    """|W v - lambda v| / lambda in float64, W a panel of rows at a time."""
+    unit = torch.nn.functional.normalize(x.double(), dim=1)
+    v = vector.double()
+    panels = []
+    for first in range(0, len(x), 2048):
+        weights = edge_weights((unit[first : first + 2048] @ unit.T).clamp(-1, 1), edge)
+        weights.diagonal(first).zero_()
+        panels.append(weights @ v)
+    product = torch.cat(panels)
+    value = v @ product
+    return float((product - value * v).norm() / value)
+
+
+@large
+@pytest.mark.parametrize("edge", ["squared", "abs", "positive"])
+def test_eigenvector_centrality_of_a_graph_that_is_not_stored(edge: str) -> None:
+    """70 000 rows: 20 GB of float32, computed by tiles (squared: d is above 256)."""
+    d = 260 if edge == "squared" else 9
+    x = random_rows((70000, d)).cuda()
+    assert "computed again" in eigenvector_centrality_route(x, edge)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    vector = hp.eigenvector_centrality(x, edge=edge)
+    assert torch.cuda.max_memory_allocated() - before < 2**30
+    assert eigenvector_residual(x, edge, vector) < 2e-6
+    assert_same_bits([vector], [hp.eigenvector_centrality(x, edge=edge)])
+
+
+@large
+@pytest.mark.parametrize("edge", ["shifted", "squared"])
+def test_eigenvector_centrality_of_a_million_rows(edge: str) -> None:
+    """Shifted, squared: W + I = Z Z' with Z of (1, y) / sqrt(2), or of the products y_a y_b."""
+    x = random_rows((10**6, 9)) + 0.2
+    assert "never formed" in eigenvector_centrality_route(x.cuda(), edge)
+    vector = hp.eigenvector_centrality(x.cuda(), edge=edge, tol=1e-9)
+    unit = torch.nn.functional.normalize(x.double(), dim=1)
+    if edge == "shifted":
+        z = torch.cat([torch.ones(len(x), 1, dtype=torch.float64), unit], dim=1)
+    else:
+        z = (unit[:, :, None] * unit[:, None, :]).flatten(1)
+    expected = z @ torch.linalg.eigh(z.T @ z).eigenvectors[:, -1]
+    expected *= expected.sum().sign() / expected.norm()
+    torch.testing.assert_close(vector.double().cpu(), expected, rtol=1e-6, atol=1e-9)
+
+
+@large
+def test_eigenvector_centrality_of_long_vectors_after_restarts() -> None:
+    """A signed graph of 40 close eigenvalues: more products than the basis holds vectors."""
+    x = random_rows((20000, 40), torch.float64)
+    asked = {"edge": "signed", "tol": 1e-10, "max_iter": 2000}
+    there = torch.ops.hubprune.eigenvector_centrality(x.cuda(), **asked)
+    here = torch.ops.hubprune.eigenvector_centrality(x, **asked)
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-6)
 
 
 def test_eigenvector_centrality_says_when_it_did_not_converge() -> None:
@@ -419,9 +504,7 @@ def test_strided_and_offset_inputs() -> None:
 # Sizes of real layers and beyond
 
 
-def sampled_degree(x: torch.Tensor, edge: str, rows: torch.Tensor) -> torch.Tensor:
-    """Degrees of some rows in float64 on the device, a row panel at a time."""
-    unit = torch.nn.functional.normalize(x.double(), dim=1)
+def edge_weights(cosines: torch.Tensor, edge: str) -> torch.Tensor:
     functions: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "signed": lambda s: s,
         "squared": torch.square,
@@ -429,7 +512,13 @@ def sampled_degree(x: torch.Tensor, edge: str, rows: torch.Tensor) -> torch.Tens
         "positive": lambda s: s.clamp(min=0),
         "shifted": lambda s: (1 + s) / 2,
     }
-    weights = functions[edge]((unit[rows] @ unit.T).clamp(-1, 1))
+    return functions[edge](cosines)
+
+
+def sampled_degree(x: torch.Tensor, edge: str, rows: torch.Tensor) -> torch.Tensor:
+    """Degrees of some rows in float64 on the device, a row panel at a time."""
+    unit = torch.nn.functional.normalize(x.double(), dim=1)
+    weights = edge_weights((unit[rows] @ unit.T).clamp(-1, 1), edge)
     weights[torch.arange(len(rows)), rows] = 0
     return weights.sum(dim=1)
 
@@ -658,6 +747,8 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
         hp.pairwise_cosine(x, x[:70], edge="abs"),
         hp.row_norms(x),
         hp.eigenvector_centrality(x),
+        hp.eigenvector_centrality(x, edge="shifted"),
+        hp.eigenvector_centrality(x[:, :9], edge="squared"),
         hp.filter_vectors(weight),
         torch.ops.hubprune.distance_sum(x),
         torch.ops.hubprune.betweenness_centrality(1 - hp.pairwise_cosine(x[:90])),

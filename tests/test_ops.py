@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -159,6 +160,9 @@ CUDA_CALLS: dict[str, Callable[[], Any]] = {
     "distance_sum": lambda: similarity._distance_sum_cuda(torch.randn(3, 4)),
     "nearest": lambda: similarity._nearest_cuda(torch.randn(3, 4)),
     "eigenvector_centrality": lambda: eigenvector._eigenvector_centrality_cuda(torch.randn(3, 4)),
+    "eigenvector_centrality, implicit": lambda: eigenvector._eigenvector_centrality_cuda(
+        torch.randn(2, 3, 4), "shifted", 1e-6, 100, torch.ones(2, 3)
+    ),
     "graph_eigenvector_centrality": lambda: eigenvector._graph_eigenvector_centrality_cuda(
         torch.ones(3, 3)
     ),
@@ -189,6 +193,50 @@ def test_cuda_operators_reach_their_launchers(name: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(_native, "split_rows_cuda_pitch", lambda d: 64)
     with pytest.raises(RuntimeError, match=r"has no CUDA kernels|CUDA error: "):
         CUDA_CALLS[name]()
+
+
+@pytest.mark.parametrize("route", ["implicit", "stored", "tiles"])
+def test_eigenvector_centrality_takes_its_route(
+    route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[str] = []
+
+    def route_of(is_double: bool, batch: int, n: int, d: int, edge: int) -> str:
+        assert (is_double, batch, n, d, edge) == (True, 6, 4, 5, 2)
+        return route
+
+    def rows(is_double: bool, x: int, *arguments: Any) -> None:
+        assert arguments[:4] == (6, 4, 5, 2)
+        launched.append("tiles" if arguments[4] else "implicit")
+
+    def graph(is_double: bool, weights: int, *arguments: Any) -> None:
+        assert arguments[:2] == (6, 4)
+        launched.append("stored")
+
+    pretend_device(monkeypatch)
+    monkeypatch.setattr(_native, "eigenvector_centrality_cuda_route", route_of)
+    monkeypatch.setattr(_native, "eigenvector_centrality_cuda", rows)
+    monkeypatch.setattr(_native, "graph_eigenvector_centrality_cuda", graph)
+    monkeypatch.setattr(_native, "pairwise_cosine_cuda", lambda *arguments: None)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    vector = eigenvector._eigenvector_centrality_cuda(x, "abs")
+    assert (vector.shape, vector.dtype) == (x.shape[:-1], x.dtype)
+    assert launched == [route]
+
+
+def test_route_of_an_eigenvector_centrality_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    for route, text in (
+        ("implicit", "implicit products through the sum of the rows, .*, on the GPU"),
+        ("stored", "products with the stored graph, on the GPU"),
+        ("tiles", "products with the graph, tiles of it computed again for each, on the GPU"),
+    ):
+        monkeypatch.setattr(
+            _native, "eigenvector_centrality_cuda_route", lambda *sizes, name=route: name
+        )
+        rows = SimpleNamespace(shape=(5, 9), dtype=torch.float32, is_cuda=True)
+        words = eigenvector.eigenvector_centrality_route(rows, "shifted")  # type: ignore[arg-type]
+        assert re.fullmatch(text, words)
 
 
 def test_long_rows_take_the_route_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

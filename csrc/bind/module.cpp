@@ -934,6 +934,51 @@ void bind_cuda(py::module_& m) {
       py::arg("similarity"), py::arg("index"), py::arg("scratch"), py::arg("device"),
       py::arg("stream"));
 
+  m.def(
+      "eigenvector_centrality_cuda_route",
+      [](bool is_double, int64_t batch, int64_t n, int64_t d, int edge) {
+        check_sizes(batch, n, d);
+        return std::string(
+            cuda::eigenvector_centrality_route(batch, n, d, checked_edge(edge), is_double));
+      },
+      py::arg("is_double"), py::arg("batch"), py::arg("n"), py::arg("d"), py::arg("edge"),
+      "How the products with the graph would be computed: implicit, stored or tiles.");
+  m.def(
+      "eigenvector_centrality_cuda_scratch",
+      [](bool is_double, int64_t batch, int64_t n, int64_t d, int edge, bool tiles) {
+        check_sizes(batch, n, d);
+        return cuda::eigenvector_centrality_scratch_bytes(batch, n, d, checked_edge(edge), tiles,
+                                                          is_double);
+      },
+      py::arg("is_double"), py::arg("batch"), py::arg("n"), py::arg("d"), py::arg("edge"),
+      py::arg("tiles"));
+  m.def(
+      "eigenvector_centrality_cuda",
+      [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, bool tiles,
+         Address start, double tol, double noise, int64_t max_iter, Address vector,
+         Address converged, Address residual, Address scratch, int device, Address stream) {
+        check_sizes(batch, n, d, max_iter);
+        check_memory(x, batch * n * d);
+        check_memory(vector, batch * n);
+        check_memory(converged, batch);
+        check_memory(residual, batch);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(with_type(is_double, [&](auto zero) {
+          using T = decltype(zero);
+          return cuda::launch_eigenvector_centrality(
+              pointer<const T>(x), batch, n, d, kind, tiles, pointer<const double>(start), tol,
+              noise, max_iter, pointer<T>(vector), pointer<int64_t>(converged),
+              pointer<double>(residual), pointer<void>(scratch), device, pointer<void>(stream));
+        }));
+      },
+      py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
+      py::arg("edge"), py::arg("tiles"), py::arg("start"), py::arg("tol"), py::arg("noise"),
+      py::arg("max_iter"), py::arg("vector"), py::arg("converged"), py::arg("residual"),
+      py::arg("scratch"), py::arg("device"), py::arg("stream"),
+      "By tiles, or implicit where the edge and d allow it; start: float64 (batch, n), 0 for "
+      "none.");
+
   m.def("graph_eigenvector_centrality_cuda_scratch",
         &cuda::graph_eigenvector_centrality_scratch_bytes, py::arg("batch"), py::arg("n"));
   m.def(

@@ -26,12 +26,6 @@ constexpr double kGraphNoise = 8.0 * static_cast<double>(std::numeric_limits<T>:
 
 enum class Route { kImplicit, kStored, kTiles };
 
-// A product of kSquared takes n d^2 multiply-adds in float64 instead of the n^2 of a stored graph,
-// which costs n^2 d / 2 once: measured on 512 to 8192 rows, even at d^2 = 4 n, 20 products.
-static bool squared_product_pays(int64_t n, int64_t d, bool stored) {
-  return squared_closed_form_pays(n, d) && (!stored || d * d <= 4 * n);
-}
-
 template <class T>
 static Route choose_route(int64_t n, int64_t d, Edge edge) {
   if (edge == Edge::kSigned || edge == Edge::kShifted) return Route::kImplicit;

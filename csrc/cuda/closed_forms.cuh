@@ -30,59 +30,62 @@ struct SumMemory {
   double partial[kClosedThreads];
 };
 
-// Blocks of unit_sum_kernel: one per item, piece of rows and piece of features.
+// Pieces of work of add_column_sums over `count` columns: of an item, and of all.
+__host__ __device__ inline int64_t column_sum_pieces(int64_t n, int64_t count) {
+  const int64_t width = count < kClosedThreads ? count : kClosedThreads;
+  return width == 0 ? 0 : ceil_divide(n, kSumRows) * ceil_divide(count, width);
+}
 template <class T>
-__host__ __device__ int64_t unit_sum_blocks(const GraphRows<T>& layer) {
-  const int64_t width = layer.d < kClosedThreads ? layer.d : kClosedThreads;
-  if (width == 0) return 0;
-  return layer.batch * ceil_divide(layer.n, kSumRows) * ceil_divide(layer.d, width);
+__host__ __device__ int64_t column_sum_blocks(const GraphRows<T>& layer, int64_t count) {
+  return layer.batch * column_sum_pieces(layer.n, count);
 }
 
-// Adds the unit rows to sums (batch, d), zeroed before; neighbouring threads read neighbouring
-// values. Work: unit_sum_blocks.
+// Adds entry(row, column) of one piece of rows and of columns to sums (batch, count), zeroed
+// before; neighbouring threads read neighbouring values.
+template <class T, class Entry>
+__device__ __forceinline__ void add_column_sums(const GraphRows<T>& layer, int64_t work,
+                                                int64_t count, SumMemory& shared,
+                                                const Entry& entry) {
+  const int64_t n = layer.n;
+  const int width = count < kClosedThreads ? static_cast<int>(count) : kClosedThreads;
+  const int lines = kClosedThreads / width;  // rows side by side; the last threads may idle
+  const int line = thread_index() / width;
+  const int64_t row_pieces = ceil_divide(n, kSumRows);
+  const int64_t column_pieces = ceil_divide(count, width);
+  const int64_t item = work / (row_pieces * column_pieces);
+  const int64_t first = work / column_pieces % row_pieces * kSumRows;
+  const int64_t column = work % column_pieces * width + thread_index() % width;
+  const int64_t end = first + kSumRows < n ? first + kSumRows : n;
+
+  // Compute
+  double sum = 0.0;
+  if (line < lines && column < count) {
+    for (int64_t i = first + line; i < end; i += lines) sum += entry(item * n + i, column);
+  }
+  shared.partial[thread_index()] = sum;
+  __syncthreads();
+
+  // Store
+  if (line == 0 && column < count) {
+    for (int l = 1; l < lines; ++l) sum += shared.partial[l * width + thread_index()];
+    // A NaN makes the whole item NaN, which its flag says; the sum must only stay defined.
+    if (sum != sum) sum = 0.0;
+    atomicAdd(layer.sums + item * count + column,
+              static_cast<unsigned long long>(to_fixed_point(sum, layer.scale)));
+  }
+  __syncthreads();
+}
+
+// Adds the unit rows to sums (batch, d). Work: column_sum_blocks of d columns.
 template <class T>
 __global__ void __launch_bounds__(kClosedThreads)
     unit_sum_kernel(const __grid_constant__ GraphTable<T> table) {
   SumMemory& shared = block_memory<SumMemory>();
-
   for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
     const int at = table.find(next);
     const GraphRows<T>& layer = table.layers[at];
-    const int64_t work = next - table.first[at];
-    const int64_t n = layer.n;
-    const int64_t d = layer.d;
-    const int width = d < kClosedThreads ? static_cast<int>(d) : kClosedThreads;
-    const int lines = kClosedThreads / width;  // rows side by side; the last threads may idle
-    const int line = thread_index() / width;
-    const int64_t row_pieces = ceil_divide(n, kSumRows);
-    const int64_t feature_pieces = ceil_divide(d, width);
-    const int64_t item = work / (row_pieces * feature_pieces);
-    const int64_t first = work / feature_pieces % row_pieces * kSumRows;
-    const int64_t feature = work % feature_pieces * width + thread_index() % width;
-    const int64_t end = first + kSumRows < n ? first + kSumRows : n;
-
-    // Compute
-    double sum = 0.0;
-    if (line < lines && feature < d) {
-      for (int64_t i = first + line; i < end; i += lines) {
-        const int64_t row = item * n + i;
-        if (layer.norms[row] != 0.0) {
-          sum += scaled(layer.x[row * d + feature], layer.exponents[row]) / layer.norms[row];
-        }
-      }
-    }
-    shared.partial[thread_index()] = sum;
-    __syncthreads();
-
-    // Store
-    if (line == 0 && feature < d) {
-      for (int l = 1; l < lines; ++l) sum += shared.partial[l * width + thread_index()];
-      // A NaN row makes the whole item NaN, which its flag says; the sum must only stay defined.
-      if (sum != sum) sum = 0.0;
-      atomicAdd(layer.sums + item * d + feature,
-                static_cast<unsigned long long>(to_fixed_point(sum, layer.scale)));
-    }
-    __syncthreads();
+    add_column_sums(layer, next - table.first[at], layer.d, shared,
+                    [&](int64_t row, int64_t k) { return unit_entry(layer, row, true, k); });
   }
 }
 
@@ -98,38 +101,49 @@ __host__ __device__ int64_t closed_blocks(const GraphRows<T>& layer) {
   return ceil_divide(layer.batch * layer.n, kClosedThreads / closed_lanes(layer.d));
 }
 
+// Calls store(row, y_row . sums) for the rows of one piece of closed_blocks; the sums of an item
+// are the first d of `stride`. Every lane of a warp walks equally often: the shuffles need them
+// all.
+template <class T, class Store>
+__device__ __forceinline__ void dot_rows_with_sums(const GraphRows<T>& layer, int64_t work,
+                                                   int64_t stride, const Store& store) {
+  const int64_t n = layer.n;
+  const int64_t d = layer.d;
+  const int group = closed_lanes(d);
+  const int lane = thread_index() % group;
+  const int64_t row = work * (kClosedThreads / group) + thread_index() / group;
+  const bool inside = row < layer.batch * n;
+  const int64_t item = inside ? row / n : 0;
+  double product = 0.0;
+  if (inside) {
+    for (int64_t k = lane; k < d; k += group) {
+      product += scaled(layer.x[row * d + k], layer.exponents[row]) *
+                 from_fixed_point(static_cast<int64_t>(layer.sums[item * stride + k]), layer.scale);
+    }
+  }
+  for (int step = group / 2; step > 0; step /= 2) {
+    product += __shfl_xor_sync(kFullWarp, product, step);
+  }
+  if (inside && lane == 0) {
+    const double norm = layer.norms[row];
+    store(row, norm > 0.0 ? product / norm : 0.0);
+  }
+}
+
 // Work: closed_blocks.
 template <class T>
 __global__ void __launch_bounds__(kClosedThreads)
     closed_degree_kernel(const __grid_constant__ GraphTable<T> table, bool shifted) {
-  // Every lane of a warp walks equally often: the shuffles need them all.
   for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
     const int at = table.find(next);
     const GraphRows<T>& layer = table.layers[at];
-    const int64_t n = layer.n;
-    const int64_t d = layer.d;
-    const int group = closed_lanes(d);
-    const int lane = thread_index() % group;
-    const int64_t row =
-        (next - table.first[at]) * (kClosedThreads / group) + thread_index() / group;
-    const bool inside = row < layer.batch * n;
-    const int64_t item = inside ? row / n : 0;
-    double product = 0.0;
-    if (inside) {
-      for (int64_t k = lane; k < d; k += group) {
-        product += scaled(layer.x[row * d + k], layer.exponents[row]) *
-                   from_fixed_point(static_cast<int64_t>(layer.sums[item * d + k]), layer.scale);
-      }
-    }
-    for (int step = group / 2; step > 0; step /= 2) {
-      product += __shfl_xor_sync(kFullWarp, product, step);
-    }
-    if (inside && lane == 0) {
-      const double norm = layer.norms[row];
-      double degree = norm > 0.0 ? product / norm - 1.0 : 0.0;
+    dot_rows_with_sums(layer, next - table.first[at], layer.d, [&](int64_t row, double product) {
+      const int64_t n = layer.n;
+      double degree = layer.norms[row] > 0.0 ? product - 1.0 : 0.0;
       if (shifted) degree = 0.5 * (static_cast<double>(n - 1) + degree);
-      layer.out[row] = static_cast<T>(n == 1 ? 0.0 : (layer.nonfinite[item] ? NAN : degree));
-    }
+      const bool nan = layer.nonfinite[row / n] != 0;
+      layer.out[row] = static_cast<T>(n == 1 ? 0.0 : (nan ? NAN : degree));
+    });
   }
 }
 
@@ -137,7 +151,8 @@ __global__ void __launch_bounds__(kClosedThreads)
 template <class T>
 void enqueue_closed_degree(Launches& launches, GraphTable<T>& table, bool shifted) {
   enqueue_row_norms(launches, table, false);
-  const int64_t sum_blocks = table.number([](const auto& layer) { return unit_sum_blocks(layer); });
+  const int64_t sum_blocks =
+      table.number([](const auto& layer) { return column_sum_blocks(layer, layer.d); });
   launches.kernel(unit_sum_kernel<T>, sum_blocks, kClosedThreads, sizeof(SumMemory), table);
   const int64_t blocks = table.number([](const auto& layer) { return closed_blocks(layer); });
   launches.kernel(closed_degree_kernel<T>, blocks, kClosedThreads, 0, table, shifted);

@@ -97,6 +97,19 @@ Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int6
                                            double* residual, void* scratch, int device,
                                            void* stream);
 
+// x (batch, n, d) -> the same of its similarity graphs, which are never stored: by tiles (squared,
+// abs, positive), or implicit (signed, shifted; squared up to 256 features). T = float, double.
+int64_t eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n, int64_t d, Edge edge,
+                                             bool tiles, bool is_double);
+template <class T>
+Status launch_eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
+                                     bool tiles, const double* start, double tol, double noise,
+                                     int64_t max_iter, T* vector, int64_t* converged,
+                                     double* residual, void* scratch, int device, void* stream);
+// Which products pay: "implicit", "tiles", or "stored": pairwise_cosine and the launcher above
+const char* eigenvector_centrality_route(int64_t batch, int64_t n, int64_t d, Edge edge,
+                                         bool is_double);
+
 // x (n, d) -> order (n), degree (n): the row of the largest degree is removed `count` times, the
 // rest ranked by its last degree. `stored` keeps the n x n graph in the scratch; else a removed
 // row's weights are computed again. T = float, double.

@@ -69,6 +69,14 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
+// One entry of a unit row, 0 outside and in a zero row.
+template <class T>
+__device__ __forceinline__ double unit_entry(const GraphRows<T>& layer, int64_t row, bool inside,
+                                             int64_t feature) {
+  if (!inside || feature >= layer.d || layer.norms[row] == 0.0) return 0.0;
+  return scaled(layer.x[row * layer.d + feature], layer.exponents[row]) / layer.norms[row];
+}
+
 constexpr int kChunk = 32;  // features a block transposes at once
 
 template <class T>

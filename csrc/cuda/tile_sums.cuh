@@ -22,15 +22,37 @@ namespace hubprune::cuda {
 constexpr int kFinishThreads = 256;
 constexpr int kPadding = 4;  // moves the lanes' stores to different banks, keeps 16-byte alignment
 
-template <class T>
+template <class T, class Sum = T>
 struct TileSumMemory {
   Stages<T> stages;
-  T row_sums[kTileLanes][kPanel + kPadding];     // [thread along the columns][row of the tile]
-  T column_sums[kTileLanes][kPanel + kPadding];  // [thread along the rows][column of the tile]
+  Sum row_sums[kTileLanes][kPanel + kPadding];     // [thread along the columns][row of the tile]
+  Sum column_sums[kTileLanes][kPanel + kPadding];  // [thread along the rows][column of the tile]
 };
 
+// Adds the threads' sums, which lie in shared memory, to the rows and columns below n. Called by
+// all 256 threads, after a barrier; ends without one: the next tile_product has one before anything
+// writes these sums again.
+template <class T, class Sum>
+__device__ __forceinline__ void add_thread_sums(const TileSumMemory<T, Sum>& shared, bool diagonal,
+                                                int64_t first_row, int64_t first_column, int64_t n,
+                                                double scale,
+                                                unsigned long long* __restrict__ sums) {
+  // Threads 0 to 63 own the rows of the tile, 64 to 127 its columns. A diagonal tile holds every
+  // pair twice, so its rows are complete without the columns.
+  const int lane = thread_index() % kPanel;
+  const int part = thread_index() / kPanel;
+  const int64_t index = (part == 0 ? first_row : first_column) + lane;
+  if (part < (diagonal ? 1 : 2) && index < n) {
+    const auto& partial = part == 0 ? shared.row_sums : shared.column_sums;
+    double sum = 0.0;
+#pragma unroll
+    for (int i = 0; i < kTileLanes; ++i) sum += static_cast<double>(partial[i][lane]);
+    atomicAdd(sums + index, static_cast<unsigned long long>(to_fixed_point(sum, scale)));
+  }
+}
+
 // Called by all 256 threads; rows and columns at or beyond n are left out, their weights must be 0.
-// Ends without a barrier: the next tile_product has one before anything writes these sums again.
+// Ends without a barrier, as add_thread_sums does.
 template <class T>
 __device__ __forceinline__ void add_tile_sums(const T (&weight)[kMicro][kMicro], bool diagonal,
                                               int64_t first_row, int64_t first_column, int64_t n,
@@ -46,19 +68,7 @@ __device__ __forceinline__ void add_tile_sums(const T (&weight)[kMicro][kMicro],
         (weight[0][i] + weight[1][i]) + (weight[2][i] + weight[3][i]);
   }
   __syncthreads();
-
-  // Threads 0 to 63 own the rows of the tile, 64 to 127 its columns. A diagonal tile holds every
-  // pair twice, so its rows are complete without the columns.
-  const int lane = thread_index() % kPanel;
-  const int part = thread_index() / kPanel;
-  const int64_t index = (part == 0 ? first_row : first_column) + lane;
-  if (part < (diagonal ? 1 : 2) && index < n) {
-    const auto& partial = part == 0 ? shared.row_sums : shared.column_sums;
-    double sum = 0.0;
-#pragma unroll
-    for (int i = 0; i < kTileLanes; ++i) sum += static_cast<double>(partial[i][lane]);
-    atomicAdd(sums + index, static_cast<unsigned long long>(to_fixed_point(sum, scale)));
-  }
+  add_thread_sums(shared, diagonal, first_row, first_column, n, scale, sums);
 }
 
 // sums (batch, n) -> out (batch, n), NaN for a flagged item. Work: ceil(batch n / kFinishThreads)

@@ -47,6 +47,10 @@ Status launch_pivoted_cholesky(const double*, int64_t, double, int64_t*, double*
 const char* weighted_degree_route(int64_t, int64_t, Edge) { return ""; }
 int64_t row_norms_scratch_bytes(int64_t) { return 0; }
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t, int64_t) { return 0; }
+const char* eigenvector_centrality_route(int64_t, int64_t, int64_t, Edge, bool) { return ""; }
+int64_t eigenvector_centrality_scratch_bytes(int64_t, int64_t, int64_t, Edge, bool, bool) {
+  return 0;
+}
 int64_t pairwise_cosine_scratch_bytes(int64_t, int64_t, int64_t, int64_t, bool, bool) { return 0; }
 int64_t nearest_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
 
@@ -85,6 +89,13 @@ Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, const dou
 template <class T>
 Status launch_greedy_degree(const T*, int64_t, int64_t, Edge, int64_t, bool, int64_t*, double*,
                             void*, int, void*) {
+  return Status::kNoCuda;
+}
+
+template <class T>
+Status launch_eigenvector_centrality(const T*, int64_t, int64_t, int64_t, Edge, bool, const double*,
+                                     double, double, int64_t, T*, int64_t*, double*, void*, int,
+                                     void*) {
   return Status::kNoCuda;
 }
 
@@ -139,5 +150,12 @@ template Status launch_greedy_degree<float>(const float*, int64_t, int64_t, Edge
                                             int64_t*, double*, void*, int, void*);
 template Status launch_greedy_degree<double>(const double*, int64_t, int64_t, Edge, int64_t, bool,
                                              int64_t*, double*, void*, int, void*);
+template Status launch_eigenvector_centrality<float>(const float*, int64_t, int64_t, int64_t, Edge,
+                                                     bool, const double*, double, double, int64_t,
+                                                     float*, int64_t*, double*, void*, int, void*);
+template Status launch_eigenvector_centrality<double>(const double*, int64_t, int64_t, int64_t,
+                                                      Edge, bool, const double*, double, double,
+                                                      int64_t, double*, int64_t*, double*, void*,
+                                                      int, void*);
 
 }  // namespace hubprune::cuda

@@ -271,4 +271,33 @@ int emulated_graph_eigenvector_centrality(int is_double, const void* weights, in
   return static_cast<int>(status);
 }
 
+const char* emulated_eigenvector_centrality_route(int is_double, int64_t batch, int64_t n,
+                                                  int64_t d, int edge) {
+  return cuda::eigenvector_centrality_route(batch, n, d, static_cast<Edge>(edge), is_double != 0);
+}
+
+int64_t emulated_eigenvector_centrality_scratch(int is_double, int64_t batch, int64_t n, int64_t d,
+                                                int edge, int tiles) {
+  return cuda::eigenvector_centrality_scratch_bytes(batch, n, d, static_cast<Edge>(edge),
+                                                    tiles != 0, is_double != 0);
+}
+
+int emulated_eigenvector_centrality(int is_double, const void* x, int64_t batch, int64_t n,
+                                    int64_t d, int edge, int tiles, const double* start, double tol,
+                                    double noise, int64_t max_iter, void* vector,
+                                    int64_t* converged, double* residual, void* scratch,
+                                    int device) {
+  const Edge kind = static_cast<Edge>(edge);
+  const Status status =
+      is_double ? cuda::launch_eigenvector_centrality(static_cast<const double*>(x), batch, n, d,
+                                                      kind, tiles != 0, start, tol, noise, max_iter,
+                                                      static_cast<double*>(vector), converged,
+                                                      residual, scratch, device, nullptr)
+                : cuda::launch_eigenvector_centrality(static_cast<const float*>(x), batch, n, d,
+                                                      kind, tiles != 0, start, tol, noise, max_iter,
+                                                      static_cast<float*>(vector), converged,
+                                                      residual, scratch, device, nullptr);
+  return static_cast<int>(status);
+}
+
 }  // extern "C"

@@ -77,17 +77,19 @@ def _eigenvector_centrality_cpu(
 def eigenvector_centrality_route(x: torch.Tensor, edge: str) -> str:
     """Return how `eigenvector_centrality` multiplies with a graph of x (n, d), in words."""
     n, d = x.shape
-    stored = "products with the stored graph"
-    if x.is_cuda:
-        return f"{stored} on the GPU"
     code = EDGES.index(edge)
-    route = _native.eigenvector_centrality_cpu_route(compute_dtype(x) == torch.float64, n, d, code)
+    is_double = compute_dtype(x) == torch.float64
+    if x.is_cuda:
+        route = _native.eigenvector_centrality_cuda_route(is_double, 1, n, d, code)
+    else:
+        route = _native.eigenvector_centrality_cpu_route(is_double, n, d, code)
     through = "the d x d Gram matrix" if edge == "squared" else "the sum of the rows"
-    return {
+    words = {
         "implicit": f"implicit products through {through}, the graph is never formed",
-        "stored": stored,
+        "stored": "products with the stored graph",
         "tiles": "products with the graph, tiles of it computed again for each",
     }[route]
+    return f"{words}, on the GPU" if x.is_cuda else words
 
 
 def _eigenvector_centrality_cuda(
@@ -97,10 +99,38 @@ def _eigenvector_centrality_cuda(
     max_iter: int = 100,
     start: torch.Tensor | None = None,
 ) -> torch.Tensor:
+    x = dense_tensor(x)
+    batch, n, d = batch_rows(x)
+    code = EDGES.index(edge)
     # As on the CPU: rounding leaves this much of a graph without edges.
-    noise = 8.0 * torch.finfo(compute_dtype(x)).eps
-    graph = pairwise_cosine_cuda(x, None, edge, zero_diagonal=True)
-    return _leading_eigenvector_cuda(graph, start, tol, noise, max_iter)
+    noise = 8.0 * torch.finfo(x.dtype).eps
+    route = _native.eigenvector_centrality_cuda_route(in_double(x), batch, n, d, code)
+    if route == "stored":
+        graph = pairwise_cosine_cuda(x, None, edge, zero_diagonal=True)
+        return _graph_search_cuda(graph, start, tol, noise, max_iter)
+    tiles = route == "tiles"
+    scratch = scratch_tensor(
+        _native.eigenvector_centrality_cuda_scratch(in_double(x), batch, n, d, code, tiles), x
+    )
+    scaled = _scaled_start(start)
+    search = _CudaSearch(x, tol, max_iter)
+    _native.eigenvector_centrality_cuda(
+        in_double(x),
+        x.data_ptr(),
+        batch,
+        n,
+        d,
+        code,
+        tiles,
+        address(scaled),
+        tol,
+        noise,
+        max_iter,
+        *search.outputs(),
+        scratch.data_ptr(),
+        *stream_of(x),
+    )
+    return search.result()
 
 
 def _eigenvector_centrality_fake(
@@ -151,16 +181,34 @@ def _graph_eigenvector_centrality_cuda(
     max_iter: int = 100,
     start: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return _leading_eigenvector_cuda(dense_tensor(weights), start, tol, 0.0, max_iter)
+    return _graph_search_cuda(dense_tensor(weights), start, tol, 0.0, max_iter)
 
 
-def _leading_eigenvector_cuda(
+class _CudaSearch:
+    """What the launchers write of every item (..., n) of `rows`, and the check of it."""
+
+    def __init__(self, rows: torch.Tensor, tol: float, max_iter: int) -> None:
+        items = rows.shape[:-2]
+        self.vector = rows.new_empty(rows.shape[:-1])
+        self.converged = torch.ones(items, dtype=torch.int64, device=rows.device)
+        self.residual = torch.zeros(items, dtype=torch.float64, device=rows.device)
+        self.tol, self.max_iter = tol, max_iter
+
+    def outputs(self) -> tuple[int, int, int]:
+        return self.vector.data_ptr(), self.converged.data_ptr(), self.residual.data_ptr()
+
+    def result(self) -> torch.Tensor:
+        # The kernels never wait; this check does. A capture cannot: there, what failed is NaN.
+        if not torch.cuda.is_current_stream_capturing() and not bool(self.converged.all()):
+            _raise_unconverged(float(self.residual.max()), self.tol, self.max_iter)
+        return self.vector
+
+
+def _graph_search_cuda(
     weights: torch.Tensor, start: torch.Tensor | None, tol: float, noise: float, max_iter: int
 ) -> torch.Tensor:
     batch, n, _ = batch_rows(weights)
-    vector = torch.empty(weights.shape[:-1], dtype=weights.dtype, device=weights.device)
-    converged = torch.ones(batch, dtype=torch.int64, device=weights.device)
-    residual = torch.zeros(batch, dtype=torch.float64, device=weights.device)
+    search = _CudaSearch(weights, tol, max_iter)
     scratch = scratch_tensor(_native.graph_eigenvector_centrality_cuda_scratch(batch, n), weights)
     scaled = _scaled_start(start)
     _native.graph_eigenvector_centrality_cuda(
@@ -172,16 +220,11 @@ def _leading_eigenvector_cuda(
         tol,
         noise,
         max_iter,
-        vector.data_ptr(),
-        converged.data_ptr(),
-        residual.data_ptr(),
+        *search.outputs(),
         scratch.data_ptr(),
         *stream_of(weights),
     )
-    # The kernels never wait; this check does. A capture cannot: there, what failed is NaN.
-    if not torch.cuda.is_current_stream_capturing() and not bool(converged.all()):
-        _raise_unconverged(float(residual.max()), tol, max_iter)
-    return vector
+    return search.result()
 
 
 def _graph_eigenvector_centrality_fake(
