@@ -44,15 +44,18 @@ struct LayerFilters {
   double* norms;       // (n)
   int* exponents;      // (n)
   double* gram;        // (n, q, q)
-  double* work;        // (n, kEigenWork q)
-  double* shorter;     // (n, q): leading eigenvectors
-  double* sigmas;      // (n): leading singular values
-  double* directions;  // (n, p)
+  double* work;        // (n, kTeamWork q) where q > kSharedOrder
+  double* directions;  // (n, p) where c < p
 };
 
 template <class T>
 using FilterTable = LayerTable<LayerFilters<T>>;
 static_assert(sizeof(FilterTable<float>) <= kParameterBytes - 64, "room for other parameters");
+
+template <class T>
+__host__ __device__ int64_t shorter_side(const LayerFilters<T>& layer) {
+  return layer.c < layer.p ? layer.c : layer.p;
+}
 
 // float32 filters are never scaled, and have no exponents.
 template <class T>
@@ -155,7 +158,7 @@ __device__ __forceinline__ void stage_terms(const T* __restrict__ values, int ex
 // Blocks of filter_gram_kernel: one per filter and upper tile of its Gram matrix.
 template <class T>
 __host__ __device__ int64_t gram_tiles(const LayerFilters<T>& layer) {
-  return layer.n * triangular_count(ceil_divide(layer.c < layer.p ? layer.c : layer.p, kGramTile));
+  return layer.n * triangular_count(ceil_divide(shorter_side(layer), kGramTile));
 }
 
 // Work: gram_tiles.
