@@ -111,7 +111,8 @@ HUBPRUNE_SHARED double leading_eigenpair(double* a, int64_t q, int64_t stride, d
     double square = 0.0;
     for (int64_t i = k + 2; i < q; ++i) square += v[i] * v[i];
     const double head = v[k + 1];
-    if (square == 0.0) {
+    // Squares below the range are nothing beside the trace, and 2 / |v|^2 would overflow.
+    if (square < DBL_MIN) {
       scale[k] = 0.0;
       off[k] = head;
       continue;

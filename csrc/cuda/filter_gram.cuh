@@ -57,6 +57,13 @@ __host__ __device__ int64_t shorter_side(const LayerFilters<T>& layer) {
   return layer.c < layer.p ? layer.c : layer.p;
 }
 
+// 3 x 3 kernels have a kernel of their own: nine_gram.cuh.
+constexpr int kNineTaps = 9;
+template <class T>
+__host__ __device__ bool has_nine_taps(const LayerFilters<T>& layer) {
+  return layer.p == kNineTaps && layer.c >= kNineTaps;
+}
+
 // float32 filters are never scaled, and have no exponents.
 template <class T>
 __device__ __forceinline__ int scale_exponent(const int* exponents, int64_t filter) {
@@ -158,6 +165,7 @@ __device__ __forceinline__ void stage_terms(const T* __restrict__ values, int ex
 // Blocks of filter_gram_kernel: one per filter and upper tile of its Gram matrix.
 template <class T>
 __host__ __device__ int64_t gram_tiles(const LayerFilters<T>& layer) {
+  if (has_nine_taps(layer)) return 0;
   return layer.n * triangular_count(ceil_divide(shorter_side(layer), kGramTile));
 }
 

@@ -22,6 +22,7 @@
 #include "cuda/filter_gram.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
+#include "cuda/nine_gram.cuh"
 #include "cuda/warp_eigen.cuh"
 #include "cuda/warp_reduce.cuh"
 
@@ -80,7 +81,7 @@ __device__ __forceinline__ void team_filter_vector(const LayerFilters<T>& layer,
   double* memory = kShared ? shared : layer.work + filter * kTeamWork * q;
   if constexpr (kShared) {
     // Without a direction the team computes with zeros while the other one works.
-#pragma unroll 1
+#pragma unroll 4
     for (Index e = lane; e < q * q; e += kLanes) matrix[e] = directed ? gram[e] : 0.0;
   }
   __syncwarp();
@@ -215,6 +216,7 @@ Status launch_filter_vectors(const WeightLayer* layers, int64_t count, void* scr
       scratch.layers.data(), static_cast<int64_t>(scratch.layers.size()),
       [&](FilterTable<T>& table) {
         enqueue_filter_gram(launches, table);
+        enqueue_nine_gram(launches, table);
         size_t shared_bytes = 0;
         const int64_t blocks = table.number([&](const auto& layer) {
           const int64_t q = shorter_side(layer);
