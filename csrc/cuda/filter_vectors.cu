@@ -118,7 +118,6 @@ __device__ __forceinline__ void team_filter_vector(const LayerFilters<T>& layer,
 #pragma unroll 1
     for (int64_t i = lane; i < p; i += kLanes) out[i] = static_cast<Out>(direction[i] * factor);
   }
-  __syncwarp();  // the next filter takes the same memory
 }
 
 // gram (n, q, q) -> out, norms: layers with q <= kSharedOrder, one warp per filter, half a warp up
@@ -134,15 +133,17 @@ __global__ void __launch_bounds__(kEigenThreads, kEigenBlocks)
     const int filters = eigen_filters(q);
     const int64_t first = (next - table.first[at]) * filters;
     const int team = thread_index() / (q <= kHalfOrder ? kWarp / 2 : kWarp);
-    // A warp without a filter leaves, one with a single filter works with one half only.
+    // A warp without a filter waits, one with a single filter works with one half only.
     const bool active = team < filters && first + team < layer.n;
-    if (__ballot_sync(kFullWarp, active) == 0) continue;
     double* own = memory + team * eigen_doubles(q);
-    if (q <= kHalfOrder) {
-      team_filter_vector<kWarp / 2, true, T, Out>(layer, first + team, active, own);
-    } else {
-      team_filter_vector<kWarp, true, T, Out>(layer, first + team, true, own);
+    if (__ballot_sync(kFullWarp, active) != 0) {
+      if (q <= kHalfOrder) {
+        team_filter_vector<kWarp / 2, true, T, Out>(layer, first + team, active, own);
+      } else {
+        team_filter_vector<kWarp, true, T, Out>(layer, first + team, true, own);
+      }
     }
+    __syncthreads();  // the next layer's filters may lie elsewhere
   }
 }
 
