@@ -5,6 +5,7 @@
 //     neighbouring words, products and updates of the matrix need no shuffles;
 //   - the eigenvalue by multisection: a round tests one inner point per lane and leaves one
 //     (kLanes + 1)-th of the interval, so 11 (13) rounds do for 32 (16) lanes what 53 halvings did;
+//     the signs tested are those of minors, not of pivots, so that no step waits for a division;
 //   - the two factorisations run at once in two lanes, and their ratios in all lanes.
 // Both teams of a warp take every branch together, so that a shuffle always finds all its lanes;
 // what a team finds does not depend on the other's matrix. Sums are butterflies in a fixed order.
@@ -15,8 +16,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "core/symmetric_eigen.h"
 #include "cuda/launch.cuh"
+#include "cuda/power_scaling.cuh"
 #include "cuda/warp_reduce.cuh"
 
 namespace hubprune::cuda {
@@ -40,6 +41,10 @@ struct TeamWork {
         backward(memory + 5 * q) {}
 };
 constexpr int kTeamWork = 6;
+
+// Minors are brought back to order 1 after so many steps: each grows them by less than 2^3, and
+// shrinks them to 2^-53 or so at worst, where the spectrum is one point.
+constexpr int kMinorSteps = 16;
 
 template <int kLanes>
 __device__ __forceinline__ int team_lane() {
@@ -120,14 +125,42 @@ __device__ __forceinline__ void team_tridiagonalise(double* a, Index q,
   __syncwarp();
 }
 
-// The largest eigenvalue from above: every pivot of T - lambda I is negative. `magnitude` bounds
-// the spectrum.
+// True if `x` is above every eigenvalue of the tridiagonal matrix, whose entries are below 2: all
+// leading minors of x I - T are positive (Sylvester's law of inertia). The pivots of above_spectrum
+// are their ratios; without these divisions a step is one multiply-add after the other.
+template <class Index>
+__device__ __forceinline__ bool minors_positive(const double* diagonal, const double* off, Index q,
+                                                double x) {
+  double last = 1.0;
+  double minor = x - diagonal[0];
+  bool positive = minor > 0.0;
+  for (Index first = 1; first < q; first += kMinorSteps) {
+    const Index end = first + kMinorSteps < q ? first + kMinorSteps : q;
+#pragma unroll 4
+    for (Index i = first; i < end; ++i) {
+      const double next = (x - diagonal[i]) * minor - off[i - 1] * off[i - 1] * last;
+      last = minor;
+      minor = next;
+      positive = positive && minor > 0.0;
+    }
+    if (!positive) return false;
+    if (end < q) {  // back to order 1
+      const double power = ldexp(1.0, -ilogb(minor));
+      last *= power;
+      minor *= power;
+    }
+  }
+  return positive;
+}
+
+// The largest eigenvalue from above: all minors of lambda I - T are positive. First the matrix and
+// its `magnitude`, which bounds the spectrum, are brought to order 1 by 2^-exponent.
 template <int kLanes, class Index>
 __device__ __forceinline__ double team_eigenvalue(const TeamWork<Index>& work, Index q,
-                                                  double& magnitude) {
+                                                  double& magnitude, int& exponent) {
   const Index lane = team_lane<kLanes>();
-  const double* diagonal = work.diagonal;
-  const double* off = work.off;
+  double* diagonal = work.diagonal;
+  double* off = work.off;
   // The largest diagonal entry is a Rayleigh quotient (a lower bound); Gershgorin is an upper one.
   double low = diagonal[0];
   double high = low;
@@ -139,9 +172,19 @@ __device__ __forceinline__ double team_eigenvalue(const TeamWork<Index>& work, I
     high = fmax(high, diagonal[i] + sides);
     magnitude = fmax(magnitude, fabs(diagonal[i]) + sides);
   }
-  low = warp_max<kLanes>(low);
-  high = warp_max<kLanes>(high);
   magnitude = warp_max<kLanes>(magnitude);
+  exponent = range_exponent(magnitude);
+  const double power = ldexp(1.0, -exponent);
+  low = warp_max<kLanes>(low) * power;
+  high = warp_max<kLanes>(high) * power;
+  magnitude *= power;
+  __syncwarp();  // all have read their neighbours
+#pragma unroll 1
+  for (Index i = lane; i < q; i += kLanes) {
+    diagonal[i] *= power;
+    if (i + 1 < q) off[i] *= power;
+  }
+  __syncwarp();
 
   // 20 rounds end below one ulp from any starting interval that Gershgorin gives.
   for (int round = 0; round < 20; ++round) {
@@ -151,7 +194,7 @@ __device__ __forceinline__ double team_eigenvalue(const TeamWork<Index>& work, I
     // fma: the point that one lane tests has the same bits where another makes it an end.
     const auto point = [&](int at) { return fma(width, (at + 1) * (1.0 / (kLanes + 1)), low); };
     const double tested = point(static_cast<int>(lane));
-    const unsigned above = team_ballot<kLanes>(above_spectrum(diagonal, off, q, tested));
+    const unsigned above = team_ballot<kLanes>(minors_positive(diagonal, off, q, tested));
     const int first = above != 0 ? __ffs(static_cast<int>(above)) - 1 : kLanes;
     const double next_low = first > 0 ? point(first - 1) : low;
     const double next_high = first < kLanes ? point(first) : high;
@@ -248,7 +291,8 @@ __device__ __forceinline__ double team_leading_eigenpair(double* a, Index q,
   const Index lane = team_lane<kLanes>();
   team_tridiagonalise<kLanes>(a, q, work);
   double magnitude;
-  const double lambda = team_eigenvalue<kLanes>(work, q, magnitude);
+  int exponent;
+  const double lambda = team_eigenvalue<kLanes>(work, q, magnitude, exponent);
   team_tridiagonal_vector<kLanes>(work, q, lambda, magnitude);
   double* vector = work.vector;
 #pragma unroll 1
@@ -266,7 +310,7 @@ __device__ __forceinline__ double team_leading_eigenpair(double* a, Index q,
     }
   }
   __syncwarp();
-  return lambda;
+  return ldexp(lambda, exponent);
 }
 
 }  // namespace hubprune::cuda
