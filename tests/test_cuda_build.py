@@ -47,7 +47,7 @@ KERNELS: Final = {
     "device": 0,
     "distance_sum": 10,
     "eigenvector_centrality": 8,
-    "filter_vectors": 8,
+    "filter_vectors": 11,
     "nearest": 8,
     "pairwise_cosine": 14,
     "row_norms": 4,

@@ -31,7 +31,6 @@ FILTER_SHAPES: Final = [
 ]
 
 
-
 @pytest.mark.parametrize(
     ("dtype", "out_dtype"),
     [(np.float32, np.float32), (np.float32, np.float64), (np.float64, np.float64)],

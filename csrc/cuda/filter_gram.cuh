@@ -6,7 +6,8 @@
 //
 // Shapes: weight (n, c, p) -> gram (n, q, q), both triangles; exponents (n) in float64 only: the
 // filter is multiplied by 2^-exponent first, so that no square leaves the range.
-// Bound: bytes for q <= 16 (each weight is read once), else float64 multiply-adds.
+// Bound: float64 multiply-adds, 256 a term and tile whatever q is. 3 x 3 kernels, for which that is
+// three times too many, have a kernel of their own: nine_gram.cuh.
 // Numerics: products of float32 are exact in float64; sums in a fixed order, relative to the trace
 // |error| <= max(p, c) 2^-53. One 16 x 16 tile per block: four groups of 64 threads share the
 // terms, 2 x 2 entries a thread.
@@ -57,7 +58,7 @@ __host__ __device__ int64_t shorter_side(const LayerFilters<T>& layer) {
   return layer.c < layer.p ? layer.c : layer.p;
 }
 
-// 3 x 3 kernels have a kernel of their own: nine_gram.cuh.
+// What nine_gram.cuh takes.
 constexpr int kNineTaps = 9;
 template <class T>
 __host__ __device__ bool has_nine_taps(const LayerFilters<T>& layer) {

@@ -6,7 +6,14 @@
 //   u1 = argmax_{|u| = 1} |A' u|,   sign: <u1, first column of A> > 0 (core/symmetric_eigen.h)
 //
 // Shapes: weight (n, c, p), A_o = weight[o]' -> out (n, p), norms (n).
-// HEADER
+// Bound: bytes (the weights are read once, twice in float64) for 3 x 3 kernels, else the float64
+// multiply-adds of the Gram matrix; with few channels the eigenvectors, a chain of latencies.
+// One warp per filter finds them, half a warp for q = min(p, c) <= 16, in shared memory for
+// q <= 75 (warp_eigen.cuh); beyond that 4/3 q^3 flops in global memory, one warp per filter:
+// slow above q ~ 200. Channel 0 is read again for the sign, the whole filter where c < p.
+// Estimate for an H200, not a measurement: the 8064 filters of CNN14 (q = 9) are 31 warps on a
+// multiprocessor, all resident, of some 5500 instructions for two filters each: 20 to 30 us.
+// Scratch: 8 n q^2 bytes, 8 n p more where c < p, 48 n q more where q > 75.
 // Numerics: float32 or float64 in, float64 throughout, rounded once to Out. float32 squares stay in
 // float64's range; float64 filters are first scaled by a power of two. Error of u1 about
 // 2^-53 lambda_1 / (lambda_1 - lambda_2), lambda = the squared singular values.
