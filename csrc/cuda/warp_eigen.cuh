@@ -15,12 +15,37 @@
 
 namespace hubprune::cuda {
 
+// column[i q] -= v[i] wj + w[i] vj for 0 <= i < rows. kRows entries are read before one is written:
+// the compiler cannot know that a store leaves the next entries alone.
+template <int kRows, class Index>
+__device__ __forceinline__ void update_column(double* column, Index q, Index rows, const double* v,
+                                              const double* w, double vj, double wj) {
+  Index i = 0;
+#pragma unroll 1
+  for (; i + kRows <= rows; i += kRows) {
+    double entries[kRows];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      entries[r] = column[r * q] - (v[i + r] * wj + w[i + r] * vj);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) column[r * q] = entries[r];
+    column += kRows * q;
+  }
+#pragma unroll 1
+  for (; i < rows; ++i) {
+    column[0] -= v[i] * wj + w[i] * vj;
+    column += q;
+  }
+}
+
 // Row k of `a` becomes the vector of reflector k, which maps a[k, k+1:] to a multiple of e_1.
 template <int kLanes, class Index>
 __device__ __forceinline__ void team_tridiagonalise(double* a, Index q,
                                                     const TeamWork<Index>& work) {
   const Index lane = team_lane<kLanes>();
-  double* w = work.forward;  // free until the factorisations
+  constexpr int kRows = sizeof(Index) == sizeof(int) ? 4 : 8;  // global memory is farther
+  double* w = work.forward;                                    // free until the factorisations
 #pragma unroll 1
   for (Index k = 0; k + 2 < q; ++k) {
     double* v = a + k * q;
@@ -43,7 +68,7 @@ __device__ __forceinline__ void team_tridiagonalise(double* a, Index q,
     for (Index j = k + 1 + lane; j < q; j += kLanes) {
       const double* column = a + (k + 1) * q + j;
       double sum = column[0] * first;
-#pragma unroll 4
+#pragma unroll kRows
       for (Index i = k + 2; i < q; ++i) {
         column += q;
         sum += column[0] * v[i];
@@ -65,14 +90,7 @@ __device__ __forceinline__ void team_tridiagonalise(double* a, Index q,
     __syncwarp();
 #pragma unroll 1
     for (Index j = k + 1 + lane; j < q; j += kLanes) {
-      const double vj = v[j];
-      const double wj = w[j];
-      double* column = a + (k + 1) * q + j;
-#pragma unroll 4
-      for (Index i = k + 1; i < q; ++i) {
-        column[0] -= v[i] * wj + w[i] * vj;
-        column += q;
-      }
+      update_column<kRows>(a + (k + 1) * q + j, q, q - k - 1, v + k + 1, w + k + 1, v[j], w[j]);
     }
     __syncwarp();
   }
