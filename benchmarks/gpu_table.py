@@ -751,6 +751,7 @@ def lines(quick: bool) -> list[Line]:
     if not quick:
         found += [
             vectors_line("CNN14 block 6", 2048, 2048, 3, 3),
+            vectors_line("wide kernels", 256, 300, 17, 17),
             degree_line(16384, 9),
             *other_lines(16384, 9),
             *other_lines(4096, 1024),

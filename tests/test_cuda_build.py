@@ -49,7 +49,7 @@ KERNELS: Final = {
     "device": 0,
     "distance_sum": 10,
     "eigenvector_centrality": 31,
-    "filter_vectors": 8,
+    "filter_vectors": 11,
     "greedy_degree": 13,
     "nearest": 8,
     "pairwise_cosine": 14,

@@ -16,6 +16,7 @@ BROKEN: Final = {
     "divergent_barrier": r"sync: threads wait at different __syncthreads, lines \d+ and \d+",
     "left_before_barrier": r"sync: 63 threads wait at __syncthreads on line \d+, 1 have left",
     "barrier_against_shuffle": r"sync: the threads of a block wait for each other",
+    "barrier_against_ballot": r"sync: the threads of a block wait for each other",
     "wrong_mask": r"sync: a lane calls with a mask 0000ffff that leaves it out",
     "lane_left": r"sync: the mask ffffffff on line \d+ names lane 8, which has left",
     "shuffle_outside_mask": r"sync: lane \d+ reads lane \d+, which is not in the mask 0000ffff",

@@ -198,6 +198,18 @@ def test_layers_together_are_the_layers_one_by_one(threads: list[int]) -> None:
             assert torch.allclose(each, exact, rtol=1e-13, atol=0)
 
 
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize(("c", "p"), [(12, 9), (20, 16), (30, 25), (70, 64)])
+def test_taps_of_very_different_size(c: int, p: int) -> None:
+    # Squares of the small ones leave the range: they must not make a reflector infinite.
+    rng = np.random.default_rng(6)
+    sizes = 10.0 ** np.linspace(0, -170, p)
+    factors = [sizes, sizes[::-1], rng.permutation(sizes), 1e150 * rng.permutation(sizes)]
+    weight = rng.standard_normal((len(factors), c, p)) * np.stack(factors)[:, None]
+    got = hp.filter_vectors(weight)
+    np.testing.assert_allclose(got, reference.filter_vectors(weight), rtol=0, atol=1e-12)
+
+
 def test_norms_of_extreme_filters() -> None:
     weight = torch.randn(3, 20, 9, dtype=torch.float64)
     for exponent in (-300, 300):

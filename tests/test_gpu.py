@@ -386,9 +386,15 @@ def model_layers(dtype: torch.dtype, count: int = 40) -> list[torch.Tensor]:
     return [random_rows((3 + 7 * at, 1 + at, 9), dtype, seed=at).cuda() for at in range(count)]
 
 
+def wide_layers(dtype: torch.dtype) -> list[torch.Tensor]:
+    """Weights whose eigenvectors take half a warp, a warp, and global memory."""
+    shapes = [(40, 12, 9), (19, 40, 17), (5, 70, 64), (3, 90, 80), (7, 5, 16)]
+    return [random_rows(shape, dtype, seed=at).cuda() for at, shape in enumerate(shapes)]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_model_in_one_go_gives_the_bits_of_its_layers_alone(dtype: torch.dtype) -> None:
-    weights = model_layers(dtype)
+    weights = model_layers(dtype) + wide_layers(dtype)
     vectors, norms = torch.ops.hubprune.rank1_vectors(weights)
     for weight, layer_vectors, layer_norms in zip(weights, vectors, norms, strict=True):
         alone, alone_norms = torch.ops.hubprune.rank1_vectors([weight])
@@ -443,7 +449,11 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "shape", [(16, 1, 7, 7), (32, 16, 7, 7), (64, 64, 3, 3), (8, 1, 512, 1), (4, 70, 64, 1)]
+    "shape",
+    [
+        *[(16, 1, 7, 7), (32, 16, 7, 7), (64, 64, 3, 3), (8, 1, 512, 1), (4, 70, 64, 1)],
+        *[(33, 40, 5, 5), (9, 20, 4, 4), (3, 80, 76, 1), (5, 120, 17, 17), (5, 300, 17, 17)],
+    ],
 )
 def test_filter_vectors(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     weight = random_rows(shape, dtype).cuda()

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Leading eigenpair of a small symmetric matrix: Householder tridiagonalisation, bisection for the
 // largest eigenvalue, one twisted factorisation for its vector, reflectors applied back.
-// Cost 4/3 q^3 + O(q^2) flops, no allocation, the same code on the CPU and on the GPU.
+// Cost 4/3 q^3 + O(q^2) flops, no allocation. The tridiagonal part serves the CPU and the GPU,
+// where the rest is done by a warp (cuda/warp_eigen.cuh).
 //
 // For the *largest* eigenvalue lambda, T - lambda I is negative semidefinite, so its factorisations
 // need no pivoting, and the vector's error is eps * lambda / gap: as good as the matrix allows.
@@ -98,8 +99,8 @@ HUBPRUNE_SHARED double leading_tridiagonal_eigenpair(const double* diagonal, con
 // destroyed). Writes the unit vector to `vector` (q); `work` holds kEigenWork * q doubles.
 constexpr int64_t kEigenWork = 5;
 
-HUBPRUNE_SHARED double leading_eigenpair(double* a, int64_t q, int64_t stride, double* vector,
-                                         double* work) {
+static inline double leading_eigenpair(double* a, int64_t q, int64_t stride, double* vector,
+                                       double* work) {
   double* diagonal = work;
   double* off = work + q;
   double* scale = work + 2 * q;  // 2 / |v|^2 of each reflector; 0 where none is needed
@@ -111,7 +112,8 @@ HUBPRUNE_SHARED double leading_eigenpair(double* a, int64_t q, int64_t stride, d
     double square = 0.0;
     for (int64_t i = k + 2; i < q; ++i) square += v[i] * v[i];
     const double head = v[k + 1];
-    if (square == 0.0) {
+    // Squares below the range are nothing beside the trace, and 2 / |v|^2 would overflow.
+    if (square < DBL_MIN) {
       scale[k] = 0.0;
       off[k] = head;
       continue;

@@ -39,7 +39,7 @@ static inline void tridiagonalise(Doubles* a, int64_t q, Doubles* diagonal, Doub
     Doubles* v = a + k * q;
     Doubles square = zero;
     for (int64_t i = k + 2; i < q; ++i) square += v[i] * v[i];
-    const LaneMask none = square == zero;
+    const LaneMask none = square < DBL_MIN;  // 2 / |v|^2 would overflow
     const Doubles head = v[k + 1];
     const Doubles norm = square_root(head * head + square);
     off[k] = none ? head : (head > zero ? -norm : norm);

@@ -6,7 +6,8 @@
 //
 // Shapes: weight (n, c, p) -> gram (n, q, q), both triangles; exponents (n) in float64 only: the
 // filter is multiplied by 2^-exponent first, so that no square leaves the range.
-// Bound: bytes for q <= 16 (each weight is read once), else float64 multiply-adds.
+// Bound: float64 multiply-adds, 256 a term and tile whatever q is. 3 x 3 kernels, for which that is
+// three times too many, have a kernel of their own: nine_gram.cuh.
 // Numerics: products of float32 are exact in float64; sums in a fixed order, relative to the trace
 // |error| <= max(p, c) 2^-53. One 16 x 16 tile per block: four groups of 64 threads share the
 // terms, 2 x 2 entries a thread.
@@ -44,15 +45,25 @@ struct LayerFilters {
   double* norms;       // (n)
   int* exponents;      // (n)
   double* gram;        // (n, q, q)
-  double* work;        // (n, kEigenWork q)
-  double* shorter;     // (n, q): leading eigenvectors
-  double* sigmas;      // (n): leading singular values
-  double* directions;  // (n, p)
+  double* work;        // (n, kTeamWork q) where q > kSharedOrder
+  double* directions;  // (n, p) where c < p
 };
 
 template <class T>
 using FilterTable = LayerTable<LayerFilters<T>>;
 static_assert(sizeof(FilterTable<float>) <= kParameterBytes - 64, "room for other parameters");
+
+template <class T>
+__host__ __device__ int64_t shorter_side(const LayerFilters<T>& layer) {
+  return layer.c < layer.p ? layer.c : layer.p;
+}
+
+// What nine_gram.cuh takes.
+constexpr int kNineTaps = 9;
+template <class T>
+__host__ __device__ bool has_nine_taps(const LayerFilters<T>& layer) {
+  return layer.p == kNineTaps && layer.c >= kNineTaps;
+}
 
 // float32 filters are never scaled, and have no exponents.
 template <class T>
@@ -155,7 +166,8 @@ __device__ __forceinline__ void stage_terms(const T* __restrict__ values, int ex
 // Blocks of filter_gram_kernel: one per filter and upper tile of its Gram matrix.
 template <class T>
 __host__ __device__ int64_t gram_tiles(const LayerFilters<T>& layer) {
-  return layer.n * triangular_count(ceil_divide(layer.c < layer.p ? layer.c : layer.p, kGramTile));
+  if (has_nine_taps(layer)) return 0;
+  return layer.n * triangular_count(ceil_divide(shorter_side(layer), kGramTile));
 }
 
 // Work: gram_tiles.

@@ -46,6 +46,16 @@ __global__ void barrier_against_shuffle_kernel(float* data, int64_t) {
   data[block_index() * kThreads + thread_index()] = static_cast<float>(value);
 }
 
+__global__ void barrier_against_ballot_kernel(float* data, int64_t) {
+  unsigned bits = 0;
+  if (threadIdx.x % 2) {
+    __syncwarp();
+  } else {
+    bits = __ballot_sync(kFullWarp, threadIdx.x < 16);
+  }
+  data[block_index() * kThreads + thread_index()] = static_cast<float>(bits);
+}
+
 __global__ void wrong_mask_kernel(float* data, int64_t) {
   const unsigned mask = threadIdx.x < 32 ? 0x0000ffffu : kFullWarp;
   data[block_index() * kThreads + thread_index()] =
@@ -192,6 +202,7 @@ constexpr Case kCases[] = {
     {"divergent_barrier", divergent_barrier_kernel, 0},
     {"left_before_barrier", left_before_barrier_kernel, 0},
     {"barrier_against_shuffle", barrier_against_shuffle_kernel, 0},
+    {"barrier_against_ballot", barrier_against_ballot_kernel, 0},
     {"wrong_mask", wrong_mask_kernel, 0},
     {"lane_left", lane_left_kernel, 0},
     {"shuffle_outside_mask", shuffle_outside_mask_kernel, 0},

@@ -63,6 +63,11 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int line = __builtin_LI
   return __shfl_sync(mask, value, static_cast<int>(threadIdx.x % 32) ^ lane_mask, line);
 }
 
+inline unsigned __ballot_sync(unsigned mask, int predicate, int line = __builtin_LINE()) {
+  return emulator::ballot(mask, predicate != 0, line);
+}
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
+
 template <class T>
 T atomicAdd(T* address, T value) {
   T old;

@@ -40,6 +40,9 @@ Machine machine;
 namespace {
 
 constexpr int kWarp = 32;
+// In place of a source lane: a warp barrier without data, and a ballot.
+constexpr int kBarrierOnly = -1;
+constexpr int kBallot = -2;
 constexpr size_t kStackBytes = 128 * 1024;
 constexpr size_t kSharedBytes = 48 * 1024;  // without opting in to more
 constexpr size_t kWord = 4;                 // what races and initialisation are tracked by
@@ -55,7 +58,7 @@ struct Fiber {
   Wait wait = Wait::kNothing;
   int line = 0;
   unsigned mask = 0;
-  int source_lane = -1;  // -1: a warp barrier without data
+  int source_lane = kBarrierOnly;
   uint64_t value = 0;
   std::function<bool()> ready;
 };
@@ -411,16 +414,22 @@ bool release_warps() {
         }
         const Fiber& peer = fiber(first + other);
         arrived = arrived && peer.wait == Wait::kWarp && peer.mask == own.mask &&
-                  peer.line == own.line && (peer.source_lane < 0) == (own.source_lane < 0);
+                  peer.line == own.line &&
+                  std::min(peer.source_lane, 0) == std::min(own.source_lane, 0);
       }
       if (!arrived) continue;
-      if (own.source_lane < 0 && own.mask == 0xffffffffu) {
+      if (own.source_lane == kBarrierOnly && own.mask == 0xffffffffu) {
         ++warp_barriers[static_cast<size_t>(first / kWarp)];
+      }
+      uint64_t votes = 0;
+      for (int member = 0; member < lanes && own.source_lane == kBallot; ++member) {
+        if (own.mask >> member & 1u) votes |= fiber(first + member).value << member;
       }
       uint64_t results[kWarp] = {};
       for (int member = 0; member < lanes; ++member) {
         if (!(own.mask >> member & 1u)) continue;
         const int source = fiber(first + member).source_lane;
+        if (source == kBallot) results[member] = votes;
         if (source >= 0) {
           if (source >= kWarp || !(own.mask >> source & 1u)) {
             fail("sync: lane %d reads lane %d, which is not in the mask %08x (line %d)", member,
@@ -542,7 +551,11 @@ uint64_t shuffle(unsigned mask, uint64_t value, int source_lane, int line) {
   return own.value;
 }
 
-void warp_barrier(unsigned mask, int line) { shuffle(mask, 0, -1, line); }
+void warp_barrier(unsigned mask, int line) { shuffle(mask, 0, kBarrierOnly, line); }
+
+unsigned ballot(unsigned mask, bool value, int line) {
+  return static_cast<unsigned>(shuffle(mask, value ? 1 : 0, kBallot, line));
+}
 
 void fence() {
   Fence& own = fences[static_cast<size_t>(current_thread)];

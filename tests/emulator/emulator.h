@@ -52,6 +52,7 @@ void barrier(int line);
 void warp_barrier(unsigned mask, int line);
 void fence();  // __threadfence
 uint64_t shuffle(unsigned mask, uint64_t value, int source_lane, int line);
+unsigned ballot(unsigned mask, bool value, int line);
 // The two halves of an atomic operation; nothing runs between them.
 void atomic_load(const void* address, void* value, size_t bytes);
 void atomic_store(void* address, const void* value, size_t bytes);
