@@ -488,7 +488,7 @@ class EmulatedDevice:
         *,
         tiles: bool = False,
         start: Array | None = None,
-        tol: float = 1e-10,
+        tol: float = 1e-13,
         noise: float | None = None,
         max_iter: int = 100,
         shift: int = 0,

@@ -109,9 +109,9 @@ IMPLICIT: Final = ("signed", "shifted", "squared")
 # (edge, by tiles)
 ROUTES: Final = [*((edge, True) for edge in TILED), *((edge, False) for edge in IMPLICIT)]
 
-# Largest errors measured here, times the relative gap to the next eigenvalue: 4e-8 (the rounding of
-# the result) and 2e-11 (the tolerance of the search).
-VECTOR: Final = {np.dtype(np.float32): 2e-7, np.dtype(np.float64): 1e-9}
+# Largest errors measured here, times the relative gap to the next eigenvalue: 2.5e-8 and
+# 1.7e-14.
+VECTOR: Final = {np.dtype(np.float32): 2e-7, np.dtype(np.float64): 1e-12}
 
 
 def assert_vector_close(vector: Array, x: Array, edge: str) -> None:
@@ -131,19 +131,17 @@ def assert_vector_close(vector: Array, x: Array, edge: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    ("n", "d"), [(1, 3), (2, 1), (5, 3), (63, 16), (64, 17), (65, 1), (129, 130), (130, 9)]
-)
+@pytest.mark.parametrize(("n", "d"), [(1, 3), (2, 1), (63, 16), (65, 1), (129, 130), (130, 9)])
 @pytest.mark.parametrize(("edge", "tiles"), ROUTES)
 def test_rows_match_the_reference(
     device: EmulatedDevice, edge: str, tiles: bool, n: int, d: int, dtype: Any
 ) -> None:
     x = random_rows((1, n, d), dtype, seed=n + d)
     vector, converged, residual = device.rows_eigenvector(
-        x, edge, tiles=tiles, noise=1e-12, max_iter=400
+        x, edge, tiles=tiles, noise=1e-14, max_iter=400
     )
     assert converged.all()
-    assert (residual <= 1e-10).all() or n == 1  # where there is no edge
+    assert (residual <= 1e-13).all() or n == 1  # where there is no edge
     assert_vector_close(vector, x, edge)
 
 
@@ -153,7 +151,7 @@ def test_rows_zero_equal_and_opposite(
     device: EmulatedDevice, edge: str, tiles: bool, dtype: Any
 ) -> None:
     x = special_rows(dtype)
-    exact = {"tiles": tiles, "noise": 1e-12, "max_iter": 400}
+    exact = {"tiles": tiles, "noise": 1e-14, "max_iter": 400}
     vector, converged, _ = device.rows_eigenvector(x, edge, **exact)
     assert converged.all()
     assert_vector_close(vector, x, edge)
@@ -220,7 +218,7 @@ def test_rows_that_did_not_converge(device: EmulatedDevice, edge: str, tiles: bo
     x[1] = 0
     vector, converged, residual = device.rows_eigenvector(x, edge, tiles=tiles, max_iter=2)
     assert converged.tolist() == [0, 1]
-    assert residual[0] > 1e-10
+    assert residual[0] > 1e-13
     assert np.isnan(vector[0]).all()
     bad = np.full((2, 70), np.nan)  # the operators refuse it; the kernels only stay defined
     assert not device.rows_eigenvector(x, edge, tiles=tiles, start=bad, max_iter=2)[1].any()
@@ -312,7 +310,7 @@ def test_long_rows_take_the_wide_step(device: EmulatedDevice, dtype: Any) -> Non
     # Norms, start and finish; of a product its own two and five of the step.
     assert device.library.emulator_kernels() - before == 3 + 5 * 7
     assert converged.all()
-    assert residual[0] <= 1e-10
+    assert residual[0] <= 1e-13
     assert np.isnan(vector[1]).all()
     unit = ref.normalized_rows(x[0].astype(np.float64))
     z = np.concatenate([np.ones((LONG, 1)), unit], axis=1)
@@ -320,7 +318,7 @@ def test_long_rows_take_the_wide_step(device: EmulatedDevice, dtype: Any) -> Non
     expected *= np.sign(expected.sum()) / np.linalg.norm(expected)
     tolerance = 1e-8 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(vector[0], expected, rtol=0, atol=tolerance)
-    vector, converged, residual = device.rows_eigenvector(x, "shifted", tol=1e-13, max_iter=2)
+    vector, converged, residual = device.rows_eigenvector(x, "shifted", max_iter=2)
     assert converged.tolist() == [0, 1]
     assert residual[0] > 1e-13
     assert np.isnan(vector).all()
