@@ -30,6 +30,7 @@ SMALL: dict[str, Callable[[ModuleType], Any]] = {
     "cholesky_lines": lambda table: table.cholesky_lines(30),
     "degree_line": lambda table: table.degree_line(40, 9),
     "distance_line": lambda table: table.distance_line(40, 9),
+    "eigenvector_line": lambda table: table.eigenvector_line(60, 9, "abs"),
     "greedy_lines": lambda table: table.greedy_lines(40, 9),
     "long_lines": lambda table: table.long_lines(40, 70),
     "nearest_line": lambda table: table.nearest_line(40, 9),
