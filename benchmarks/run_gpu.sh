@@ -129,7 +129,8 @@ if [ "$built" -eq 0 ]; then
 
   small="features or batches or filter_vectors or special or non_finite or strided"
   small+=" or distance or squares or (long_rows and 300-130) or (in_one_go and float32)"
-  small+=" or (closeness_centrality and shape2 and one_minus)"
+  small+=" or (closeness_centrality and shape2 and one_minus) or (without_the_graph and 64-17)"
+  small+=" or (greedy_degree and 129-7) or (pivoted_cholesky and 9-4)"
   sanitizer=$(command -v compute-sanitizer || command -v /usr/local/cuda/bin/compute-sanitizer)
   for tool in memcheck racecheck initcheck synccheck; do
     if [ -z "$sanitizer" ]; then

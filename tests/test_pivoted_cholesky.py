@@ -57,6 +57,16 @@ def test_zero_and_empty_matrices() -> None:
     assert (len(order), int(count)) == (0, 0)
 
 
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_nan_ends_the_walk(at: int) -> None:
+    a = torch.eye(5, dtype=torch.float64)
+    a[at, at] = torch.nan
+    order, residual, count = torch.ops.hubprune.pivoted_cholesky(a, 0.0)
+    assert (order.tolist(), residual.tolist(), int(count)) == (list(range(5)), [0.0] * 5, 0)
+    assert len(reference.pivoted_cholesky(a.numpy(), 0.0)[0]) == 0
+
+
 def test_any_number_of_threads_gives_the_same_bits(threads: list[int]) -> None:
     a = gram(300, 400)
     results = []

@@ -44,6 +44,7 @@ struct Elimination {
   int64_t largest(int64_t t) const {
     int64_t best = t;
     for (int64_t i = t + 1; i < n; ++i) {
+      if (diagonal[i] != diagonal[i]) return i;  // ends the walk: not passed over in silence
       const bool larger = diagonal[i] > diagonal[best];
       if (larger || (diagonal[i] == diagonal[best] && order[i] < order[best])) best = i;
     }
