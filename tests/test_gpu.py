@@ -767,7 +767,7 @@ def every_operation(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]
         *torch.ops.hubprune.pivoted_cholesky(hp.pairwise_cosine(x[:90]), 1e-5),
         hp.weighted_degree(x[:, :9], edge="squared"),
         *torch.ops.hubprune.weighted_degree([x, x[:70], x[:33]], "abs"),
-        *torch.ops.hubprune.rank1_vectors([weight, weight[:3]])[0],
+        *torch.ops.hubprune.rank1_vectors([weight.flatten(2), weight[:3].flatten(2)])[0],
     ]
 
 
