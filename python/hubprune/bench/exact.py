@@ -15,6 +15,7 @@ _ALL_ROWS_WORK = 1e10  # n n d up to which every row is checked
 
 
 def in_float64(result: Any) -> torch.Tensor:
+    """Return a route's result as a float64 tensor."""
     return torch.as_tensor(result).double()
 
 
@@ -38,6 +39,7 @@ def _cosine_panels(
 
 
 def exact_degree(x: torch.Tensor, edge: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (numbers of the checked rows, their degrees)."""
     some = _checked_rows(x)
     if edge != "abs":
         closed = signed_degree_closed if edge == "signed" else squared_degree_closed
@@ -50,11 +52,13 @@ def exact_degree(x: torch.Tensor, edge: str) -> tuple[torch.Tensor, torch.Tensor
 
 
 def degree_errors(result: Any, exact: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Return the errors of the checked degrees: relative, or absolute for those below 1."""
     some, degree = exact
     return ((in_float64(result)[some] - degree) / degree.abs().clamp_min(1)).abs()
 
 
 def exact_nearest(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (numbers of the checked rows, the largest cosine of each with another row)."""
     some = _checked_rows(x)
     best = []
     for block, s in _cosine_panels(x, some):
@@ -64,5 +68,6 @@ def exact_nearest(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def nearest_errors(result: Any, exact: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Return the errors of the checked rows' largest cosines."""
     some, best = exact
     return (in_float64(result[0])[some] - best).abs()

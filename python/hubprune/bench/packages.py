@@ -22,4 +22,5 @@ def optional_module(name: str) -> Any:
 
 
 def peer_needs(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return (package, what to import of it) of a peer by its name; None if it needs none."""
     return next((needed for word, needed in _NEEDS.items() if name.startswith(word)), None)

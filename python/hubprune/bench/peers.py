@@ -34,6 +34,7 @@ def rank1_svd(weight: torch.Tensor) -> torch.Tensor:
 
 
 def unit_rows(x: torch.Tensor) -> torch.Tensor:
+    """Return the rows scaled to length 1."""
     return nn.functional.normalize(x, dim=1)
 
 
@@ -141,6 +142,7 @@ def cosine_torchmetrics(x: torch.Tensor) -> torch.Tensor:
 
 
 def edge_weights(x: torch.Tensor, edge: str) -> torch.Tensor:
+    """Return the graph's whole matrix: cosines, absolute or squared, with a zero diagonal."""
     s = cosine_naive(x).fill_diagonal_(0)
     return s.abs_() if edge == "abs" else s.square_()
 
