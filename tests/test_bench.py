@@ -116,10 +116,10 @@ def test_the_oracles_are_the_reference() -> None:
         bench.rank1_gram(weight.double()), reference.filter_vectors(weight.numpy(), "rank1")
     )
     for edge in ("abs", "signed", "squared"):
-        some, degree = bench._exact_degree(x, edge)
+        some, degree = bench.exact.exact_degree(x, edge)
         assert some.tolist() == list(range(40))
         assert np.allclose(degree, reference.weighted_degree(x.numpy(), edge), rtol=1e-12)
-    assert np.allclose(bench._exact_nearest(x)[1], reference.nearest(x.numpy())[0], rtol=1e-12)
+    assert np.allclose(bench.exact.exact_nearest(x)[1], reference.nearest(x.numpy())[0], rtol=1e-12)
     for edge in ("abs", "squared"):
         exact = bench.eigenvector_case("", 40, 9, edge=edge).exact(x)
         assert np.allclose(exact, reference.eigenvector_centrality(x.numpy(), edge), atol=1e-9)
@@ -128,7 +128,7 @@ def test_the_oracles_are_the_reference() -> None:
 def test_a_sample_has_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.exact, "_ALL_ROWS_WORK", 0.0)
     x = bench.rows(1000, 3)
-    some, degree = bench._exact_degree(x, "abs")
+    some, degree = bench.exact.exact_degree(x, "abs")
     assert len(some.unique()) == 256
     assert {0, 999} <= set(some.tolist())
     assert np.allclose(degree, hp.reference.weighted_degree(x.numpy(), "abs")[some])

@@ -21,8 +21,6 @@ from .cases import (
     network_case,
     vectors_case,
 )
-from .exact import exact_degree as _exact_degree  # noqa: F401  (compared with the reference)
-from .exact import exact_nearest as _exact_nearest  # noqa: F401
 from .inputs import CNN14, network, rows, weights
 from .measuring import Timing, measured
 from .peers import rank1_gram, signed_degree_closed
