@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib
 import math
+import pkgutil
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -63,18 +65,21 @@ def integer_rows(max_n: int = 9, max_d: int = 5) -> st.SearchStrategy[np.ndarray
 
 
 # -------------------------------------------------------------------------------------------------
-# The module itself
+# The package itself
+
+FILES = sorted(Path(ref.__file__).parent.glob("*.py"))
 
 
 def test_reference_needs_numpy_and_the_standard_library_only() -> None:
-    tree = ast.parse(Path(ref.__file__).read_text(encoding="utf-8"))
     imported = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            imported.add(str(node.module).partition(".")[0])
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(str(node.module).partition(".")[0])
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 1  # of the package itself
     assert "numpy" in imported
     assert imported <= {
         "__future__",
@@ -89,9 +94,10 @@ def test_reference_needs_numpy_and_the_standard_library_only() -> None:
 
 
 def test_reference_examples_run() -> None:
-    result = doctest.testmod(ref)
-    assert result.attempted >= 20
-    assert result.failed == 0
+    names = [module.name for module in pkgutil.iter_modules(ref.__path__, f"{ref.__name__}.")]
+    results = [doctest.testmod(importlib.import_module(name)) for name in [ref.__name__, *names]]
+    assert sum(result.attempted for result in results) >= 20
+    assert all(result.failed == 0 for result in results)
 
 
 def test_every_public_name_exists_and_every_function_is_documented() -> None:
