@@ -108,6 +108,17 @@ def test_every_public_name_exists_and_every_function_is_documented() -> None:
             assert "Examples\n" in value.__doc__
 
 
+KERNELS = Path(__file__).parents[1] / "csrc"
+
+
+@pytest.mark.skipif(not KERNELS.is_dir(), reason="only in the source tree")
+def test_the_twins_that_the_kernels_name_exist() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(KERNELS.glob("*/*.*")))
+    named = set(re.findall(r"hubprune\.reference\.(\w+)", text))
+    assert {"weighted_degree", "filter_vectors", "graph_betweenness_centrality"} <= named
+    assert [name for name in sorted(named) if not hasattr(ref, name)] == []
+
+
 # -------------------------------------------------------------------------------------------------
 # Row lengths
 
