@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -81,9 +80,8 @@ struct WarpState {
   Clock clock{};
   std::map<uint32_t, uint64_t> observed;  // complete phases of a barrier
   std::vector<Product> issued;            // since the start of the block
-  size_t uncommitted = 0;                 // products since the last commit
+  bool uncommitted = false;               // products since the last commit
   uint64_t groups = 0;                    // committed
-  uint64_t retired = 0;                   // ... and waited for
   uint32_t registers = 0;                 // a thread; 0: never changed
 };
 
@@ -328,14 +326,14 @@ void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line) {
     own.values[static_cast<size_t>(v)] = sum;
     sums[v] = std::numeric_limits<float>::quiet_NaN();
   }
-  warp().uncommitted = 1;
+  warp().uncommitted = true;
 }
 
 void multiply_commit(int line) {
   together(line);
   // Once for the warp: the lane that finds its products uncommitted.
   if (warp().uncommitted) {
-    warp().uncommitted = 0;
+    warp().uncommitted = false;
     ++warp().groups;
   }
 }
@@ -344,7 +342,6 @@ void multiply_wait(int left, int line) {
   together(line);
   const uint64_t done =
       warp().groups - std::min<uint64_t>(warp().groups, static_cast<uint64_t>(left));
-  warp().retired = std::max(warp().retired, done);
   for (Box& box : boxes) {
     const auto found = box.readings.find(warp_number());
     if (found == box.readings.end() || !found->second.under_way) continue;
