@@ -43,4 +43,25 @@ HUBPRUNE_SHARED T edge_weight(T s) {
   return s;
 }
 
+// The edge as a compile-time constant, for a function that is called with it: every edge, or those
+// of which no closed form is linear in the cosine, where kPositive stands for the rest.
+template <Edge kEdge>
+struct EdgeTag {
+  static constexpr Edge value = kEdge;
+};
+
+template <class Function>
+static inline auto with_tiled_edge(Edge edge, const Function& function) {
+  if (edge == Edge::kSquared) return function(EdgeTag<Edge::kSquared>{});
+  if (edge == Edge::kAbs) return function(EdgeTag<Edge::kAbs>{});
+  return function(EdgeTag<Edge::kPositive>{});
+}
+
+template <class Function>
+static inline auto with_edge(Edge edge, const Function& function) {
+  if (edge == Edge::kSigned) return function(EdgeTag<Edge::kSigned>{});
+  if (edge == Edge::kShifted) return function(EdgeTag<Edge::kShifted>{});
+  return with_tiled_edge(edge, function);
+}
+
 }  // namespace hubprune

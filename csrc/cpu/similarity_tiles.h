@@ -323,28 +323,6 @@ static inline Vector<T> edge_weights(Vector<T> s) {
   return s;
 }
 
-// Calls function(std::integral_constant-like tag) with the edge as a compile-time constant.
-template <Edge kEdge>
-struct EdgeTag {
-  static constexpr Edge value = kEdge;
-};
-
-template <class Function>
-static inline void with_edge(Edge edge, const Function& function) {
-  switch (edge) {
-    case Edge::kSigned:
-      return function(EdgeTag<Edge::kSigned>{});
-    case Edge::kSquared:
-      return function(EdgeTag<Edge::kSquared>{});
-    case Edge::kAbs:
-      return function(EdgeTag<Edge::kAbs>{});
-    case Edge::kPositive:
-      return function(EdgeTag<Edge::kPositive>{});
-    case Edge::kShifted:
-      return function(EdgeTag<Edge::kShifted>{});
-  }
-}
-
 // The operations of a product of all pairs, for threads_for.
 static inline double pair_operations(int64_t n, int64_t m, int64_t d) {
   return static_cast<double>(n) * static_cast<double>(m) * static_cast<double>(d + 2);

@@ -122,12 +122,10 @@ static void graph_degree(const Team& team, const T* x, int64_t n, int64_t d, Edg
     } else {
       work.closed.signed_degree(team, x, edge == Edge::kShifted, degree);
     }
-  } else if (edge == Edge::kSquared) {
-    tiled_degree<Edge::kSquared>(team, work, x, n, d, precision, degree);
-  } else if (edge == Edge::kAbs) {
-    tiled_degree<Edge::kAbs>(team, work, x, n, d, precision, degree);
   } else {
-    tiled_degree<Edge::kPositive>(team, work, x, n, d, precision, degree);
+    with_tiled_edge(edge, [&](auto tag) {
+      tiled_degree<decltype(tag)::value>(team, work, x, n, d, precision, degree);
+    });
   }
 }
 

@@ -118,12 +118,10 @@ void enqueue_product(Launches& launches, const GraphRows<T>& rows, Edge edge, bo
                      const LanczosScratch& lanczos) {
   if (!tiles) {
     enqueue_implicit_product(launches, rows, edge, j, lanczos);
-  } else if (edge == Edge::kSquared) {
-    enqueue_tiled_product<Edge::kSquared>(launches, rows, j, lanczos);
-  } else if (edge == Edge::kAbs) {
-    enqueue_tiled_product<Edge::kAbs>(launches, rows, j, lanczos);
   } else {
-    enqueue_tiled_product<Edge::kPositive>(launches, rows, j, lanczos);
+    with_tiled_edge(edge, [&](auto tag) {
+      enqueue_tiled_product<decltype(tag)::value>(launches, rows, j, lanczos);
+    });
   }
 }
 

@@ -177,27 +177,10 @@ Status launch_pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, 
     enqueue_normalized_panels(launches, y, batch, m, d, scratch.other_norms,
                               scratch.other_exponents, nullptr, scratch.others);
   }
-  switch (edge) {
-    case Edge::kSigned:
-      enqueue_cosines<Edge::kSigned>(launches, scratch, batch, n, m, d, symmetric, zero_diagonal,
-                                     out);
-      break;
-    case Edge::kSquared:
-      enqueue_cosines<Edge::kSquared>(launches, scratch, batch, n, m, d, symmetric, zero_diagonal,
-                                      out);
-      break;
-    case Edge::kAbs:
-      enqueue_cosines<Edge::kAbs>(launches, scratch, batch, n, m, d, symmetric, zero_diagonal, out);
-      break;
-    case Edge::kPositive:
-      enqueue_cosines<Edge::kPositive>(launches, scratch, batch, n, m, d, symmetric, zero_diagonal,
-                                       out);
-      break;
-    case Edge::kShifted:
-      enqueue_cosines<Edge::kShifted>(launches, scratch, batch, n, m, d, symmetric, zero_diagonal,
-                                      out);
-      break;
-  }
+  with_edge(edge, [&](auto tag) {
+    enqueue_cosines<decltype(tag)::value>(launches, scratch, batch, n, m, d, symmetric,
+                                          zero_diagonal, out);
+  });
   return launches.status();
 }
 

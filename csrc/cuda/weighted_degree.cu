@@ -188,13 +188,7 @@ Status launch_weighted_degree(const GraphLayer* layers, int64_t count, Edge edge
   });
   scratch.each(Route::kGram, [&](GraphTable<T>& table) { enqueue_gram_degree(launches, table); });
   scratch.each(Route::kTiles, [&](GraphTable<T>& table) {
-    if (edge == Edge::kSquared) {
-      enqueue_tiles<Edge::kSquared>(launches, table);
-    } else if (edge == Edge::kAbs) {
-      enqueue_tiles<Edge::kAbs>(launches, table);
-    } else {
-      enqueue_tiles<Edge::kPositive>(launches, table);
-    }
+    with_tiled_edge(edge, [&](auto tag) { enqueue_tiles<decltype(tag)::value>(launches, table); });
   });
   return launches.status();
 }

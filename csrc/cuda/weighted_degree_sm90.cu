@@ -230,9 +230,8 @@ Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t 
     return Status::kInvalidValue;
   }
   if (n < 2 || pitch == 0) return Status::kOk;  // no weight but 0
-  const auto kernel = edge == Edge::kAbs        ? weighted_degree_sm90_kernel<Edge::kAbs>
-                      : edge == Edge::kPositive ? weighted_degree_sm90_kernel<Edge::kPositive>
-                                                : weighted_degree_sm90_kernel<Edge::kSquared>;
+  const auto kernel = with_tiled_edge(
+      edge, [](auto tag) { return weighted_degree_sm90_kernel<decltype(tag)::value>; });
   const int64_t processors = processors_of(device);
   const DegreeScratch scratch(scratch_memory, count, n, pitch, processors);
   const TensorSchedule& schedule = scratch.schedule;
