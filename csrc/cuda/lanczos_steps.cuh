@@ -51,26 +51,14 @@ struct StepMemory {
   double partial[kLanczosWarps];
   double ritz[kBasisMax];
   double work[2 * kBasisMax];
-  double total;
   int collapse;  // the basis is replaced by its best vector
 };
-
-// The sum of `value` over the block, on every thread. Fixed order.
-__device__ __forceinline__ double block_sum(double value, StepMemory& shared) {
-  value = warp_sum(value);
-  __syncthreads();  // the last sum has been read by all
-  if (thread_index() % kWarp == 0) shared.partial[thread_index() / kWarp] = value;
-  __syncthreads();
-  double total = 0.0;
-  for (int i = 0; i < kLanczosWarps; ++i) total += shared.partial[i];
-  return total;
-}
 
 __device__ __forceinline__ double block_dot(const double* x, const double* y, int64_t n,
                                             StepMemory& shared) {
   double sum = 0.0;
   for (int64_t k = thread_index(); k < n; k += kLanczosThreads) sum += x[k] * y[k];
-  return block_sum(sum, shared);
+  return block_sum(sum, shared.partial);
 }
 
 // What the tridiagonal matrix of the first j + 1 vectors says, by one thread: whether its leading
@@ -152,7 +140,7 @@ static __global__ void __launch_bounds__(kLanczosThreads, kStepBlocks)
         vectors[k] = sum;
         square += sum * sum;
       }
-      const double norm = sqrt(block_sum(square, shared));
+      const double norm = sqrt(block_sum(square, shared.partial));
       for (int64_t k = thread_index(); k < n; k += kLanczosThreads) vectors[k] /= norm;
       if (thread_index() == 0) own.done = own.converged || last;
     } else {
@@ -175,7 +163,7 @@ __global__ void __launch_bounds__(kLanczosThreads)
     const bool right = progress[item].converged != 0;
     double sum = 0.0;
     for (int64_t k = thread_index(); k < n; k += kLanczosThreads) sum += v[k];
-    const double sign = block_sum(sum, shared) < 0.0 ? -1.0 : 1.0;
+    const double sign = block_sum(sum, shared.partial) < 0.0 ? -1.0 : 1.0;
     for (int64_t k = thread_index(); k < n; k += kLanczosThreads) {
       out[item * n + k] = static_cast<T>(right ? sign * v[k] : NAN);
     }

@@ -78,7 +78,7 @@ __device__ __forceinline__ void piece_dots(const double* basis, const Piece& pie
     double sum = 0.0;
 #pragma unroll
     for (int e = 0; e < kPieceValues; ++e) sum += v[e] * values[e];
-    sum = block_sum(sum, shared);
+    sum = block_sum(sum, shared.partial);
     if (thread_index() == 0) sums[i] = sum;
   }
 }
@@ -142,7 +142,7 @@ static __global__ void __launch_bounds__(kLanczosThreads)
       double square = 0.0;
 #pragma unroll
       for (int e = 0; e < kPieceValues; ++e) square += next[e] * next[e];
-      square = block_sum(square, shared.step);
+      square = block_sum(square, shared.step.partial);
       if (thread_index() == 0) sums[0] = square;
     } else {
       // The first component along v_j is v_j' A v_j.
@@ -168,7 +168,7 @@ static __global__ void __launch_bounds__(kLanczosThreads, kStepBlocks)
     for (int64_t q = thread_index(); q < pieces && !done; q += kLanczosThreads) {
       square += partials[(item * pieces + q) * kBasisMax];
     }
-    square = block_sum(square, shared);
+    square = block_sum(square, shared.partial);
     if (thread_index() == 0) {
       own.move = kNothing;
       if (!done) {

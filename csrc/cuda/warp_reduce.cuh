@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Reductions over a warp, or over each group of kLanes lanes of it (a power of two), in a fixed
-// order (butterflies): every lane ends with the same bits.
+// order (butterflies), and over a block of them: every lane ends with the same bits.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cmath>
+
+#include "cuda/launch.cuh"
 
 namespace hubprune::cuda {
 
@@ -29,6 +31,19 @@ __device__ __forceinline__ double warp_max(double value) {
     value = fmax(value, __shfl_xor_sync(kFullWarp, value, step));
   }
   return value;
+}
+
+// The sum of `value` over a block of kWarps warps, on every thread; `partial` is shared memory, and
+// may be used again at once. Two barriers, and a fixed order.
+template <int kWarps>
+__device__ __forceinline__ double block_sum(double value, double (&partial)[kWarps]) {
+  value = warp_sum(value);
+  __syncthreads();  // the last sum has been read by all
+  if (thread_index() % kWarp == 0) partial[thread_index() / kWarp] = value;
+  __syncthreads();
+  double total = 0.0;
+  for (int warp = 0; warp < kWarps; ++warp) total += partial[warp];
+  return total;
 }
 
 }  // namespace hubprune::cuda

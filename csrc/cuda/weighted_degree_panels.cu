@@ -52,11 +52,7 @@ __global__ void __launch_bounds__(kThreads)
       const double value = static_cast<double>(values[k]);
       square += value * value;
     }
-    square = warp_sum(square);
-    if (thread_index() % kWarp == 0) shared.squares[thread_index() / kWarp] = square;
-    __syncthreads();
-    square = 0.0;
-    for (int warp = 0; warp < kThreads / kWarp; ++warp) square += shared.squares[warp];
+    square = block_sum(square, shared.squares);
     const bool finite = square <= DBL_MAX;
     if (!finite && thread_index() == 0) atomicOr(nonfinite, 1ull);
     const double norm = finite ? sqrt(square) : 0.0;
@@ -80,7 +76,6 @@ __global__ void __launch_bounds__(kThreads)
         planes[(row * count + plane) * pairs + pair] = parts[0] | parts[1] << 16;
       }
     }
-    __syncthreads();  // the squares have been read by all
   }
 }
 
@@ -163,9 +158,8 @@ Status launch_add_panel(const float* products, int64_t rows, int64_t stride, int
     return Status::kInvalidValue;
   }
   if (rows == 0) return Status::kOk;
-  const auto kernel = edge == Edge::kAbs        ? add_panel_kernel<Edge::kAbs>
-                      : edge == Edge::kPositive ? add_panel_kernel<Edge::kPositive>
-                                                : add_panel_kernel<Edge::kSquared>;
+  const auto kernel =
+      with_tiled_edge(edge, [](auto tag) { return add_panel_kernel<decltype(tag)::value>; });
   Launches launches("weighted_degree", device, stream);
   launches.kernel(kernel, ceil_divide(rows, kPanel) * ceil_divide(columns, kPanel), kTileThreads,
                   sizeof(TileSumMemory<float>), Panel{products, rows, columns, stride, first}, n,
