@@ -151,6 +151,11 @@ def sampled_cosines(x: torch.Tensor, count: int = 32) -> tuple[torch.Tensor, tor
     return some, cosines
 
 
+def relative_error(sums: torch.Tensor, some: torch.Tensor, exact: torch.Tensor) -> float:
+    """Return the largest error of some sums, relative to their exact values."""
+    return float(((sums[some].double() - exact) / exact).abs().max())
+
+
 def abs_degree(x: torch.Tensor) -> torch.Tensor:
     return hp.weighted_degree(x, edge="abs")
 
@@ -162,7 +167,7 @@ def degree_line(n: int, d: int) -> Line:
     exact = cosines.abs().sum(1)
 
     def error(degree: torch.Tensor) -> float:
-        return float(((degree[some].double() - exact) / exact).abs().max())
+        return relative_error(degree, some, exact)
 
     return Line(
         operation="weighted_degree abs",
@@ -208,7 +213,7 @@ def other_lines(n: int, d: int) -> list[Line]:
     found = []
     for name, peer in other_peers().items():
         (ms, peer_ms), repetitions = interleaved_medians([abs_degree, peer], inputs)
-        error = float(((peer(inputs[0])[some].double() - exact) / exact).abs().max())
+        error = relative_error(peer(inputs[0]), some, exact)
         times = {"ms": ms, "peer_ms": peer_ms, "rate": line.rate * line.ms / ms}
         named = {"peer": name, "peer_error": error, "repetitions": repetitions}
         found.append(replace(line, **times, **named))
@@ -230,7 +235,7 @@ def squares_line(n: int, d: int) -> Line:
     exact = cosines.square().sum(1)
 
     def error(degree: torch.Tensor) -> float:
-        return float(((degree[some].double() - exact) / exact).abs().max())
+        return relative_error(degree, some, exact)
 
     return Line(
         operation="weighted_degree squared",
@@ -265,7 +270,7 @@ def distance_line(n: int, d: int) -> Line:
     exact = torch.cdist(inputs[0][some].double(), inputs[0].double(), compute_mode=mode).sum(1)
 
     def error(sums: torch.Tensor) -> float:
-        return float(((sums[some].double() - exact) / exact).abs().max())
+        return relative_error(sums, some, exact)
 
     return Line(
         operation="distance_sum",
@@ -344,7 +349,7 @@ def long_lines(n: int, d: int) -> list[Line]:
     exact = cosines.abs().sum(1)
 
     def error(degree: torch.Tensor) -> float:
-        return float(((degree[some].double() - exact) / exact).abs().max())
+        return relative_error(degree, some, exact)
 
     found = []
     routes = routes_here()

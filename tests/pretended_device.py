@@ -94,9 +94,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what only a device can answer."""
-    for item in items:
-        if any(part in item.name for part in ABOUT_THE_DEVICE):
+    """Leave out what only a device can answer; a name that no test has is a mistake."""
+    for part in ABOUT_THE_DEVICE:
+        found = [item for item in items if part in item.name]
+        if not found:
+            raise pytest.UsageError(f"no test about the device is named {part!r}")
+        for item in found:
             item.add_marker(pytest.mark.skip(reason="about the device itself"))
 
 

@@ -4,6 +4,7 @@
 // reported.
 #include "cuda/launch.cuh"
 #include "cuda/sm90.cuh"
+#include "cuda/tensor_map.cuh"
 #include "cuda/warp_reduce.cuh"
 
 namespace hubprune::cuda {
@@ -146,20 +147,9 @@ const char* broken_hopper_name(int index) {
 // matrix (rows, 128) bfloat16 -> data (64): the products of rows 0 .. 63 with row 0.
 int broken_hopper_run(int index, const uint16_t* matrix, int64_t rows, float* data) {
   using namespace hubprune::cuda;
-  using Encode =
-      CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
-                   const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
-                   CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-  const auto encode = reinterpret_cast<Encode>(emulator::driver_function("cuTensorMapEncodeTiled"));
-  const cuuint64_t sizes[2] = {2 * kTensorDepth, static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {2 * kTensorDepth * sizeof(uint16_t)};
-  const cuuint32_t box[2] = {kTensorDepth, kTensorTile};
-  const cuuint32_t steps[2] = {1, 1};
   CUtensorMap map;
-  encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<uint16_t*>(matrix), sizes, strides,
-         box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   Launches launches("broken", 0, nullptr);
+  launches.check(encode_planes(matrix, rows, 2 * kTensorDepth, &map));
   launches.check(cudaFuncSetAttribute(
       kCases[index].kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes)));
   launches.kernel(kCases[index].kernel, 1, 3 * kGroup, kBytes, map, data);

@@ -529,8 +529,6 @@ void wait_until(std::function<bool()> ready) {
   suspend();
 }
 
-void* driver_function(const char* name) { return hopper::driver_function(name); }
-
 void barrier(int line) {
   current->wait = Wait::kBarrier;
   current->line = line;

@@ -449,9 +449,9 @@ CUresult encode(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, voi
 
 }  // namespace
 
-void* driver_function(const char* name) {
-  return std::strcmp(name, "cuTensorMapEncodeTiled") == 0 ? reinterpret_cast<void*>(&encode)
+}  // namespace emulator::hopper
+
+void* emulator::driver_function(const char* name) {
+  return std::strcmp(name, "cuTensorMapEncodeTiled") == 0 ? reinterpret_cast<void*>(&hopper::encode)
                                                           : nullptr;
 }
-
-}  // namespace emulator::hopper

@@ -42,7 +42,4 @@ void synchronised();            // all threads met at __syncthreads
 bool advance(uint64_t random);  // lets a copy land; false: none is under way
 void end_block();
 
-// The driver's function of this name, null for one that is not emulated.
-void* driver_function(const char* name);
-
 }  // namespace emulator::hopper
