@@ -12,6 +12,7 @@
 #include "bind/arguments.h"
 #include "bind/bindings.h"
 #include "core/scratch.h"
+#include "core/stored_graph.h"
 #include "cpu/kernels.h"
 
 namespace py = pybind11;
@@ -36,8 +37,10 @@ void bind_cpu(py::module_& m) {
   m.def(
       "select_simd_level",
       [](const std::string& level) { return cpu::select_level(level.c_str()); }, py::arg("level"),
-      "Use another level; False if it is not in this build or not supported here.");
+      "Use another level, while no kernel runs: scratch is sized for the level in use. False if it "
+      "is not in this build or not supported here.");
 
+  m.attr("STORED_GRAPH_BYTES") = kStoredGraphBytes;
   m.def(
       "request_large_pages",
       [](Address memory, int64_t bytes) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Chooses the instruction-set level at run time. This file is compiled for the oldest level: it
 // must run everywhere.
+#include <atomic>
 #include <cstring>
 
 #include "cpu/kernels.h"
@@ -54,8 +55,8 @@ static const KernelTable* newest_supported() {
   return newest;
 }
 
-static const KernelTable*& table_in_use() {
-  static const KernelTable* table = newest_supported();
+static std::atomic<const KernelTable*>& table_in_use() {
+  static std::atomic<const KernelTable*> table{newest_supported()};
   return table;
 }
 

@@ -2,7 +2,6 @@
 // Rank-1 filter vectors and norms: for filter o with weight W_o (c, p) the leading left singular
 // vector u1 of A_o = W_o' (p x c), unit length, sign such that <u1, W_o[0]> > 0, and |W_o|.
 // u1 is the leading eigenvector of A A' (p x p); where c < p, of A' A (c x c), brought back by A.
-// u1 is the leading eigenvector of A A' (p x p); where c < p, of A' A (c x c), brought back by A.
 // Where a layer asks for it, the norm is the operator norm: the root of the largest eigenvalue.
 // One lane group of filters is one task: Gram matrices, eigenvectors and norms in one read of the
 // weights, all layers of a model in one parallel region.

@@ -13,17 +13,11 @@
 #include <limits>
 
 #include "core/fixed_point.h"
+#include "core/stored_graph.h"
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
-
-constexpr int64_t kStoredGraphBytes = int64_t(1) << 30;
-
-template <class T>
-static bool graph_is_stored(int64_t n) {
-  return n * n * static_cast<int64_t>(sizeof(T)) <= kStoredGraphBytes;
-}
 
 template <class T>
 struct GreedyWork {

@@ -35,8 +35,8 @@ void read_memory(const float* data, int64_t count, double* sum, int threads) {
 // `rounds` rounds of kMultiplyAdds float32 multiply-adds in registers on every thread; returns how
 // many scalar multiply-adds one thread did in all.
 int64_t multiply_add(int64_t rounds, double* sum, int threads) {
-  constexpr int kChains =
-      12;  // enough to hide the latency of two units, few enough for 16 registers
+  // Enough to hide the latency of two units, few enough for 16 registers.
+  constexpr int kChains = 12;
   double total = 0.0;
   parallel_region(threads, [&](const Team&) {
     Vector<float> chains[kChains] = {};

@@ -164,7 +164,8 @@ int64_t pivoted_cholesky(double* a, int64_t n, double tolerance, int64_t* order,
     }
   });
   // What was not chosen is ranked by the caller: give it back in the order of its indices.
-  std::sort(order + *rank, order + n);
+  // A comparison of its own, so that this level's code is not merged with another's by the linker.
+  std::sort(order + *rank, order + n, [](int64_t i, int64_t j) { return i < j; });
   return *rank;
 }
 

@@ -28,7 +28,7 @@ DEGREE_ROUTES = ("tiles", "panels", "sm90")
 
 #: `greedy_degree` stores graphs up to this size on CUDA, as the CPU kernel does; of larger ones it
 #: computes the weights of every removed row again.
-STORED_GRAPH_BYTES = 1 << 30
+STORED_GRAPH_BYTES = _native.STORED_GRAPH_BYTES
 
 
 # --- weighted degree ------------------------------------------------------------------------------
