@@ -23,11 +23,15 @@ ROW_COUNTS = [1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 200]
 SHAPES = [(n, 9) for n in ROW_COUNTS] + [
     (1, 1),
     (5, 1),
+    (3, 70),
+    (33, 100),
     (130, 64),
     (130, 65),
     (65, 255),
     (65, 257),
     (129, 600),
+    (160, 70),
+    (257, 66),
 ]
 
 # Convolutions of the published systems: DCASE 2021 Task 1A, VGGish (two of six), CREPE (narrow).

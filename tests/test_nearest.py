@@ -31,30 +31,54 @@ def test_matches_the_reference(n: int, d: int, dtype: torch.dtype) -> None:
     assert not bool((index == torch.arange(n)).any())
 
 
+FEATURES = [5, 70]  # short rows are compared in strips, long ones in tiles of the triangle
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [2, 16, 33, 65, 130])
+@pytest.mark.parametrize("d", FEATURES)
+@pytest.mark.parametrize("n", [2, 16, 33, 65, 130, 300])
 @pytest.mark.usefixtures("level")
-def test_ties_go_to_the_lowest_index(n: int, dtype: torch.dtype) -> None:
-    _, index = hp.nearest(torch.ones(n, 5, dtype=dtype))
+def test_ties_go_to_the_lowest_index(n: int, d: int, dtype: torch.dtype) -> None:
+    _, index = hp.nearest(torch.ones(n, d, dtype=dtype))
     assert index.tolist() == [1] + [0] * (n - 1)
-    _, index = hp.nearest(torch.zeros(n, 5, dtype=dtype))  # similarity 0 to all
+    _, index = hp.nearest(torch.zeros(n, d, dtype=dtype))  # similarity 0 to all
     assert index.tolist() == [1] + [0] * (n - 1)
 
 
+@pytest.mark.parametrize("d", FEATURES)
 @pytest.mark.usefixtures("level")
-def test_negative_similarities_beat_the_padding() -> None:
+def test_ties_across_tiles_and_threads(d: int, threads: list[int]) -> None:
+    """Every row comes three times, in another order each time: many equal cosines far apart."""
+    first = random_rows(110, d, torch.float64)
+    order = [torch.randperm(110, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    x = torch.cat([first, first[order[0]], first[order[1]]])
+    s = hp.pairwise_cosine(x)
+    s.fill_diagonal_(-2.0)
+    expected = (s == s.amax(1, keepdim=True)).to(torch.uint8).argmax(1)
+    for count in threads:
+        torch.set_num_threads(count)
+        similarity, index = hp.nearest(x)
+        assert torch.equal(similarity, s.amax(1))
+        assert torch.equal(index, expected)
+
+
+@pytest.mark.parametrize("d", FEATURES)
+@pytest.mark.usefixtures("level")
+def test_negative_similarities_beat_the_padding(d: int) -> None:
     angles = torch.tensor([0.0, 2.0, 4.1])  # every cosine of two of them is negative
-    x = torch.stack([angles.cos(), angles.sin()], 1)
+    x = torch.zeros(3, d)
+    x[:, 0], x[:, 1] = angles.cos(), angles.sin()
     similarity, index = hp.nearest(x)
     assert bool((similarity < 0).all())
     assert index.tolist() == [1, 0, 1]
 
 
-def test_rows_without_a_nearest() -> None:
-    similarity, index = hp.nearest(torch.ones(1, 3))
+@pytest.mark.parametrize("d", FEATURES)
+def test_rows_without_a_nearest(d: int) -> None:
+    similarity, index = hp.nearest(torch.ones(1, d))
     assert bool(similarity.isnan().all())
     assert index.tolist() == [-1]
-    x = torch.randn(70, 4)
+    x = torch.randn(170, d)
     clean = hp.nearest(torch.cat([x[:5], x[6:]]))[0]
     x[5] = float("nan")
     similarity, index = hp.nearest(x)
@@ -62,7 +86,8 @@ def test_rows_without_a_nearest() -> None:
     assert int(index[5]) == -1
     assert not bool((index == 5).any())
     assert torch.equal(torch.cat([similarity[:5], similarity[6:]]), clean)
-    x = torch.tensor([[1.0, 0.0], [float("inf"), 0.0]])
+    x = torch.eye(2, d)
+    x[1, 0] = float("inf")
     assert hp.nearest(x)[1].tolist() == [-1, -1]
 
 
@@ -77,8 +102,9 @@ def test_empty_batches_numpy() -> None:
     np.testing.assert_array_equal(arrays[1], index[0, 0].numpy())
 
 
-def test_any_number_of_threads_gives_the_same_bits(threads: list[int]) -> None:
-    x = torch.randn(300, 20)
+@pytest.mark.parametrize("d", [20, 80])
+def test_any_number_of_threads_gives_the_same_bits(d: int, threads: list[int]) -> None:
+    x = torch.randn(300, d)
     results = []
     for count in threads:
         torch.set_num_threads(count)
@@ -89,7 +115,7 @@ def test_any_number_of_threads_gives_the_same_bits(threads: list[int]) -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**31), st.integers(2, 80), st.integers(1, 12))
+@given(st.integers(0, 2**31), st.integers(2, 80), st.integers(1, 12) | st.integers(65, 75))
 def test_is_the_maximum_of_the_matrix(seed: int, n: int, d: int) -> None:
     x = torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     s = hp.pairwise_cosine(x)

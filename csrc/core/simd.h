@@ -78,6 +78,17 @@ static inline T horizontal_sum(Vector<T> v) {
   return lanes[0];
 }
 
+template <class T>
+static inline T largest_lane(Vector<T> v) {
+  T lanes[kLanes<T>];
+  __builtin_memcpy(lanes, &v, sizeof v);
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i)
+      lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
+  }
+  return lanes[0];
+}
+
 // 0, 1, ... kLanes<T> - 1, for shuffles, whose lane numbers must be constants.
 template <class T>
 using LaneNumbers = std::make_integer_sequence<int, kLanes<T>>;

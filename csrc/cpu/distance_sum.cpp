@@ -22,8 +22,8 @@ struct DistanceWork {
     DistanceWork work;
     work.panels = Panels<T>::take(scratch, n, d);
     work.norms = scratch.take<double>(n);
-    work.relative = scratch.take<T>(padded_rows(n));
-    work.partial = scratch.take<int64_t>(padded_rows(n) * threads);
+    work.relative = scratch.take<T>(padded_rows<T>(n));
+    work.partial = scratch.take<int64_t>(padded_rows<T>(n) * threads);
     return work;
   }
 };
@@ -38,7 +38,7 @@ int64_t distance_sum_scratch(int64_t n, int64_t d, int threads) {
 template <class T>
 void distance_sum(const T* x, int64_t n, int64_t d, double* sums, void* scratch, int threads) {
   if (n == 0) return;
-  const int64_t padded = padded_rows(n);
+  const int64_t padded = padded_rows<T>(n);
   // A distance is at most twice the largest norm.
   const double scale = fixed_point_scale(2 * n);
   parallel_region(threads_for(pair_operations(n, n, d), threads), [&](const Team& team) {
@@ -59,11 +59,13 @@ void distance_sum(const T* x, int64_t n, int64_t d, double* sums, void* scratch,
         work.relative[i] = i < n && largest > 0.0 ? static_cast<T>(work.norms[i] / largest) : T(0);
       }
     });
-    share_triangle(team, finite ? n : 0, kTileMax, kTileMax, [&](int64_t i0, int64_t j0) {
+    const int64_t edge = product_edge(n);
+    share_triangle(team, finite ? n : 0, edge, edge, [&](int64_t i0, int64_t j0) {
       alignas(64) T tile[kTileMax * kTileMax];
-      similarity_tile(work.panels, i0, work.panels, j0, kTileMax, tile);
-      const auto end = column_numbers<T>(n - j0 < kTileMax ? n - j0 : kTileMax)[0];
-      add_tile(tile, i0, j0, scale, own, [&](int64_t r, int64_t j, Vector<T> s) {
+      const TileShape shape = triangle_shape(i0, j0, n, edge);
+      similarity_tile(work.panels, work.panels, shape, tile);
+      const auto end = column_numbers<T>(shape.width)[0];
+      add_tile(tile, shape, scale, own, [&](int64_t r, int64_t j, Vector<T> s) {
         const T a = work.relative[i0 + r];
         const Vector<T> b = load(work.relative + j0 + j);
         const Vector<T> difference = a - b;
@@ -72,7 +74,7 @@ void distance_sum(const T* x, int64_t n, int64_t d, double* sums, void* scratch,
         return column_numbers<T>(j) < end ? square : Vector<T>{};  // the padding is no row
       });
     });
-    share_totals(team, work.partial, n, [&](int64_t i, int64_t sum) {
+    share_totals<T>(team, work.partial, n, [&](int64_t i, int64_t sum) {
       sums[i] = finite ? from_fixed_point(sum, scale) * largest
                        : std::numeric_limits<double>::quiet_NaN();
     });

@@ -3,21 +3,20 @@
 // matrix w_ij = f(s_ij), w_ii = 0, unit 2-norm, non-negative sum.
 // The products with the graph, by what is cheapest:
 //   implicit  signed, shifted: O(n d); squared, where it pays: O(n d^2); no graph
-//   stored    the n x n matrix in T, while it fits kStoredBytes: n^2 FMAs a product
+//   stored    the n x n matrix in T, while it fits kStoredGraphBytes: n^2 FMAs a product
 //   tiles     recomputed for every product: n^2 (d + 2) operations, O(n) memory
 // Numerics: similarities in T, everything else in float64. Twin:
 // hubprune.reference.eigenvector_centrality.
 #include <atomic>
 
 #include "core/start_vector.h"
+#include "core/stored_graph.h"
 #include "cpu/implicit_products.h"
 #include "cpu/lanczos.h"
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
-
-constexpr int64_t kStoredBytes = int64_t(1) << 30;
 
 // Unit rows have length 1 to a few ulp, and the implicit products subtract exactly 1: a graph
 // without edges is left with this much.
@@ -29,7 +28,7 @@ enum class Route { kImplicit, kStored, kTiles };
 template <class T>
 static Route choose_route(int64_t n, int64_t d, Edge edge) {
   if (edge == Edge::kSigned || edge == Edge::kShifted) return Route::kImplicit;
-  const bool fits = n * n * static_cast<int64_t>(sizeof(T)) <= kStoredBytes;
+  const bool fits = graph_is_stored<T>(n);
   if (edge == Edge::kSquared && squared_product_pays(n, d, fits)) return Route::kImplicit;
   return fits ? Route::kStored : Route::kTiles;
 }
@@ -53,21 +52,20 @@ static void stored_product(const T* weights, int64_t n, const double* v, double*
 
 template <Edge kEdge, class T>
 static void tiled_product(const Panels<T>& x, const double* v, double* out, int threads) {
-  const int64_t edge = tile_edge(x.d);
+  const int64_t edge = tile_edge(x.n, x.d);
   threads = threads_for(pair_operations(x.n, x.n, x.d), threads);
   parallel_for(tiles_of(x.n, edge), threads, [&](int64_t strip, int) {
     alignas(64) T tile[kTileMax * kTileMax];
     const int64_t i0 = strip * edge;
-    const int64_t height = x.n - i0 < edge ? x.n - i0 : edge;
-    for (int64_t r = 0; r < height; ++r) out[i0 + r] = 0.0;
+    for (int64_t i = i0; i < x.n && i < i0 + edge; ++i) out[i] = 0.0;
     for (int64_t j0 = 0; j0 < x.n; j0 += edge) {
-      similarity_tile(x, i0, x, j0, edge, tile);
-      const int64_t columns = x.n - j0 < edge ? x.n - j0 : edge;
-      for (int64_t r = 0; r < height; ++r) {
+      const TileShape shape = tile_shape(i0, x.n, j0, x.n, edge);
+      similarity_tile(x, x, shape, tile);
+      for (int64_t r = 0; r < shape.height; ++r) {
         T* row = tile + r * kTileMax;
-        for (int64_t j = 0; j < columns; ++j) row[j] = edge_weight<kEdge>(clamp_cosine(row[j]));
+        for (int64_t j = 0; j < shape.width; ++j) row[j] = edge_weight<kEdge>(clamp_cosine(row[j]));
         if (i0 == j0) row[r] = T(0);
-        out[i0 + r] += dot_as_double(row, v + j0, columns);
+        out[i0 + r] += dot_as_double(row, v + j0, shape.width);
       }
     }
   });

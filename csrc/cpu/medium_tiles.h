@@ -22,7 +22,7 @@ static inline bool bfloat16_supported() {
 // kTileRows rows of `a` times kPanel<float> rows of `b` over `depth` pairs of features.
 __attribute__((target("avx512bf16"))) static void medium_block(const uint32_t* a, const uint32_t* b,
                                                                int64_t depth, bool first,
-                                                               const uint32_t* request,
+                                                               Request<uint32_t> request,
                                                                float* tile) {
   __m512 left[kTileRows];
   __m512 right[kTileRows];
@@ -33,8 +33,7 @@ __attribute__((target("avx512bf16"))) static void medium_block(const uint32_t* a
     right[r] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(row + 16);
   }
   for (int64_t k = 0; k < depth;) {
-    __builtin_prefetch(request, 0, 2);
-    request += kLineBytes / static_cast<int64_t>(sizeof(uint32_t));
+    request.send();
     const int64_t end = k + kRequestEvery<float> < depth ? k + kRequestEvery<float> : depth;
     for (; k < end; ++k) {
       const auto b0 = (__m512bh)_mm512_loadu_si512(b);
@@ -58,26 +57,34 @@ __attribute__((target("avx512bf16"))) static void medium_block(const uint32_t* a
 }
 #else
 static inline bool bfloat16_supported() { return false; }
-static inline void medium_block(const uint32_t*, const uint32_t*, int64_t, bool, const uint32_t*,
+static inline void medium_block(const uint32_t*, const uint32_t*, int64_t, bool, Request<uint32_t>,
                                 float*) {}
 #endif
 
-// Round to nearest, ties to even; unit rows hold no infinity.
-static inline uint32_t bfloat16_bits(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+// Rounds to nearest, ties to even; unit rows hold no infinity.
+static inline void store_bfloat16(uint16_t* p, Vector<double> v) {
+  typedef uint32_t Words __attribute__((vector_size(kVectorBytes / 2)));
+  typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 4)));
+  float values[kLanes<double>];
+  store_doubles(values, v);
+  Words bits;
+  std::memcpy(&bits, values, sizeof bits);
+  bits = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  const Halves halves = __builtin_convertvector(bits, Halves);
+  std::memcpy(p, &halves, sizeof halves);
 }
 
 // Unit rows in pairs of features, packed as Panels are: one 32-bit pair in place of one feature.
 struct MediumPanels {
+  static constexpr int64_t kPiece = 16;  // features packed at a time: one cache line of x a row
+
   uint32_t* data;
   RowKind* kinds;
   int64_t n;
   int64_t d;
 
   static MediumPanels take(Scratch& scratch, int64_t n, int64_t d) {
-    uint32_t* data = scratch.take<uint32_t>(padded_rows(n) * ((d + 1) / 2));
+    uint32_t* data = scratch.take<uint32_t>(padded_rows<float>(n) * ((d + 1) / 2));
     return {data, scratch.take<RowKind>(n), n, d};
   }
 
@@ -86,51 +93,51 @@ struct MediumPanels {
 
   void pack(const Team& team, const float* x) const {
     constexpr int64_t kWidth = kPanel<float>;
-    constexpr int64_t kPiece = 8;  // pairs: one cache line of x a row
-    team.share(padded_rows(n) / kWidth, [&](int64_t q) {
+    team.share(tiles_of(n, kWidth), [&](int64_t q) {
       uint32_t* panel = data + q * kWidth * pairs();
-      UnitScale units[kWidth] = {};
-      for (int64_t r = 0; r < kWidth; ++r) {
-        const int64_t i = q * kWidth + r;
-        if (i >= n) continue;
-        units[r] = unit_scale(x + i * d, d);
-        kinds[i] = row_kind(units[r].inverse);
+      const int64_t height = n - q * kWidth < kWidth ? n - q * kWidth : kWidth;
+      const float* rows = x + q * kWidth * d;
+      double inverse[kWidth];
+      for (int64_t r = 0; r < height; ++r) {
+        inverse[r] = unit_scale(rows + r * d, d).inverse;
+        kinds[q * kWidth + r] = row_kind(inverse[r]);
       }
-      for (int64_t first = 0; first < pairs(); first += kPiece) {
-        const int64_t last = first + kPiece < pairs() ? first + kPiece : pairs();
-        for (int64_t r = 0; r < kWidth; ++r) {
-          const int64_t i = q * kWidth + r;
-          const float* row = x + (i < n ? i : 0) * d;
-          const auto unit = [&](int64_t k) {  // in float64: 1 / norm may overflow float32
-            return static_cast<float>(static_cast<double>(row[k]) * units[r].inverse);
-          };
-          for (int64_t k = first; k < last; ++k) {
-            const float low = unit(2 * k);
-            const float high = 2 * k + 1 < d ? unit(2 * k + 1) : 0.0f;
-            panel[k * kWidth + r] = bfloat16_bits(low) | bfloat16_bits(high) << 16;
+      alignas(64) uint16_t piece[kWidth][kPiece] = {};
+      for (int64_t first = 0; first < d; first += kPiece) {
+        const int64_t count = d - first < kPiece ? d - first : kPiece;
+        for (int64_t r = 0; r < height; ++r) {
+          store_unit(rows + r * d + first, count, inverse[r], piece[r]);
+        }
+        uint32_t* columns = panel + first / 2 * kWidth;
+        for (int64_t k = 0; 2 * k < count; ++k) {
+#pragma GCC unroll 32
+          for (int64_t r = 0; r < kWidth; ++r) {
+            std::memcpy(columns + k * kWidth + r, piece[r] + 2 * k, sizeof *columns);
           }
         }
       }
     });
   }
 
-  // Cosines of rows [i0, i0 + kTileMax) with rows [j0, j0 + kTileMax), row stride kTileMax.
-  void multiply(int64_t i0, int64_t j0, float* tile) const {
-    constexpr int64_t kWidth = kPanel<float>;
-    for (int64_t k = 0; k < pairs(); k += kDepth) {
-      const int64_t depth = pairs() - k < kDepth ? pairs() - k : kDepth;
-      const int64_t next = k + kDepth < pairs() ? k + kDepth : k;
-      int64_t block = 0;
-      for (int64_t j = 0; j < kTileMax; j += kWidth) {
-        const uint32_t* b = data + (j0 + j) * pairs() + k * kWidth;
-        for (int64_t i = 0; i < kTileMax; i += kTileRows, ++block) {
-          const int64_t inside = i % kWidth;
-          const uint32_t* a = data + (i0 + i - inside) * pairs() + k * kWidth + inside;
-          const uint32_t* request =
-              request_start<float>(data + i0 * pairs(), data + j0 * pairs(), pairs(), next, block);
-          medium_block(a, b, depth, k == 0, request, tile + i * kTileMax + j);
-        }
-      }
+  // As similarity_tile.
+  void multiply(const TileShape& shape, float* tile) const {
+    multiply_panels<float>(data, data, pairs(), shape,
+                           [&](const uint32_t* a, const uint32_t* b, int64_t depth, bool first,
+                               Request<uint32_t> request, int64_t at) {
+                             medium_block(a, b, depth, first, request, tile + at);
+                           });
+  }
+
+ private:
+  // `count` features of a row, zeros up to kPiece. In float64 first: 1 / norm may overflow float32.
+  static void store_unit(const float* row, int64_t count, double inverse, uint16_t* unit) {
+    float padded[kPiece] = {};
+    if (count < kPiece) {
+      for (int64_t k = 0; k < count; ++k) padded[k] = row[k];
+      row = padded;
+    }
+    for (int64_t k = 0; k < kPiece; k += kLanes<double>) {
+      store_bfloat16(unit + k, load_as_double(row + k) * inverse);
     }
   }
 };

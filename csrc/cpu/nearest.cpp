@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Nearest other row by cosine: similarity_i = max over j != i of s_ij, index_i = its j (ties: the
 // lowest), x (n, d). A row that is not finite has no nearest (NaN, -1) and is nobody's nearest.
-// Row strips of the whole matrix, n^2 d FMAs, O(1) memory per thread beside the panels. (The upper
-// triangle alone would halve the products, but double the comparisons, which bound short rows.)
-// Short rows are compared in registers as they are multiplied, long rows tile by tile.
-// Numerics: cosines in T, compared after clamping. Twin: hubprune.reference.nearest.
+// Short rows are bound by the comparisons: strips of the whole matrix, n^2 d FMAs, compared in
+// registers as they are multiplied, O(1) memory per thread beside the panels. Long rows are bound
+// by the products: tiles of the upper triangle, n^2 d / 2 FMAs, each compared by rows and by
+// columns, O(n) memory per thread. Numerics: cosines in T, compared after clamping. Twin:
+// hubprune.reference.nearest.
 #include "cpu/level_kernels.h"
-#include "cpu/similarity_tiles.h"
+#include "cpu/pair_sums.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
-
-template <class T>
-int64_t nearest_scratch(int64_t n, int64_t d, int) {
-  Scratch scratch(nullptr);
-  Panels<T>::take(scratch, n, d);
-  return scratch.bytes();
-}
 
 // Below every cosine: none found yet.
 template <class T>
@@ -24,7 +18,22 @@ constexpr T kNoSimilarity = T(-2);
 // Rows whose products, best cosines and their columns fit the registers.
 constexpr int64_t kBestRows = kVectorBytes == 64 ? 4 : 2;
 
-// The best of each lane, row by row, over the tiles of one strip.
+template <class T>
+static inline void keep_best(T similarity, int64_t index, T* best, int64_t* where) {
+  if (similarity > *best || (similarity == *best && index < *where)) {
+    *best = similarity;
+    *where = index;
+  }
+}
+
+// What is reported of the best cosine: rounding may have left it below -1; NaN where there is none.
+template <class T>
+static inline T reported(T best, int64_t where) {
+  if (where < 0) return std::numeric_limits<T>::quiet_NaN();
+  return best < T(-1) ? T(-1) : best;
+}
+
+// The best of each lane, row by row, over the columns that have passed.
 template <class T>
 struct StripBest {
   alignas(64) T similarity[kTileMax][kLanes<T>];
@@ -36,22 +45,6 @@ struct StripBest {
         similarity[r][lane] = kNoSimilarity<T>;
         index[r][lane] = -1;
       }
-    }
-  }
-
-  void add_tile(const T* tile, int64_t j0, int64_t edge) {
-    for (int64_t r = 0; r < edge; ++r) {
-      Vector<T> best = load(similarity[r]);
-      IndexVector<T> where;
-      __builtin_memcpy(&where, index[r], sizeof where);
-      for (int64_t j = 0; j < edge; j += kLanes<T>) {
-        const Vector<T> s = clamp_cosines<T>(load(tile + r * kTileMax + j));
-        const auto better = s > best;  // strictly: the earlier column wins a tie; false for NaN
-        where = better ? column_numbers<T>(j0 + j) : where;
-        best = better ? s : best;
-      }
-      store(similarity[r], best);
-      __builtin_memcpy(index[r], &where, sizeof where);
     }
   }
 
@@ -89,7 +82,7 @@ struct StripBest {
 #pragma GCC unroll 4
       for (int q = 0; q < kBestRows; ++q) {
         const Vector<T> s0 = one < left[q] ? one : left[q];
-        const auto better0 = s0 > best[q];  // as in add_tile
+        const auto better0 = s0 > best[q];  // strictly: the earlier column wins; false for NaN
         where[q] = better0 ? left_columns : where[q];
         best[q] = better0 ? s0 : best[q];
         const Vector<T> s1 = one < right[q] ? one : right[q];
@@ -108,14 +101,8 @@ struct StripBest {
     *best = similarity[r][0];
     *where = index[r][0];
     for (int lane = 1; lane < kLanes<T>; ++lane) {
-      const bool tie = similarity[r][lane] == *best && index[r][lane] < *where;
-      if (similarity[r][lane] > *best || tie) {
-        *best = similarity[r][lane];
-        *where = index[r][lane];
-      }
+      keep_best(similarity[r][lane], index[r][lane], best, where);
     }
-    if (*best < T(-1)) *best = T(-1);  // rounding; add_strip clamps above only
-    if (*where < 0) *best = std::numeric_limits<T>::quiet_NaN();
   }
 };
 
@@ -132,36 +119,129 @@ static void best_of_short_rows(const Panels<T>& x, int64_t i0, int64_t height, S
 }
 
 template <class T>
-static void best_of_long_rows(const Panels<T>& x, int64_t i0, StripBest<T>& best) {
-  alignas(64) T tile[kTileMax * kTileMax];
-  const T excluded = std::numeric_limits<T>::quiet_NaN();  // compares false: never the best
-  for (int64_t j0 = 0; j0 < x.n; j0 += kTileMax) {
-    similarity_tile(x, i0, x, j0, kTileMax, tile);
-    for (int64_t r = 0; r < kTileMax; ++r) {
-      if (j0 == i0) tile[r * kTileMax + r] = excluded;
-      for (int64_t j = x.n - j0; j < kTileMax; ++j) tile[r * kTileMax + j] = excluded;
-    }
-    best.add_tile(tile, j0, kTileMax);
-  }
-}
-
-template <class T>
-static void nearest_of_matrix(const Panels<T>& x, T* similarity, int64_t* index, int threads) {
-  const bool narrow = x.d <= kShortRows;
-  const int64_t edge = tile_edge(x.d);
+static void nearest_of_short_rows(const Panels<T>& x, T* similarity, int64_t* index, int threads) {
+  const int64_t edge = tile_edge(x.n, x.d);
   threads = threads_for(pair_operations(x.n, x.n, x.d), threads);
   parallel_for(tiles_of(x.n, edge), threads, [&](int64_t strip, int) {
     const int64_t i0 = strip * edge;
     const int64_t height = x.n - i0 < edge ? x.n - i0 : edge;
     StripBest<T> best;
     best.reset();
-    if (narrow) {
-      best_of_short_rows(x, i0, height, best);
-    } else {
-      best_of_long_rows(x, i0, best);
+    best_of_short_rows(x, i0, height, best);
+    for (int64_t i = i0; i < i0 + height; ++i) {
+      best.reduce(i - i0, similarity + i, index + i);
+      similarity[i] = reported(similarity[i], index[i]);
     }
-    for (int64_t r = 0; r < height; ++r) best.reduce(r, similarity + i0 + r, index + i0 + r);
   });
+}
+
+// The best of every row over the tiles that one thread has seen.
+template <class T>
+struct TriangleBest {
+  T* similarity;   // (n)
+  int64_t* index;  // (n)
+
+  static TriangleBest take(Scratch& scratch, int64_t n, int threads) {
+    T* similarity = scratch.take<T>(n * threads);
+    return {similarity, scratch.take<int64_t>(n * threads)};
+  }
+
+  TriangleBest of_thread(int64_t n, int thread) const {
+    return {similarity + n * thread, index + n * thread};
+  }
+
+  // A tile of cosines; the diagonal is excluded here. First the best of every row and column, which
+  // takes a comparison a cosine; where it is one looks for only if it is good enough.
+  void add_tile(T* tile, const TileShape& shape) const {
+    const T excluded = std::numeric_limits<T>::quiet_NaN();  // compares false: never the best
+    const int64_t end = tiles_of(shape.width, kLanes<T>) * kLanes<T>;
+    alignas(64) T column_best[kTileMax];
+    for (int64_t j = 0; j < end; ++j) column_best[j] = kNoSimilarity<T>;
+    for (int64_t r = 0; r < shape.height; ++r) {
+      T* row = tile + r * kTileMax;
+      if (shape.triangle) row[r] = excluded;
+      for (int64_t j = shape.width; j < end; ++j) row[j] = excluded;
+      const int64_t first = shape.first_column<T>(r);
+      Vector<T> best = Vector<T>{} + kNoSimilarity<T>;
+      for (int64_t j = first; j < end; j += kLanes<T>) {
+        const Vector<T> s = clamp_cosines<T>(load(row + j));
+        store(row + j, s);
+        best = s > best ? s : best;
+        const Vector<T> above = load(column_best + j);
+        store(column_best + j, s > above ? s : above);
+      }
+      add(shape.i0 + r, largest_lane<T>(best), shape.j0 + first, shape.width - first, row + first,
+          1);
+    }
+    for (int64_t j = 0; j < shape.width; ++j) {
+      const int64_t height = shape.triangle ? triangle_height(shape, j) : shape.height;
+      add(shape.j0 + j, column_best[j], shape.i0, height, tile + j, kTileMax);
+    }
+  }
+
+ private:
+  // Column j of a triangle ends with the diagonal's panel.
+  static int64_t triangle_height(const TileShape& shape, int64_t j) {
+    const int64_t end = j - j % kPanel<T> + kPanel<T>;
+    return end < shape.height ? end : shape.height;
+  }
+
+  // Row i against the rows [first, first + count), whose cosines lie `stride` apart and reach
+  // `largest`.
+  void add(int64_t i, T largest, int64_t first, int64_t count, const T* cosines,
+           int64_t stride) const {
+    if (largest < similarity[i] || largest == kNoSimilarity<T>) return;
+    int64_t at = 0;
+    while (at < count && cosines[at * stride] != largest) ++at;
+    keep_best(largest, first + at, similarity + i, index + i);
+  }
+};
+
+template <class T>
+static void nearest_of_long_rows(const Team& team, const Panels<T>& x, const TriangleBest<T>& best,
+                                 T* similarity, int64_t* index) {
+  const auto own = best.of_thread(x.n, team.thread);
+  for (int64_t i = 0; i < x.n; ++i) {
+    own.similarity[i] = kNoSimilarity<T>;
+    own.index[i] = -1;
+  }
+  const int64_t edge = product_edge(x.n);
+  share_triangle(team, x.n, edge, edge, [&](int64_t i0, int64_t j0) {
+    alignas(64) T tile[kTileMax * kTileMax];
+    const TileShape shape = triangle_shape(i0, j0, x.n, edge);
+    similarity_tile(x, x, shape, tile);
+    own.add_tile(tile, shape);
+  });
+  team.once([&] {
+    for (int64_t i = 0; i < x.n; ++i) {
+      T most = kNoSimilarity<T>;
+      int64_t where = -1;
+      for (int t = 0; t < team.threads; ++t) {
+        const auto other = best.of_thread(x.n, t);
+        keep_best(other.similarity[i], other.index[i], &most, &where);
+      }
+      similarity[i] = reported(most, where);
+      index[i] = where;
+    }
+  });
+}
+
+template <class T>
+struct NearestWork {
+  Panels<T> panels;
+  TriangleBest<T> best;  // long rows
+
+  static NearestWork take(Scratch& scratch, int64_t n, int64_t d, int threads) {
+    const auto panels = Panels<T>::take(scratch, n, d);
+    return {panels, TriangleBest<T>::take(scratch, d <= kShortRows ? 0 : n, threads)};
+  }
+};
+
+template <class T>
+int64_t nearest_scratch(int64_t n, int64_t d, int threads) {
+  Scratch scratch(nullptr);
+  NearestWork<T>::take(scratch, n, d, threads);
+  return scratch.bytes();
 }
 
 template <class T>
@@ -170,9 +250,15 @@ void nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity, int
   if (batch == 0 || n == 0) return;
   for (int64_t b = 0; b < batch; ++b) {
     Scratch block(scratch);
-    const auto panels = Panels<T>::take(block, n, d);
-    panels.pack(x + b * n * d, threads);
-    nearest_of_matrix(panels, similarity + b * n, index + b * n, threads);
+    const auto work = NearestWork<T>::take(block, n, d, threads);
+    work.panels.pack(x + b * n * d, threads);
+    if (d <= kShortRows) {
+      nearest_of_short_rows(work.panels, similarity + b * n, index + b * n, threads);
+      continue;
+    }
+    parallel_region(threads_for(pair_operations(n, n, d) / 2, threads), [&](const Team& team) {
+      nearest_of_long_rows(team, work.panels, work.best, similarity + b * n, index + b * n);
+    });
   }
 }
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Columns of the similarity graph: out_ij = f(<x_i, x_l> / (|x_i| |x_l|)), l = landmarks_j; x (n,
-// d)
-// -> (n, m). A landmark's own entry is exactly f(1), or f(0) for a zero row; the m x m rows of the
-// landmarks are exactly symmetric.
-// Landmarks are gathered and packed once; every tile of rows is packed into its thread's own block,
-// multiplied with all landmarks and forgotten, so x is read once and memory stays at (m + 128 a
-// thread) d. Bound by n m d FMAs. Numerics as similarity_tiles.h.
-// Twin: hubprune.reference.nystrom_columns.
+// Columns of the similarity graph: out_ij = f(<x_i, x_l> / (|x_i| |x_l|)), l = landmarks_j;
+// x (n, d) -> (n, m). A landmark's own entry is exactly f(1), or f(0) for a zero row; the m x m
+// rows of the landmarks are exactly symmetric. Landmarks are gathered and packed once; every tile
+// of rows is packed into its thread's own block, multiplied with all landmarks and forgotten, so x
+// is read once and memory stays at (m + 128 a thread) d. Bound by n m d FMAs. Numerics as
+// similarity_tiles.h. Twin: hubprune.reference.nystrom_columns.
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
 
@@ -42,15 +40,13 @@ int64_t nystrom_columns_scratch(int64_t m, int64_t d, int threads) {
 template <Edge kEdge, class T>
 static void write_columns(const Panels<T>& rows, const Panels<T>& landmarks, T* out) {
   for (int64_t j0 = 0; j0 < landmarks.n; j0 += kTileMax) {
-    const int64_t width = landmarks.n - j0 < kTileMax ? landmarks.n - j0 : kTileMax;
+    const TileShape shape = tile_shape(0, rows.n, j0, landmarks.n, kTileMax);
     alignas(64) T tile[kTileMax * kTileMax];
-    similarity_tile(rows, 0, landmarks, j0, kTileMax, width, tile);
-    for (int64_t r = 0; r < rows.n; ++r) {
-      T* row = tile + r * kTileMax;
-      for (int64_t j = 0; j < width; j += kLanes<T>) {
-        store(row + j, edge_weights<kEdge, T>(clamp_cosines<T>(load(row + j))));
-      }
-      __builtin_memcpy(out + r * landmarks.n + j0, row, static_cast<size_t>(width) * sizeof(T));
+    similarity_tile(rows, landmarks, shape, tile);
+    weigh_tile<kEdge>(tile, shape);
+    for (int64_t r = 0; r < shape.height; ++r) {
+      __builtin_memcpy(out + r * landmarks.n + j0, tile + r * kTileMax,
+                       static_cast<size_t>(shape.width) * sizeof(T));
     }
   }
 }

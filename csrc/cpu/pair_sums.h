@@ -104,30 +104,32 @@ static void add_short_tile(const Panels<T>& x, int64_t i0, int64_t j0, double sc
 // cosines) with row and column counted within the tile. On a diagonal tile only the entries above
 // the diagonal count.
 template <class T, class Weigh>
-static void add_tile(const T* tile, int64_t i0, int64_t j0, double scale, int64_t* degrees,
+static void add_tile(const T* tile, const TileShape& shape, double scale, int64_t* degrees,
                      const Weigh& weigh) {
   alignas(64) T column_sums[kTileMax] = {};
-  const bool diagonal = i0 == j0;
-  for (int64_t r0 = 0; r0 < kTileMax; r0 += kLanes<T>) {
+  for (int64_t r0 = 0; r0 < shape.height; r0 += kLanes<T>) {
     Vector<T> row_sums[kLanes<T>] = {};
-    for (int64_t r = 0; r < kLanes<T>; ++r) {
-      for (int64_t j = 0; j < kTileMax; j += kLanes<T>) {
+    for (int64_t r = 0; r < kLanes<T> && r0 + r < shape.height; ++r) {
+      for (int64_t j = shape.first_column<T>(r0); j < shape.width; j += kLanes<T>) {
         Vector<T> w = weigh(r0 + r, j, load(tile + (r0 + r) * kTileMax + j));
-        if (diagonal) w = column_numbers<T>(j) > column_numbers<T>(r0 + r)[0] ? w : Vector<T>{};
+        if (shape.triangle) {
+          w = column_numbers<T>(j) > column_numbers<T>(r0 + r)[0] ? w : Vector<T>{};
+        }
         row_sums[r] += w;
         store(column_sums + j, load(column_sums + j) + w);
       }
     }
     alignas(64) T sums[kLanes<T>];
     store(sums, sums_of_lanes<T>(row_sums, 1));
-    add_fixed(sums, kLanes<T>, scale, degrees + i0 + r0);
+    add_fixed(sums, kLanes<T>, scale, degrees + shape.i0 + r0);
   }
-  add_fixed(column_sums, kTileMax, scale, degrees + j0);
+  const int64_t columns = tiles_of(shape.width, kLanes<T>) * kLanes<T>;
+  add_fixed(column_sums, columns, scale, degrees + shape.j0);
 }
 
 template <Edge kEdge, class T>
-static void add_tile(const T* tile, int64_t i0, int64_t j0, double scale, int64_t* degrees) {
-  add_tile(tile, i0, j0, scale, degrees,
+static void add_tile(const T* tile, const TileShape& shape, double scale, int64_t* degrees) {
+  add_tile(tile, shape, scale, degrees,
            [](int64_t, int64_t, Vector<T> s) { return edge_weights<kEdge, T>(s); });
 }
 
@@ -145,10 +147,10 @@ static void share_triangle(const Team& team, int64_t n, int64_t height, int64_t 
 
 // Calls body(i, sum) for every row with the sum of its fixed-point sums over the team's threads,
 // `partial` (threads, padded rows).
-template <class Body>
+template <class T, class Body>
 static void share_totals(const Team& team, const int64_t* partial, int64_t n, const Body& body) {
   constexpr int64_t kRows = 4096;
-  const int64_t padded = padded_rows(n);
+  const int64_t padded = padded_rows<T>(n);
   team.share((n + kRows - 1) / kRows, [&](int64_t task) {
     for (int64_t i = task * kRows; i < n && i < (task + 1) * kRows; ++i) {
       int64_t sum = 0;

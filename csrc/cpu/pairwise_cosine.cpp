@@ -17,23 +17,13 @@ int64_t pairwise_cosine_scratch(int64_t n, int64_t m, int64_t d, bool symmetric,
   return scratch.bytes();
 }
 
-template <Edge kEdge, class T>
-static void weigh_tile(T* tile, int64_t edge) {
-  for (int64_t r = 0; r < edge; ++r) {
-    for (int64_t j = 0; j < edge; j += kLanes<T>) {
-      T* p = tile + r * kTileMax + j;
-      store(p, edge_weights<kEdge, T>(clamp_cosines<T>(load(p))));
-    }
-  }
-}
-
 // Short rows go from the registers to the matrix, both triangles: multiplying them again costs less
 // than transposing, and gives the same bits.
 template <Edge kEdge, class T>
 static void write_short_rows(const Panels<T>& x, const Panels<T>& y, bool symmetric,
                              bool zero_diagonal, T* out, int threads) {
   constexpr int64_t kWidth = kPanel<T>;
-  const int64_t edge = tile_edge(x.d);
+  const int64_t edge = tile_edge(x.n, x.d);
   const int64_t step = strip_width(x.d);
   threads = threads_for(pair_operations(x.n, y.n, x.d), threads);
   parallel_for(tiles_of(x.n, edge), threads, [&](int64_t strip, int) {
@@ -88,34 +78,34 @@ static void write_matrix(const Panels<T>& x, const Panels<T>& y, bool symmetric,
     write_short_rows<kEdge>(x, y, symmetric, zero_diagonal, out, threads);
     return;
   }
-  const int64_t edge = tile_edge(x.d);
+  const int64_t edge = tile_edge(x.n, x.d);
   const int64_t columns = tiles_of(y.n, edge);
   threads = threads_for(pair_operations(x.n, y.n, x.d), threads);
   parallel_for(tiles_of(x.n, edge) * columns, threads, [&](int64_t task, int) {
     const int64_t i0 = task / columns * edge;
     const int64_t j0 = task % columns * edge;
     if (symmetric && j0 < i0) return;
+    const TileShape shape =
+        symmetric ? triangle_shape(i0, j0, x.n, edge) : tile_shape(i0, x.n, j0, y.n, edge);
     alignas(64) T tile[kTileMax * kTileMax];
-    similarity_tile(x, i0, y, j0, edge, tile);
-    weigh_tile<kEdge>(tile, edge);
-    const int64_t height = x.n - i0 < edge ? x.n - i0 : edge;
-    const int64_t width = y.n - j0 < edge ? y.n - j0 : edge;
-    if (symmetric && i0 == j0) {
-      for (int64_t r = 0; r < height; ++r) {
+    similarity_tile(x, y, shape, tile);
+    weigh_tile<kEdge>(tile, shape);
+    if (shape.triangle) {
+      for (int64_t r = 0; r < shape.height; ++r) {
         tile[r * kTileMax + r] = zero_diagonal ? T(0) : self_weight<kEdge, T>(x.kinds[i0 + r]);
       }
     }
-    for (int64_t r = 0; r < height; ++r) {
-      __builtin_memcpy(out + (i0 + r) * y.n + j0, tile + r * kTileMax,
-                       static_cast<size_t>(width) * sizeof(T));
+    for (int64_t r = 0; r < shape.height; ++r) {
+      const int64_t first = shape.first_column<T>(r);
+      __builtin_memcpy(out + (i0 + r) * y.n + j0 + first, tile + r * kTileMax + first,
+                       static_cast<size_t>(shape.width - first) * sizeof(T));
     }
-    if (symmetric && i0 != j0) {
-      for (int64_t j = 0; j < width; ++j) {
-        T* row = out + (j0 + j) * y.n + i0;
-        for (int64_t r = 0; r < height; ++r) row[r] = tile[r * kTileMax + j];
-      }
+    if (!symmetric) return;  // no self-similarity to correct either: x and y are different sets
+    for (int64_t j = 0; j < shape.width; ++j) {
+      T* row = out + (j0 + j) * y.n + i0;
+      const int64_t end = shape.triangle ? shape.first_column<T>(j) : shape.height;
+      for (int64_t r = 0; r < end; ++r) row[r] = tile[r * kTileMax + j];
     }
-    // Without symmetry there is no self-similarity to correct: x and y are different sets.
   });
 }
 

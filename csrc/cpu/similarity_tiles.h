@@ -13,38 +13,34 @@
 #include <cstdint>
 
 #include "core/edge.h"
-#include "core/parallel.h"
-#include "core/scratch.h"
-#include "cpu/feature_lanes.h"
-#include "cpu/unit_rows.h"
+#include "cpu/unit_panels.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
-template <class T>
-constexpr int kPanel = 2 * kLanes<T>;
-constexpr int64_t kDepth = 256;
+constexpr int64_t kDepth = 128;
 constexpr int64_t kTileMax = 128;
 
 // Long panels stream through the caches. While a register block multiplies, it requests its share
-// of the next kDepth features of both tiles, a cache line every so many features: at d = 18 432
-// that is 113 G multiply-adds/s instead of 75. As a burst, requests fill the queue of misses, the
-// block's own loads wait behind them, and nothing is gained.
+// of the next kDepth features of both tiles, one or two cache lines every so many features: at
+// d = 18 432 that is 113 G multiply-adds/s instead of 75. As a burst, requests fill the queue of
+// misses, the block's own loads wait behind them, and nothing is gained.
 constexpr int64_t kLineBytes = 64;
-constexpr int64_t kBlocksPerPanel = kTileMax / kTileRows / 2;  // they share its requests
 template <class T>
 constexpr int64_t kRequestEvery =
-    kLineBytes * kBlocksPerPanel / (kPanel<T> * static_cast<int64_t>(sizeof(T)));
+    kLineBytes * (kTileMax / kTileRows / 2) / (kPanel<T> * static_cast<int64_t>(sizeof(T)));
 
-// Short rows are bound by the epilogue: tiles that stay in the nearest cache. Long rows are bound
-// by the product: a larger tile reads the panels half as often.
+// Long rows are bound by the product: a larger tile reads the panels half as often, but up to 512
+// rows would be ten tiles or fewer, too few to share among threads. Short rows are bound by what
+// follows the product: tiles that stay in the nearest cache.
 constexpr int64_t kShortRows = 64;
-static inline int64_t tile_edge(int64_t d) { return d <= kShortRows ? 64 : kTileMax; }
+constexpr int64_t kFewRows = 512;
+static inline int64_t product_edge(int64_t n) { return n <= kFewRows ? kTileMax / 2 : kTileMax; }
+static inline int64_t tile_edge(int64_t n, int64_t d) {
+  return d <= kShortRows ? kTileMax / 2 : product_edge(n);
+}
 
 // Columns of short rows whose panels stay in the nearest cache while many rows pass.
 static inline int64_t strip_width(int64_t d) { return d <= 16 ? 512 : (d <= 32 ? 256 : 128); }
-
-static inline int64_t tiles_of(int64_t n, int64_t edge) { return (n + edge - 1) / edge; }
-static inline int64_t padded_rows(int64_t n) { return tiles_of(n, kTileMax) * kTileMax; }
 
 // Integers as wide as T, for column numbers beside vectors of T.
 template <class T>
@@ -70,13 +66,6 @@ static inline IndexVector<T> column_numbers(int64_t first) {
   return v;
 }
 
-enum class RowKind : uint8_t { kZero, kUnit, kNotFinite };
-
-// From UnitScale's inverse: 0 for a zero row, NaN for one that is not finite.
-static inline RowKind row_kind(double inverse) {
-  return inverse > 0.0 ? RowKind::kUnit : (inverse == 0.0 ? RowKind::kZero : RowKind::kNotFinite);
-}
-
 // The weight between a row and itself.
 template <Edge kEdge, class T>
 static inline T self_weight(RowKind kind) {
@@ -84,139 +73,90 @@ static inline T self_weight(RowKind kind) {
   return edge_weight<kEdge>(kind == RowKind::kUnit ? T(1) : T(0));
 }
 
-static inline bool all_finite(const RowKind* kinds, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    if (kinds[i] == RowKind::kNotFinite) return false;
+// A tile of the matrix of cosines: rows [i0, i0 + height) and columns [j0, j0 + width), at most
+// `edge` of each, which is kTileMax or half of it. Of one on the diagonal of a symmetric matrix
+// (`triangle`) nothing left of the diagonal's panels is computed.
+struct TileShape {
+  int64_t i0;
+  int64_t j0;
+  int64_t height;
+  int64_t width;
+  int64_t edge;
+  bool triangle;
+
+  template <class T>
+  int64_t first_column(int64_t r) const {
+    return triangle ? r - r % kPanel<T> : 0;
   }
-  return true;
+};
+
+// The tile at (i0, j0) of an n x m matrix.
+static inline TileShape tile_shape(int64_t i0, int64_t n, int64_t j0, int64_t m, int64_t edge) {
+  return {i0, j0, n - i0 < edge ? n - i0 : edge, m - j0 < edge ? m - j0 : edge, edge, false};
 }
 
-// The packed unit rows of one (n, d) matrix, padded with zero rows to whole tiles.
-template <class T>
-struct Panels {
-  T* data;
-  RowKind* kinds;
-  int64_t n;
-  int64_t d;
+// The tile at (i0, j0) of the upper triangle of an n x n matrix.
+static inline TileShape triangle_shape(int64_t i0, int64_t j0, int64_t n, int64_t edge) {
+  TileShape shape = tile_shape(i0, n, j0, n, edge);
+  shape.triangle = i0 == j0;
+  return shape;
+}
 
-  static Panels take(Scratch& scratch, int64_t n, int64_t d) {
-    T* data = scratch.take<T>(padded_rows(n) * d);
-    return {data, scratch.take<RowKind>(n), n, d};
-  }
+// From where on a register block requests how many lines at a time.
+template <class Word>
+struct Request {
+  const Word* from;
+  int64_t lines;
 
-  const T* panel(int64_t row) const { return data + row * d; }
-
-  bool finite() const { return all_finite(kinds, n); }
-
-  void pack(const T* x, int threads) const {
-    threads = threads_for(4.0 * static_cast<double>(n) * static_cast<double>(d), threads);
-    parallel_region(threads, [&](const Team& team) { pack(team, x); });
-  }
-
-  // The rows of x, or rows chosen[0], chosen[1], ... of it.
-  void pack(const Team& team, const T* x, const int64_t* chosen = nullptr) const {
-    constexpr int64_t kWidth = kPanel<T>;
-    team.share(padded_rows(n) / kWidth, [&](int64_t q) {
-      if (d == kNine) {
-        pack_nine(x, chosen, q * kWidth);
-      } else {
-        pack_rows(x, chosen, q * kWidth);
-      }
-    });
-  }
-
- private:
-  const T* source(const T* x, const int64_t* chosen, int64_t i) const {
-    if (i >= n) return x;
-    return x + (chosen == nullptr ? i : chosen[i]) * d;
-  }
-
-  void pack_nine(const T* x, const int64_t* chosen, int64_t i0) const {
-    constexpr int64_t kStep = kLanes<double>;
-    T* panel = data + i0 * kNine;
-    for (int64_t r = 0; r < kPanel<T>; r += kStep) {
-      const int64_t left = n - i0 - r;
-      const int64_t count = left < 0 ? 0 : (left < kStep ? left : kStep);
-      Vector<double> unit[kNine] = {};
-      if (count > 0) {
-        T gathered[kStep * kNine];
-        const T* rows = x + (i0 + r) * kNine;
-        if (chosen != nullptr) {
-          for (int64_t lane = 0; lane < count; ++lane) {
-            __builtin_memcpy(gathered + lane * kNine, source(x, chosen, i0 + r + lane),
-                             kNine * sizeof(T));
-          }
-          rows = gathered;
-        }
-        const Vector<double> inverse = unit_nine(rows, count, unit);
-        for (int64_t lane = 0; lane < count; ++lane) kinds[i0 + r + lane] = row_kind(inverse[lane]);
-      }
-      for (int f = 0; f < kNine; ++f) store_doubles(panel + f * kPanel<T> + r, unit[f]);
-    }
-  }
-
-  void pack_rows(const T* x, const int64_t* chosen, int64_t i0) const {
-    constexpr int64_t kWidth = kPanel<T>;
-    T* panel = data + i0 * d;
-    UnitScale units[kWidth] = {};
-    for (int64_t r = 0; r < kWidth && i0 + r < n; ++r) {
-      units[r] = unit_scale(source(x, chosen, i0 + r), d);
-      kinds[i0 + r] = row_kind(units[r].inverse);
-    }
-    // Sixteen features at a time: whole cache lines of x are read, the panel stays in cache.
-    constexpr int64_t kPiece = 16;
-    alignas(64) T piece[kWidth][kPiece];
-    for (int64_t first = 0; first < d; first += kPiece) {
-      const int64_t count = d - first < kPiece ? d - first : kPiece;
-      for (int64_t r = 0; r < kWidth; ++r) {
-        const T* row = source(x, chosen, i0 + r) + first;
-        const double scale = units[r].scale;
-        const double inverse = units[r].inverse;
-        if (count == kPiece) {
-          for (int64_t k = 0; k < kPiece; k += kLanes<double>) {
-            store_doubles(piece[r] + k, load_as_double(row + k) * scale * inverse);
-          }
-        } else {
-          for (int64_t k = 0; k < count; ++k) {
-            piece[r][k] = static_cast<T>(static_cast<double>(row[k]) * scale * inverse);
-          }
-        }
-        if (i0 + r >= n) {
-          for (int64_t k = 0; k < count; ++k) piece[r][k] = T(0);  // the padding
-        }
-      }
-      T* columns = panel + first * kWidth;
-      for (int64_t k = 0; k < count; ++k) {
-#pragma GCC unroll 32
-        for (int64_t r = 0; r < kWidth; ++r) columns[k * kWidth + r] = piece[r][k];
-      }
+  void send() {
+    for (int64_t line = 0; line < lines; ++line) {
+      __builtin_prefetch(from, 0, 2);
+      from += kLineBytes / static_cast<int64_t>(sizeof(Word));
     }
   }
 };
 
-// Where register block `block` of a tile requests the features from k on: `a` and `b` are the first
-// panels of the two tiles, d their features (or pairs of features, in a word of T's size).
-template <class T, class Word>
-static inline const Word* request_start(const Word* a, const Word* b, int64_t d, int64_t k,
-                                        int64_t block) {
+// Calls block(a, b, depth, first, request, at) for every register block of a tile, kDepth features
+// after kDepth features: kTileRows rows of `a` times a panel `b`, its share of the requests for the
+// features after these, and its place in the tile. x, y: packed rows of d words each.
+template <class T, class Word, class Block>
+static inline void multiply_panels(const Word* x, const Word* y, int64_t d, const TileShape& shape,
+                                   const Block& block) {
   constexpr int64_t kWidth = kPanel<T>;
-  constexpr int64_t kPanels = kTileMax / kWidth;
-  const int64_t panel = block / kBlocksPerPanel;
-  const int64_t share = block % kBlocksPerPanel * (kDepth * kWidth / kBlocksPerPanel);
-  const Word* start = panel < kPanels ? a + panel * kWidth * d : b + (panel - kPanels) * kWidth * d;
-  return start + k * kWidth + share;
+  const int64_t sharing = shape.edge / kTileRows / 2;  // blocks that request one panel
+  const Word* rows = x + shape.i0 * d;
+  const Word* columns = y + shape.j0 * d;
+  const int64_t row_panels = tiles_of(shape.height, kWidth);
+  for (int64_t k = 0; k < d; k += kDepth) {
+    const int64_t depth = d - k < kDepth ? d - k : kDepth;
+    const int64_t next = (k + kDepth < d ? k + kDepth : k) * kWidth;
+    int64_t count = 0;
+    for (int64_t j = 0; j < shape.width; j += kWidth) {
+      const Word* b = columns + j * d + k * kWidth;
+      const bool last = shape.triangle && j + kWidth < shape.height;
+      const int64_t height = last ? j + kWidth : shape.height;
+      for (int64_t i = 0; i < height; i += kTileRows, ++count) {
+        const int64_t inside = i % kWidth;
+        const Word* a = rows + (i - inside) * d + k * kWidth + inside;
+        const int64_t panel = count / sharing;
+        const Word* from = panel < row_panels ? rows + panel * kWidth * d
+                                              : columns + (panel - row_panels) * kWidth * d;
+        from += next + count % sharing * (kDepth * kWidth / sharing);
+        block(a, b, depth, k == 0, Request<Word>{from, kTileMax / shape.edge}, i * kTileMax + j);
+      }
+    }
+  }
 }
 
 // One register block: kTileRows rows of `a` times kPanel rows of `b` over `depth` features, while
-// the lines from `request` on are on their way.
+// the lines of `request` are on their way.
 template <class T>
 static inline void register_block(const T* a, const T* b, int64_t depth, bool first,
-                                  const T* request, T* tile) {
+                                  Request<T> request, T* tile) {
   Vector<T> left[kTileRows] = {};
   Vector<T> right[kTileRows] = {};
   for (int64_t k = 0; k < depth;) {
-    __builtin_prefetch(request, 0, 2);
-    request += kLineBytes / static_cast<int64_t>(sizeof(T));
+    request.send();
     const int64_t end = k + kRequestEvery<T> < depth ? k + kRequestEvery<T> : depth;
     for (; k < end; ++k) {
       const Vector<T> b0 = load(b);
@@ -263,36 +203,17 @@ static inline __attribute__((always_inline)) void multiply_rows(const T* a, cons
   }
 }
 
-// Cosines of rows [i0, i0 + edge) of `x` with rows [j0, j0 + width) of `y`, row stride kTileMax,
-// not yet clamped; whole panels, so up to kPanel - 1 columns more. Padding rows and columns hold
-// zeros.
+// The cosines of a tile of rows of `x` and rows of `y`, row stride kTileMax, not yet clamped: whole
+// register blocks, so up to kTileRows - 1 rows and kPanel - 1 columns more, which hold zeros.
 template <class T>
-static inline void similarity_tile(const Panels<T>& x, int64_t i0, const Panels<T>& y, int64_t j0,
-                                   int64_t edge, int64_t width, T* tile) {
-  constexpr int64_t kWidth = kPanel<T>;
-  for (int64_t k = 0; k < x.d; k += kDepth) {
-    const int64_t depth = x.d - k < kDepth ? x.d - k : kDepth;
-    const int64_t next = k + kDepth < x.d ? k + kDepth : k;
-    int64_t block = 0;
-    for (int64_t j = 0; j < width; j += kWidth) {
-      const T* b = y.panel(j0 + j) + k * kWidth;
-      for (int64_t i = 0; i < edge; i += kTileRows, ++block) {
-        const int64_t inside = i % kWidth;
-        const T* a = x.panel(i0 + i - inside) + k * kWidth + inside;
-        const T* request = request_start<T>(x.panel(i0), y.panel(j0), x.d, next, block);
-        register_block(a, b, depth, k == 0, request, tile + i * kTileMax + j);
-      }
-    }
-  }
+static inline void similarity_tile(const Panels<T>& x, const Panels<T>& y, const TileShape& shape,
+                                   T* tile) {
+  multiply_panels<T>(x.data, y.data, x.d, shape,
+                     [&](const T* a, const T* b, int64_t depth, bool first, Request<T> request,
+                         int64_t at) { register_block(a, b, depth, first, request, tile + at); });
   if (x.d == 0) {
-    for (int64_t i = 0; i < edge * kTileMax; ++i) tile[i] = T(0);
+    for (int64_t i = 0; i < shape.height * kTileMax; ++i) tile[i] = T(0);
   }
-}
-
-template <class T>
-static inline void similarity_tile(const Panels<T>& x, int64_t i0, const Panels<T>& y, int64_t j0,
-                                   int64_t edge, T* tile) {
-  similarity_tile(x, i0, y, j0, edge, edge, tile);
 }
 
 template <class T>
@@ -321,6 +242,17 @@ static inline Vector<T> edge_weights(Vector<T> s) {
   if constexpr (kEdge == Edge::kPositive) return zero > s ? zero : s;
   if constexpr (kEdge == Edge::kShifted) return (s + T(1)) * T(0.5);
   return s;
+}
+
+// Replaces the cosines of a tile by their weights.
+template <Edge kEdge, class T>
+static inline void weigh_tile(T* tile, const TileShape& shape) {
+  for (int64_t r = 0; r < shape.height; ++r) {
+    for (int64_t j = shape.first_column<T>(r); j < shape.width; j += kLanes<T>) {
+      T* p = tile + r * kTileMax + j;
+      store(p, edge_weights<kEdge, T>(clamp_cosines<T>(load(p))));
+    }
+  }
 }
 
 // The operations of a product of all pairs, for threads_for.

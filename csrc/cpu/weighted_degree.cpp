@@ -52,7 +52,7 @@ struct DegreeWork {
     } else {
       work.panels = Panels<T>::take(scratch, n, d);
     }
-    work.partial = scratch.take<int64_t>(padded_rows(n) * threads);
+    work.partial = scratch.take<int64_t>(padded_rows<T>(n) * threads);
     return work;
   }
 
@@ -71,37 +71,40 @@ struct DegreeWork {
 template <Edge kEdge, class T>
 static void tiled_degree(const Team& team, const DegreeWork<T>& work, const T* x, int64_t n,
                          int64_t d, Precision precision, T* degree) {
-  const int64_t padded = padded_rows(n);
+  const int64_t padded = padded_rows<T>(n);
   const double scale = fixed_point_scale(n);
   int64_t* own = work.partial + team.thread * padded;
   for (int64_t i = 0; i < padded; ++i) own[i] = 0;
+  const int64_t edge = product_edge(n);
   bool finite = true;
   if (DegreeWork<T>::use_medium(d, precision)) {
     if constexpr (sizeof(T) == sizeof(float)) {
       work.medium.pack(team, x);
       finite = work.medium.finite();
-      share_triangle(team, finite ? n : 0, kTileMax, kTileMax, [&](int64_t i0, int64_t j0) {
+      share_triangle(team, finite ? n : 0, edge, edge, [&](int64_t i0, int64_t j0) {
         alignas(64) float tile[kTileMax * kTileMax];
-        work.medium.multiply(i0, j0, tile);
-        add_tile<kEdge>(tile, i0, j0, scale, own);
+        const TileShape shape = triangle_shape(i0, j0, n, edge);
+        work.medium.multiply(shape, tile);
+        add_tile<kEdge>(tile, shape, scale, own);
       });
     }
   } else {
     work.panels.pack(team, x);
     finite = work.panels.finite();
     const bool narrow = d <= kShortRows;
-    share_triangle(team, finite ? n : 0, narrow ? kStripHeight : kTileMax,
-                   narrow ? strip_width(d) : kTileMax, [&](int64_t i0, int64_t j0) {
+    share_triangle(team, finite ? n : 0, narrow ? kStripHeight : edge,
+                   narrow ? strip_width(d) : edge, [&](int64_t i0, int64_t j0) {
                      if (narrow) {
                        add_short_tile<kEdge>(work.panels, i0, j0, scale, own);
                        return;
                      }
                      alignas(64) T tile[kTileMax * kTileMax];
-                     similarity_tile(work.panels, i0, work.panels, j0, kTileMax, tile);
-                     add_tile<kEdge>(tile, i0, j0, scale, own);
+                     const TileShape shape = triangle_shape(i0, j0, n, edge);
+                     similarity_tile(work.panels, work.panels, shape, tile);
+                     add_tile<kEdge>(tile, shape, scale, own);
                    });
   }
-  share_totals(team, work.partial, n, [&](int64_t i, int64_t sum) {
+  share_totals<T>(team, work.partial, n, [&](int64_t i, int64_t sum) {
     degree[i] =
         finite ? static_cast<T>(from_fixed_point(sum, scale)) : std::numeric_limits<T>::quiet_NaN();
   });

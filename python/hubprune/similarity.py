@@ -162,7 +162,8 @@ def nearest(x: Array) -> tuple[torch.Tensor, torch.Tensor]:
     -----
     Where there is no other row (n = 1), and for a row with NaN or infinity, the similarity is NaN
     and the index -1; such a row is nobody's nearest. A zero row has similarity 0 to all. n^2 d
-    multiply-adds, no n x n matrix. Bitwise the same for any number of threads.
+    multiply-adds, half of that for d > 64; no n x n matrix. Bitwise the same for any number of
+    threads.
 
     Equivalent to::
 
