@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import hubprune as hp
 from hubprune import _native
 from hubprune.ops import degree, eigenvector, filters, nystrom, paths, similarity
+from hubprune.ops.tensors import where_each_lives
 
 # Operator name -> arguments for one valid call.
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -278,3 +279,24 @@ def test_long_rows_take_the_route_that_was_asked_for(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(_native, "sm90_available", lambda device: False)
     with pytest.raises(RuntimeError, match="=sm90 needs a device of compute capability 9"):
         degree._weighted_degree_cuda(layers, "abs", "highest")
+
+
+def test_a_list_across_host_and_device_is_divided() -> None:
+    """One layer on a GPU is enough for the dispatcher to choose its kernel for all of them."""
+
+    def named(name: str) -> Callable[..., tuple[list[Any], list[Any]]]:
+        def kernel(tensors: list[torch.Tensor], edge: str, *, wide: bool) -> Any:
+            assert edge == "abs"
+            assert wide
+            labels = [(name, len(tensor)) for tensor in tensors]
+            return labels, [len(label) for label in labels]
+
+        return kernel
+
+    both = where_each_lives(named("host"), named("device"))
+    host, device = torch.empty(3), torch.empty(4, device="meta")
+    labels, lengths = both([device, host, device[:2], host[:1]], "abs", wide=True)
+    assert labels == [("device", 4), ("host", 3), ("device", 2), ("host", 1)]
+    assert lengths == [2] * 4
+    assert both([device], "abs", wide=True)[0] == [("device", 4)]
+    assert both([], "abs", wide=True) == ([], [])

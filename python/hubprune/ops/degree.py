@@ -19,6 +19,7 @@ from .tensors import (
     in_double,
     scratch_tensor,
     stream_of,
+    where_each_lives,
 )
 
 #: An environment variable that forces how float32 degrees without a closed form are computed on
@@ -269,7 +270,7 @@ def _greedy_degree_fake(
 register(
     "weighted_degree(Tensor[] x, str edge='signed', str? precision=None) -> Tensor[]",
     _weighted_degree_cpu,
-    _weighted_degree_cuda,
+    where_each_lives(_weighted_degree_cpu, _weighted_degree_cuda),
     _weighted_degree_fake,
 )
 register(

@@ -15,6 +15,7 @@ from .tensors import (
     in_double,
     scratch_tensor,
     stream_of,
+    where_each_lives,
 )
 
 
@@ -141,12 +142,12 @@ register(
 register(
     "rank1_vectors(Tensor[] weights, ScalarType? dtype=None) -> (Tensor[] vectors, Tensor[] norms)",
     _rank1_vectors_cpu,
-    _rank1_vectors_cuda,
+    where_each_lives(_rank1_vectors_cpu, _rank1_vectors_cuda),
     _rank1_vectors_fake,
 )
 register(
     "spectral_norms(Tensor[] weights) -> Tensor[]",
     _spectral_norms_cpu,
-    _spectral_norms_cuda,
+    where_each_lives(_spectral_norms_cpu, _spectral_norms_cuda),
     _spectral_norms_fake,
 )

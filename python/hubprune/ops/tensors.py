@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -57,6 +58,34 @@ def by_dtype_and_device(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, lis
     for is_double, positions in by_dtype(tensors):
         for device in dict.fromkeys(tensors[at].device for at in positions):
             yield is_double, [at for at in positions if tensors[at].device == device]
+
+
+def where_each_lives(cpu: Callable[..., Any], cuda: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the CUDA kernel of an operator on a list of tensors, some of which may be on the host.
+
+    The dispatcher takes CUDA as soon as one of them is there. The others go to the CPU's kernel.
+    Both return a list with an entry for every tensor, or a tuple of such lists.
+    """
+
+    def kernel(tensors: list[torch.Tensor], *options: Any, **named: Any) -> Any:
+        host = [tensor.device.type == "cpu" for tensor in tensors]
+        if not any(host):
+            return cuda(tensors, *options, **named)
+        parts = []
+        for on_host, part in ((True, cpu), (False, cuda)):
+            chosen = [tensor for tensor, here in zip(tensors, host, strict=True) if here == on_host]
+            parts.append(part(chosen, *options, **named))
+        if isinstance(parts[0], tuple):
+            return tuple(_merged(host, *lists) for lists in zip(*parts, strict=True))
+        return _merged(host, *parts)
+
+    return kernel
+
+
+def _merged(first: list[bool], a: list[torch.Tensor], b: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the entries of `a` where `first` says so and those of `b` elsewhere, each in order."""
+    entries = iter(a), iter(b)
+    return [next(entries[0] if from_a else entries[1]) for from_a in first]
 
 
 def given_address(y: torch.Tensor | None, scratch: torch.Tensor) -> int:
