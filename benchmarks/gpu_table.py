@@ -9,8 +9,8 @@ are between two events on the stream; 256 MB are written just before the first, 
 found in the L2 cache. They hold what the host takes to launch, which is most of a short call: where
 a call of a few milliseconds can be captured in a graph, the time of a replay is beside it.
 
-A line that fails is listed with its reason. The exit code is 2 without a device; 4 if an error of
-ours is above its bound; 5 if a line failed. Any other: a line ended the process, by a hang of more
+A line that fails is listed with its reason. The exit code is 2 without a device; 14 if an error of
+ours is above its bound; 15 if a line failed. Any other: a line ended the process, by a hang of more
 than LINE_SECONDS or a fault: run again with --resume for the lines behind it. The groups, the
 riskiest last, can be separate processes with one OUT: --resume keeps what the others wrote.
 """

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-# Exit codes of the scripts. What ends a process from outside it has a code of its own.
+# Exit codes of the scripts, none of them Python's or pytest's.
 DONE = 0
 NO_DEVICE = 2
-RUN_AGAIN = 3  # the device does not answer this process any more: a new one may go on
-BOUND_MISSED = 4  # everything was measured; an error was above its bound
-SOME_FAILED = 5
+RUN_AGAIN = 13  # the device does not answer this process any more: a new one may go on
+BOUND_MISSED = 14  # everything was measured; an error was above its bound
+SOME_FAILED = 15
 
 UNFINISHED = "did not finish: it hung, or ended the process"
 

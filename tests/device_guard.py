@@ -26,7 +26,7 @@ BROKEN = 86
 REPORT_CHARACTERS = 6000  # of a failure, its end
 
 # The process's own, before pytest captures what is written there.
-_stderr = os.fdopen(os.dup(2), "w")
+_stderr = os.dup(2)
 _largest: dict[str, float] = {}
 
 
