@@ -9,13 +9,14 @@ OUT/gpu_routes.md anew after every shape: the table, and for each precision and 
 how many features on one route is not slower than others. Those numbers belong into
 `hubprune.panel_route.PANEL_FEATURES` and `hubprune.ops.degree`, with the device's name. A route
 whose error is above its bound is no candidate. About a minute; the clock and the exit codes are
-gpu_table.py's.
+gpu_table.py's. Behind a shape that ended the process, --resume goes on without sm90.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -129,15 +130,14 @@ def network_cells(sizes: Sequence[tuple[int, int]] = CNN14) -> list[Cell]:
 
 def tasks() -> dict[str, Callable[[], list[Cell]]]:
     """Return the measurements by name, shapes whose input would be too large left out."""
-    found = {
+    grid = {
         f"{n} x {d}": functools.partial(matrix_cells, n, d)
         for n in ROWS
         for d in FEATURES
         if n * d <= MOST_VALUES
     }
-    found["shifted"] = functools.partial(matrix_cells, *SHIFTED, mean=0.5)
-    found["network"] = network_cells
-    return found
+    shifted = functools.partial(matrix_cells, *SHIFTED, mean=0.5)
+    return {"network": network_cells, "shifted": shifted, **grid}
 
 
 def thresholds(of_precision: Iterable[Cell], route: str, others: Sequence[str]) -> dict[int, int]:
@@ -211,6 +211,10 @@ def main() -> int:
         return NO_DEVICE
     journal = Journal(arguments.out / "gpu_routes.json", arguments.resume, markdown)
     journal.machine = {"device": torch.cuda.get_device_name()}
+    if journal.failed:
+        # A route ended the process before. That can be any, but others were tried more: without
+        # this one the rest of the grid is there.
+        os.environ["HUBPRUNE_WITHOUT_SM90"] = "1"
 
     def results(make: Callable[[], list[Cell]]) -> list[dict[str, Any]]:
         return [asdict(each) for each in make()]

@@ -32,11 +32,11 @@ every step passed, 14 if only errors above their bounds were found, 1 if anythin
 Needs python3 with torch (a CUDA build), numpy, pytest, pybind11, scikit-build-core, cmake and ninja;
 nvcc and g++; compute-sanitizer. Nothing is downloaded and nothing is installed outside build/gpu.
 Environment: PYTHON (python3), HUBPRUNE_CUDA_ARCHITECTURES (the device's own, e.g. 90a-real),
-HUBPRUNE_COMMIT (git's), HUBPRUNE_GPU_SECONDS (585: when the last step is stopped).
+HUBPRUNE_COMMIT (git's), HUBPRUNE_GPU_SECONDS (580: when the last step is stopped).
 TEXT
 }
 
-readonly TOTAL_SECONDS=${HUBPRUNE_GPU_SECONDS:-585}
+readonly TOTAL_SECONDS=${HUBPRUNE_GPU_SECONDS:-580}
 readonly STEPS="tests table routes sanitizers"
 steps=" $STEPS "
 out=""
@@ -140,7 +140,7 @@ time_left() { # at most $1 seconds
 }
 
 limited() { # seconds, command...: interrupted when they are over, so that it can say what it has
-  timeout --signal=INT --kill-after=10 "$@"
+  timeout --signal=INT --kill-after=15 "$@"
 }
 
 # Runs a command, again after each time that a hang or a fault ended it: it goes on behind that.
@@ -166,6 +166,7 @@ step() { # name, limit in seconds, ends that are allowed, command...
   case $code in
     0) record passed "$name" $((SECONDS - began)) "${remark#; }" ;;
     14) record missed "$name" $((SECONDS - began)) "an error is above its bound$remark" ;;
+    15) record failed "$name" $((SECONDS - began)) "lines failed, listed below the table$remark" ;;
     124 | 137) record failed "$name" $((SECONDS - began)) "ran past $limit s$remark" ;;
     *) record failed "$name" $((SECONDS - began)) "exit code $code; see run.log$remark" ;;
   esac

@@ -299,11 +299,11 @@ def test_routes_are_compared(
     assert routes.main() == 0
     report = json.loads((tmp_path / "gpu_routes.json").read_text())
     cells = [routes.Cell(**each) for found in report["results"].values() for each in found]
-    shapes = ["40 x 9", "40 x 70", "30 x 50, mean 0.5", "CNN14's raw filters, 2 layers"]
+    shapes = ["CNN14's raw filters, 2 layers", "30 x 50, mean 0.5", "40 x 9", "40 x 70"]
     assert [(cell.shape, cell.precision) for cell in cells] == [
         (shape, precision) for shape in shapes for precision in ("highest", "high", "medium")
     ]
-    assert [cell.n for cell in cells] == [40] * 6 + [0] * 6
+    assert [cell.n for cell in cells] == [0] * 6 + [40] * 6
     assert all(set(cell.ms) == {"tiles", "panels", "torch"} for cell in cells)
     text = (tmp_path / "gpu_routes.md").read_text()
     assert text.count("**") == 2 * len(cells)
