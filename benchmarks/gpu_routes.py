@@ -1,133 +1,232 @@
 # SPDX-License-Identifier: MIT
 """Find out on a device which route of the weighted degree is fastest where.
 
-Usage: python benchmarks/gpu_routes.py OUT
+Usage: python benchmarks/gpu_routes.py OUT [--resume]
 
-Times every route (tiles, panels, sm90 on Hopper) at every precision over a grid of shapes, beside
-torch's own product. Writes OUT/gpu_routes.json and OUT/gpu_routes.md: the table, and for each
-precision from how many features on a route was the fastest of all larger ones measured. Those
-numbers belong into `hubprune.panel_route.PANEL_FEATURES` and `hubprune.ops.degree`, with the
-device's name. About a minute. Exits with 1 without a device, or if an error is above its bound.
+Times every route (tiles, panels, sm90 on Hopper) at every precision over a grid of shapes, and over
+the raw filters of a whole network, beside torch's own product. Writes OUT/gpu_routes.json and
+OUT/gpu_routes.md anew after every shape: the table, and for each precision and number of rows from
+how many features on one route is not slower than others. Those numbers belong into
+`hubprune.panel_route.PANEL_FEATURES` and `hubprune.ops.degree`, with the device's name. A route
+whose error is above its bound is no candidate. About a minute; the clock and the exit codes are
+gpu_table.py's. Behind a shape that ended the process, --resume goes on without sm90.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import functools
+import os
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import gpu_table
+from journal import NO_DEVICE, Journal
+from layers import CNN14
 
-ROWS = (1024, 2048, 4096, 16384)
+ROWS = (128, 256, 512, 1024, 2048, 4096, 16384)
 FEATURES = (64, 128, 256, 512, 1024, 2048, 4608, 18432)
 MOST_VALUES = 2**28  # of an input: 1 GiB
 BUDGET_MS = 100.0  # for the repetitions of one shape and precision
+SHAPE_SECONDS = 40.0  # that a shape may take; then it hangs
+NOISE = 1.03  # of two times: closer ones are the same
+SHIFTED = (2048, 4608)  # also measured with a mean of 0.5: cosines near 1/5, sums that grow with n
+# A route, and those it is compared with.
+PAIRS = (("panels", ("tiles",)), ("sm90", ("tiles", "panels")))
 
 
 @dataclass(frozen=True)
 class Cell:
     """One shape at one precision; milliseconds and errors by route, torch's own as "torch"."""
 
-    n: int
+    shape: str
+    n: int  # 0 where the shape is no part of the grid
     d: int
     precision: str
     ms: dict[str, float]
     error: dict[str, float]
 
+    def candidate_ms(self, route: str) -> float:
+        """Return the time of a route, infinite if it is missing or its error above the bound."""
+        right = self.error.get(route, float("inf")) <= gpu_table.PRECISIONS[self.precision].bound
+        return self.ms[route] if right else float("inf")
+
     @property
     def fastest(self) -> str:
-        """The fastest of our routes."""
-        return min((route for route in self.ms if route != "torch"), key=self.ms.__getitem__)
+        """The fastest of our routes that are right; "none" without one."""
+        ours = [route for route in self.ms if self.candidate_ms(route) < float("inf")]
+        return min((r for r in ours if r != "torch"), key=self.ms.__getitem__, default="none")
 
-
-def cell(n: int, d: int, precision: str, inputs: list[torch.Tensor]) -> Cell:
-    """Measure all routes at one precision on inputs (n, d)."""
-    runs = {route: gpu_table.degree_by(route, precision) for route in gpu_table.routes_here()}
-    runs["torch"] = gpu_table.eager_degree_at(precision)
-    times, _ = gpu_table.interleaved_medians(list(runs.values()), inputs, BUDGET_MS)
-    some, cosines = gpu_table.sampled_cosines(inputs[0])
-    exact = cosines.abs().sum(1)
-    errors = {
-        route: gpu_table.relative_error(run(inputs[0]), some, exact) for route, run in runs.items()
-    }
-    return Cell(n, d, precision, dict(zip(runs, times, strict=True)), errors)
-
-
-def measured(rows: tuple[int, ...] = ROWS, features: tuple[int, ...] = FEATURES) -> list[Cell]:
-    """Measure the grid, shapes whose input would be too large left out."""
-    found = []
-    for n in rows:
-        for d in features:
-            if n * d <= MOST_VALUES:
-                inputs = gpu_table.gaussian(n, d)
-                found += [cell(n, d, name, inputs) for name in gpu_table.PRECISIONS]
-    return found
-
-
-def thresholds(cells: list[Cell]) -> dict[str, dict[str, int]]:
-    """Return by precision and route: from how many features on it was never beaten by another."""
-    found: dict[str, dict[str, int]] = {}
-    for precision in dict.fromkeys(each.precision for each in cells):
-        of_precision = [each for each in cells if each.precision == precision]
-        widths = sorted({each.d for each in of_precision})
-        for d in widths:
-            winners = {each.fastest for each in of_precision if each.d >= d}
-            if len(winners) == 1:
-                found.setdefault(precision, {})[winners.pop()] = d
-                break
-    return found
-
-
-def markdown(cells: list[Cell], device: str) -> str:
-    """Return the table, the fastest of our routes in bold, and the thresholds."""
-    routes = list(cells[0].ms)
-    lines = [
-        f"| precision | n x d | {' | '.join(f'{route}, ms' for route in routes)} | error |",
-        "|---|---|" + "---|" * (len(routes) + 1),
-    ]
-    for each in cells:
-        times = [
-            f"**{each.ms[route]:.3g}**" if route == each.fastest else f"{each.ms[route]:.3g}"
-            for route in routes
+    @property
+    def wrong(self) -> list[str]:
+        """Our routes with errors above the bound."""
+        bound = gpu_table.PRECISIONS[self.precision].bound
+        return [
+            f"{self.precision} {self.shape} by {route}: error {error:.2e} above {bound:.1e}"
+            for route, error in self.error.items()
+            if route != "torch" and not error <= bound
         ]
-        lines.append(
-            f"| {each.precision} | {each.n} x {each.d} | {' | '.join(times)} | "
-            f"{each.error[each.fastest]:.0e} |"
-        )
-    lines += ["", f"Measured on {device}; medians of interleaved repetitions."]
-    for precision, best in thresholds(cells).items():
-        lines += [f"{precision}: {route} from d = {d} on." for route, d in best.items()]
+
+
+def cells(
+    shape: str,
+    n: int,
+    d: int,
+    value: Any,
+    runs_at: Callable[[str], dict[str, gpu_table.Route]],
+    error: Callable[[Any], float],
+) -> list[Cell]:
+    """Measure all routes at all precisions."""
+    found = []
+    for precision in gpu_table.PRECISIONS:
+        runs = runs_at(precision)
+        timings, _ = gpu_table.interleaved(list(runs.values()), value, BUDGET_MS)
+        by_route = dict(zip(runs, timings, strict=True))
+        ms = {route: each.ms for route, each in by_route.items()}
+        errors = {route: error(each.result) for route, each in by_route.items()}
+        found.append(Cell(shape, n, d, precision, ms, errors))
+    return found
+
+
+def degree_runs(precision: str) -> dict[str, gpu_table.Route]:
+    runs = {route: gpu_table.degree_by(route, precision) for route in gpu_table.routes_here()}
+    return {**runs, "torch": gpu_table.eager_degree_at(precision)}
+
+
+def matrix_cells(n: int, d: int, mean: float = 0.0) -> list[Cell]:
+    x = gpu_table.gaussian(n, d) + mean
+    shape = f"{n} x {d}" + (f", mean {mean}" if mean else "")
+    grid = (0, 0) if mean else (n, d)
+    return cells(shape, *grid, x, degree_runs, gpu_table.degree_error(x))
+
+
+def network_cells(sizes: Sequence[tuple[int, int]] = CNN14) -> list[Cell]:
+    """The degrees of the raw filters of all layers: by tiles in grouped launches, else in turn."""
+    filters = [gpu_table.gaussian(n, 9 * c) for n, c in sizes]
+    errors = [gpu_table.degree_error(x) for x in filters]
+
+    def runs(precision: str) -> dict[str, gpu_table.Route]:
+        def ours(layers: list[torch.Tensor]) -> Any:
+            return torch.ops.hubprune.weighted_degree(layers, "abs", precision)
+
+        def eager(layers: list[torch.Tensor]) -> list[torch.Tensor]:
+            return [eager_degree(x) for x in layers]
+
+        eager_degree = gpu_table.eager_degree_at(precision)
+        here = gpu_table.routes_here()
+        return {**{r: gpu_table.by_route(r, ours) for r in here}, "torch": eager}
+
+    def error(degrees: list[torch.Tensor]) -> float:
+        each = [of_layer(x) for of_layer, x in zip(errors, degrees, strict=True)]
+        return max(each, key=lambda e: (e != e, e))
+
+    return cells(f"CNN14's raw filters, {len(sizes)} layers", 0, 0, filters, runs, error)
+
+
+def tasks() -> dict[str, Callable[[], list[Cell]]]:
+    """Return the measurements by name, shapes whose input would be too large left out."""
+    grid = {
+        f"{n} x {d}": functools.partial(matrix_cells, n, d)
+        for n in ROWS
+        for d in FEATURES
+        if n * d <= MOST_VALUES
+    }
+    shifted = functools.partial(matrix_cells, *SHIFTED, mean=0.5)
+    return {"network": network_cells, "shifted": shifted, **grid}
+
+
+def thresholds(of_precision: Iterable[Cell], route: str, others: Sequence[str]) -> dict[int, int]:
+    """Return by rows: from how many features on the route is as fast as the others, or faster."""
+    found: dict[int, int] = {}
+    beaten = set()
+    for each in sorted(of_precision, key=lambda each: (each.n, -each.d)):
+        if each.n == 0 or each.n in beaten:
+            continue
+        best = min(map(each.candidate_ms, others))
+        own = each.candidate_ms(route)
+        if own <= best * NOISE and own < float("inf"):
+            found[each.n] = each.d
+        else:
+            beaten.add(each.n)
+    return found
+
+
+def all_thresholds(measured: Sequence[Cell]) -> dict[str, dict[str, dict[int, int]]]:
+    """Return `thresholds` of all `PAIRS`, by precision and pair."""
+    return {
+        precision: {
+            f"{route} beside {' and '.join(others)}": thresholds(
+                [each for each in measured if each.precision == precision], route, others
+            )
+            for route, others in PAIRS
+            if any(route in each.ms for each in measured)
+        }
+        for precision in gpu_table.PRECISIONS
+    }
+
+
+def measured_cells(journal: Journal) -> list[Cell]:
+    return [Cell(**each) for results in journal.results.values() for each in results]
+
+
+def markdown(journal: Journal) -> str:
+    """Return the table, the fastest of our routes in bold, the thresholds, and what failed."""
+    measured = measured_cells(journal)
+    routes = list(dict.fromkeys(route for each in measured for route in each.ms))
+    lines = [
+        f"| precision | n x d | {' | '.join(f'{route}, ms (error)' for route in routes)} |",
+        "|---|---|" + "---|" * len(routes),
+    ]
+    for each in measured:
+        row = []
+        for route in routes:
+            ms = f"{each.ms[route]:.3g}" if route in each.ms else "-"
+            ms = f"**{ms}**" if route == each.fastest else ms
+            row.append(f"{ms} ({each.error.get(route, float('nan')):.0e})")
+        lines.append(f"| {each.precision} | {each.shape} | {' | '.join(row)} |")
+    lines += ["", f"Measured on {journal.machine['device']}; medians of interleaved repetitions."]
+    for precision, pairs in all_thresholds(measured).items():
+        for pair, found in pairs.items():
+            shown = ", ".join(f"d >= {d} at n = {n}" for n, d in found.items()) or "nowhere"
+            lines += ["", f"{precision}: {pair}: {shown}."]
+    wrong = [each for cell in measured for each in cell.wrong]
+    wrong += [f"{name}: {reason}" for name, reason in journal.failed.items()]
+    if wrong:
+        lines += ["", "Failed:", "", *(f"- {each}" for each in wrong)]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("out", type=Path, help="folder for gpu_routes.json and gpu_routes.md")
+    parser.add_argument("--resume", action="store_true", help="keep what OUT has, go on behind it")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("no CUDA device: nothing measured", file=sys.stderr)
-        return 1
-    cells = measured()
-    device = torch.cuda.get_device_name()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    report = {"device": device, "cells": [asdict(each) for each in cells]}
-    report["thresholds"] = thresholds(cells)
-    (arguments.out / "gpu_routes.json").write_text(json.dumps(report, indent=2) + "\n")
-    text = markdown(cells, device)
-    (arguments.out / "gpu_routes.md").write_text(text)
-    print(text)
-    wrong = [
-        f"{each.precision} {each.n} x {each.d} by {route}: error {error}"
-        for each in cells
-        for route, error in each.error.items()
-        if route != "torch" and not error <= gpu_table.PRECISIONS[each.precision].bound
-    ]
-    print("\n".join(wrong), file=sys.stderr)
-    return 1 if wrong else 0
+        return NO_DEVICE
+    journal = Journal(arguments.out / "gpu_routes.json", arguments.resume, markdown)
+    journal.machine = {"device": torch.cuda.get_device_name()}
+    if journal.failed:
+        # A route ended the process before. That can be any, but others were tried more: without
+        # this one the rest of the grid is there.
+        os.environ["HUBPRUNE_WITHOUT_SM90"] = "1"
+
+    def results(make: Callable[[], list[Cell]]) -> list[dict[str, Any]]:
+        return [asdict(each) for each in make()]
+
+    every = tasks()
+    for name, make in every.items():
+        journal.run(name, functools.partial(results, make), SHAPE_SECONDS)
+    journal.machine["thresholds"] = all_thresholds(measured_cells(journal))
+    journal.save()
+    print(markdown(journal))
+    wrong = [each for cell in measured_cells(journal) for each in cell.wrong]
+    return journal.exit_code(list(every), wrong)
 
 
 if __name__ == "__main__":

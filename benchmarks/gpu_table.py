@@ -1,26 +1,32 @@
 # SPDX-License-Identifier: MIT
 """Time the CUDA kernels beside torch eager in one process, with their errors beside the times.
 
-Usage: python benchmarks/gpu_table.py OUT [--quick] [--commit NAME]
+Usage: python benchmarks/gpu_table.py OUT [--group NAME] [--resume] [--quick] [--commit NAME]
 
-Writes OUT/gpu_table.json and OUT/gpu_table.md. Every line holds ours and the peer's median over
-interleaved repetitions (device events; inputs rotate, so that no call finds its input where the
-call before left it), and both errors against float64 on the same input. Exits with 1 without a
-device, or if an error of ours is above its bound.
+Writes OUT/gpu_table.json and OUT/gpu_table.md anew after every line. A line holds ours and the
+peer's median over interleaved repetitions, and both errors against float64 on the same input. Times
+are between two events on the stream; 256 MB are written just before the first, so that nothing is
+found in the L2 cache. They hold what the host takes to launch, which is most of a short call: where
+a call of a few milliseconds can be captured in a graph, the time of a replay is beside it.
+
+A line that fails is listed with its reason. The exit code is 2 without a device; 14 if an error of
+ours is above its bound; 15 if a line failed. Any other: a line ended the process, by a hang of more
+than LINE_SECONDS or a fault: run again with --resume for the lines behind it. The groups, the
+riskiest last, can be separate processes with one OUT: --resume keeps what the others wrote.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +36,16 @@ import hubprune as hp
 from hubprune import _native
 from hubprune.config import configuration
 from hubprune.ops import DEGREE_ROUTE, DEGREE_ROUTES
+from journal import NO_DEVICE, Journal
 from layers import CNN14
 from peers import rank1_gram
 
 ERROR_BOUND = 1e-6  # of a cosine, a vector entry, and a degree relative to its sum of magnitudes
-BUDGET_MS = 1500.0  # for the repetitions of one line
+BUDGET_MS = 1000.0  # for the repetitions of one line
+SLOW_MS = 500.0  # all routes once: from here on three repetitions, not five
+GRAPH_MS = 5.0  # of a call: what is longer is no matter of launches
+LINE_SECONDS = 60.0  # that a line may take; then it hangs
+FLUSH_VALUES = 2**26  # that are written before every call: 256 MB, more than any L2 cache
 CEILING_VALUES = 2**28  # that are copied
 CEILING_ROWS = 8192  # of the matrices that are multiplied
 DEVICE = "cuda"
@@ -48,11 +59,13 @@ class Line:
     operation: str
     shape: str
     ms: float
+    graph_ms: float | None  # of a replay; None where it was not captured
     rate: float
     unit: str
     error: float
     peer: str
     peer_ms: float
+    peer_graph_ms: float | None
     peer_error: float
     repetitions: int
     bound: float = ERROR_BOUND
@@ -61,44 +74,176 @@ class Line:
 
     def percent(self, ceilings: dict[str, float]) -> float | None:
         """Return the part of the ceiling that was reached, in percent."""
-        return self.work / self.ms / ceilings[self.ceiling] * 100 if self.ceiling else None
+        ceiling = ceilings.get(self.ceiling)
+        best = self.ms if self.graph_ms is None else min(self.ms, self.graph_ms)
+        return self.work / best / ceiling * 100 if ceiling else None
 
     @property
     def times_faster(self) -> float:
+        """By the calls' times, as a caller sees them."""
         return self.peer_ms / self.ms
 
 
 Route = Callable[[Any], Any]
 
 
-def interleaved_medians(
-    routes: Sequence[Route], inputs: Sequence[Any], budget_ms: float = BUDGET_MS
-) -> tuple[list[float], int]:
-    """Return each route's median time in ms, all routes taking turns on rotating inputs."""
+@dataclass(frozen=True)
+class Ours:
+    """One of our ways to a result."""
 
-    def once(route: Route, value: Any) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        route(value)
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end))
+    operation: str
+    run: Route
+    bound: float = ERROR_BOUND
+    work: float = 0.0
+    ceiling: str = ""
+    capturable: bool = True
 
-    warm_up = sum(once(route, inputs[0]) for _ in range(2) for route in routes) / 2
-    repetitions = int(min(50, max(5, budget_ms / max(warm_up, 1e-3))))
+
+@dataclass(frozen=True)
+class Peer:
+    """Somebody else's; not capturable is what waits for the device."""
+
+    name: str
+    run: Route
+    capturable: bool = True
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one route: the first call's result, and median times in milliseconds."""
+
+    result: Any
+    ms: float
+    graph_ms: float | None
+    replayed: Any  # the result of the replays, None without
+
+
+# --- the clock ------------------------------------------------------------------------------------
+@functools.cache
+def flush_buffer() -> torch.Tensor:
+    return torch.empty(FLUSH_VALUES, device=DEVICE)
+
+
+def once(route: Route, value: Any) -> tuple[float, Any]:
+    """Return the time of a call in ms and its result."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    flush_buffer().zero_()
+    start.record()
+    result = route(value)
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)), result
+
+
+def captured(route: Route, value: Any) -> tuple[Route, Any] | None:
+    """Return replays of a call and their result; None if it cannot be captured."""
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            result = route(value)
+    except RuntimeError as error:
+        print(f"not captured in a graph: {error}", file=sys.stderr)
+        return None
+    return lambda _: graph.replay(), result
+
+
+def interleaved(
+    routes: Sequence[Route],
+    value: Any,
+    budget_ms: float = BUDGET_MS,
+    capturable: Sequence[bool] = (),
+) -> tuple[list[Timing], int]:
+    """Return each route's times and the repetitions, all routes taking turns."""
+    first = [once(route, value)[1] for route in routes]  # loads and compiles: no time of it counts
+    estimates = [once(route, value)[0] for route in routes]
+    replays = [
+        captured(route, value) if wanted and ms < GRAPH_MS else None
+        for route, wanted, ms in zip(
+            routes, capturable or [False] * len(routes), estimates, strict=True
+        )
+    ]
+    if any(replays):  # capturing gives torch's memory back to the device
+        for route in routes:
+            once(route, value)
+    a_pass = max(sum(estimates), 1e-3)
+    repetitions = int(min(50, max(3 if a_pass > SLOW_MS else 5, budget_ms / a_pass)))
     times: list[list[float]] = [[] for _ in routes]
-    for repetition in range(repetitions):
+    graph_times: list[list[float]] = [[] for _ in routes]
+    for _ in range(repetitions):
         for at, route in enumerate(routes):
-            times[at].append(once(route, inputs[repetition % len(inputs)]))
-    return [statistics.median(each) for each in times], repetitions
+            times[at].append(once(route, value)[0])
+            replay = replays[at]
+            if replay is not None:
+                graph_times[at].append(once(replay[0], value)[0])
+    found = [
+        Timing(
+            result,
+            statistics.median(times[at]),
+            statistics.median(graph_times[at]) if graph_times[at] else None,
+            replay[1] if replay else None,
+        )
+        for at, (result, replay) in enumerate(zip(first, replays, strict=True))
+    ]
+    return found, repetitions
+
+
+def compared(
+    shape: str,
+    value: Any,
+    ours: Sequence[Ours],
+    peers: Sequence[Peer],
+    error: Callable[[Any], float],
+    rate: tuple[float, str],
+    known_peers: Iterable[tuple[str, float, float]] = (),
+) -> list[Line]:
+    """Return a line for each of ours and each peer.
+
+    `rate` is what is done in a millisecond if a call takes one, and its unit. Of `known_peers`
+    (name, ms, error) are known already.
+    """
+    every = [*ours, *peers]
+    timings, repetitions = interleaved(
+        [each.run for each in every], value, capturable=[each.capturable for each in every]
+    )
+    others = [
+        (peer.name, each.ms, each.graph_ms, error(each.result))
+        for peer, each in zip(peers, timings[len(ours) :], strict=True)
+    ]
+    others += [(name, ms, None, its_error) for name, ms, its_error in known_peers]
+    found = []
+    for own, each in zip(ours, timings, strict=False):
+        results = [each.result] + ([] if each.replayed is None else [each.replayed])
+        largest = max((error(result) for result in results), key=lambda e: (e != e, e))
+        found += [
+            Line(
+                operation=own.operation,
+                shape=shape,
+                ms=each.ms,
+                graph_ms=each.graph_ms,
+                rate=rate[0] / each.ms,
+                unit=rate[1],
+                error=largest,
+                peer=name,
+                peer_ms=peer_ms,
+                peer_graph_ms=peer_graph_ms,
+                peer_error=peer_error,
+                repetitions=repetitions,
+                bound=own.bound,
+                work=own.work,
+                ceiling=own.ceiling,
+            )
+            for name, peer_ms, peer_graph_ms, peer_error in others
+        ]
+    return found
 
 
 def ceilings() -> dict[str, float]:
     """Measure what this device reaches, a millisecond: bytes copied, operations of products."""
     source = torch.randn(CEILING_VALUES, device=DEVICE)
     target = torch.empty_like(source)
-    (ms,), _ = interleaved_medians([lambda pair: pair[1].copy_(pair[0])], [(source, target)])
-    found = {"copy": 2.0 * 4 * len(source) / ms}
+    (copy,), _ = interleaved([lambda pair: pair[1].copy_(pair[0])], (source, target))
+    found = {"copy": 2.0 * 4 * len(source) / copy.ms}
     n = CEILING_ROWS
     before = torch.get_float32_matmul_precision()
     for name, dtype, precision in (
@@ -111,34 +256,46 @@ def ceilings() -> dict[str, float]:
         product = torch.empty_like(square)
         torch.set_float32_matmul_precision(precision)
         try:
-            (ms,), _ = interleaved_medians(
-                [lambda pair: torch.mm(pair[0], pair[0], out=pair[1])], [(square, product)]
+            (mm,), _ = interleaved(
+                [lambda pair: torch.mm(pair[0], pair[0], out=pair[1])], (square, product)
             )
         finally:
             torch.set_float32_matmul_precision(before)
-        found[name] = 2.0 * n**3 / ms
+        found[name] = 2.0 * n**3 / mm.ms
     return found
 
 
-def gaussian(*shape: int, copies: int = 3) -> list[torch.Tensor]:
-    """Return inputs to rotate among: one where the copies would take more than 4 GB."""
-    size = torch.Size(shape).numel() * 4
+def gaussian(*shape: int) -> torch.Tensor:
     generator = torch.Generator(device=DEVICE).manual_seed(sum(shape))
-    return [
-        torch.randn(*shape, device=DEVICE, generator=generator)
-        for _ in range(copies if copies * size < 4e9 else 1)
-    ]
+    return torch.randn(*shape, device=DEVICE, generator=generator)
 
 
 # --- degree ---------------------------------------------------------------------------------------
-def unit_rows(x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.normalize(x, dim=1)
+def unit_rows(x: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """In two passes over x, whatever the dtype of the result."""
+    inverse = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12).reciprocal()
+    return torch.mul(x, inverse, out=torch.empty(x.shape, dtype=dtype or x.dtype, device=x.device))
 
 
-def eager_degree(x: torch.Tensor) -> torch.Tensor:
-    unit = unit_rows(x)
-    rows = max(256, CHUNK_ENTRIES // len(x))
-    return torch.cat([(block @ unit.T).abs().sum(1) for block in unit.split(rows)]) - 1
+def panel_rows(n: int) -> int:
+    return max(256, CHUNK_ENTRIES // n)
+
+
+def eager_degree(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """The fewest passes that torch's operations take: a panel is written once and read once."""
+    unit = unit_rows(x, dtype)
+    if dtype == torch.bfloat16:  # rows that start at multiples of 16 bytes
+        unit = torch.nn.functional.pad(unit, (0, -unit.shape[1] % 8))
+    panels = (block @ unit.T for block in unit.split(panel_rows(len(x))))
+    sums = [torch.linalg.vector_norm(s, 1, dim=1, dtype=torch.float32) for s in panels]
+    return torch.cat(sums) - 1
+
+
+def plain_degree(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """As it is written down, for a compiler to fuse."""
+    unit = torch.nn.functional.normalize(x, dim=1).to(dtype)
+    panels = [block @ unit.T for block in unit.split(panel_rows(len(x)))]
+    return torch.cat([s.float().abs().sum(1) for s in panels]) - 1
 
 
 def sampled_cosines(x: torch.Tensor, count: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,68 +313,65 @@ def relative_error(sums: torch.Tensor, some: torch.Tensor, exact: torch.Tensor) 
     return float(((sums[some].double() - exact) / exact).abs().max())
 
 
+def degree_error(x: torch.Tensor) -> Callable[[torch.Tensor], float]:
+    """Return the relative error of absolute degrees of x."""
+    some, cosines = sampled_cosines(x)
+    exact = cosines.abs().sum(1)
+    return lambda degree: relative_error(degree, some, exact)
+
+
 def abs_degree(x: torch.Tensor) -> torch.Tensor:
     return hp.weighted_degree(x, edge="abs")
 
 
-def degree_line(n: int, d: int) -> Line:
-    inputs = gaussian(n, d)
-    (ms, peer_ms), repetitions = interleaved_medians([abs_degree, eager_degree], inputs)
-    some, cosines = sampled_cosines(inputs[0])
-    exact = cosines.abs().sum(1)
-
-    def error(degree: torch.Tensor) -> float:
-        return relative_error(degree, some, exact)
-
-    return Line(
-        operation="weighted_degree abs",
-        shape=f"{n} x {d}",
-        ms=ms,
-        rate=n * (n - 1) / 2 / ms / 1e6,
-        unit="G pairs/s",
-        error=error(abs_degree(inputs[0])),
-        peer="X X', abs, sum",
-        peer_ms=peer_ms,
-        peer_error=error(eager_degree(inputs[0])),
-        repetitions=repetitions,
-        work=float(n) * (n - 1) * d,
-        ceiling="float32",
-    )
+def degree_lines(n: int, d: int) -> list[Line]:
+    """In float32; from 16 384 rows on beside torch's bfloat16 too, which has its own error."""
+    x = gaussian(n, d)
+    peers = [Peer("X X', abs-sum", eager_degree)]
+    if n >= 16384:
+        peers.append(Peer("X X', abs-sum in bfloat16", lambda x: eager_degree(x, torch.bfloat16)))
+    work = float(n) * (n - 1) * d
+    ours = [Ours("weighted_degree abs", abs_degree, work=work, ceiling="float32")]
+    rate = n * (n - 1) / 2 / 1e6, "G pairs/s"
+    return compared(f"{n} x {d}", x, ours, peers, degree_error(x), rate)
 
 
-def other_peers() -> dict[str, Route]:
-    """Return the same degree by what else is installed: torch.compile, CuPy."""
-    found: dict[str, Route] = {}
-    if importlib.util.find_spec("triton"):
-        found["torch.compile of X X', abs, sum"] = torch.compile(eager_degree)
-    if importlib.util.find_spec("cupy"):
-        import cupy
+def cupy_degree() -> Route:
+    import cupy
 
-        def by_cupy(x: torch.Tensor) -> torch.Tensor:
-            # On torch's stream, or the events around it would not see its work.
-            with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
-                rows = cupy.from_dlpack(x)
-                unit = rows / cupy.linalg.norm(rows, axis=1, keepdims=True)
-                return torch.from_dlpack(cupy.abs(unit @ unit.T).sum(axis=1) - 1)
+    def run(x: torch.Tensor) -> torch.Tensor:
+        # On torch's stream, or the events around it would not see its work.
+        with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+            rows = cupy.from_dlpack(x)
+            unit = rows / cupy.linalg.norm(rows, axis=1, keepdims=True)
+            return torch.from_dlpack(cupy.abs(unit @ unit.T).sum(axis=1) - 1)
 
-        found["CuPy X X', abs, sum"] = by_cupy
-    return found
+    return run
 
 
-def other_lines(n: int, d: int) -> list[Line]:
-    """The degree beside each of `other_peers`."""
-    line = degree_line(n, d)
-    inputs = gaussian(n, d)
-    some, cosines = sampled_cosines(inputs[0])
-    exact = cosines.abs().sum(1)
+def other_peers(precision: str) -> list[Peer]:
+    """Return the same degree by what else is installed: torch.compile, CuPy (float32 only)."""
     found = []
-    for name, peer in other_peers().items():
-        (ms, peer_ms), repetitions = interleaved_medians([abs_degree, peer], inputs)
-        error = relative_error(peer(inputs[0]), some, exact)
-        times = {"ms": ms, "peer_ms": peer_ms, "rate": line.rate * line.ms / ms}
-        named = {"peer": name, "peer_error": error, "repetitions": repetitions}
-        found.append(replace(line, **times, **named))
+    if importlib.util.find_spec("triton"):
+        compiled = torch.compile(plain_degree, dynamic=False)
+        run = with_precision(precision, lambda x: compiled(x, PRECISIONS[precision].dtype))
+        name = f"torch.compile of X X', abs, sum in {PRECISIONS[precision].eager}"
+        found.append(Peer(name, run, capturable=False))
+    if precision == "highest" and importlib.util.find_spec("cupy"):
+        found.append(Peer("CuPy X X', abs, sum", cupy_degree(), capturable=False))
     return found
+
+
+def other_lines(n: int, d: int, precision: str) -> list[Line]:
+    """The degree as it is computed by default beside `other_peers`."""
+    x = gaussian(n, d)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return hp.weighted_degree(x, edge="abs", precision=precision)
+
+    ours = [Ours(f"weighted_degree abs, {precision}", run, PRECISIONS[precision].bound)]
+    rate = n * (n - 1) / 2 / 1e6, "G pairs/s"
+    return compared(f"{n} x {d}", x, ours, other_peers(precision), degree_error(x), rate)
 
 
 def closed_form_squares(x: torch.Tensor) -> torch.Tensor:
@@ -225,67 +379,44 @@ def closed_form_squares(x: torch.Tensor) -> torch.Tensor:
     return ((unit @ (unit.T @ unit)) * unit).sum(1) - 1
 
 
-def squares_line(n: int, d: int) -> Line:
-    def ours(x: torch.Tensor) -> torch.Tensor:
+def squares_lines(n: int, d: int) -> list[Line]:
+    def run(x: torch.Tensor) -> torch.Tensor:
         return hp.weighted_degree(x, edge="squared")
 
-    inputs = gaussian(n, d)
-    (ms, peer_ms), repetitions = interleaved_medians([ours, closed_form_squares], inputs)
-    some, cosines = sampled_cosines(inputs[0])
+    x = gaussian(n, d)
+    some, cosines = sampled_cosines(x)
     exact = cosines.square().sum(1)
 
     def error(degree: torch.Tensor) -> float:
         return relative_error(degree, some, exact)
 
-    return Line(
-        operation="weighted_degree squared",
-        shape=f"{n} x {d}",
-        ms=ms,
-        rate=n * d * 4 / ms / 1e6,
-        unit="GB/s of x",
-        error=error(ours(inputs[0])),
-        peer="closed form in float32",
-        peer_ms=peer_ms,
-        peer_error=error(closed_form_squares(inputs[0])),
-        repetitions=repetitions,
-        work=3.0 * 4 * n * d,
-        ceiling="copy",
-    )
+    ours = [Ours("weighted_degree squared", run, work=3.0 * 4 * n * d, ceiling="copy")]
+    peers = [Peer("closed form in float32", closed_form_squares)]
+    rate = n * d * 4 / 1e6, "GB/s of x"
+    return compared(f"{n} x {d}", x, ours, peers, error, rate)
 
 
 # --- sum of distances -----------------------------------------------------------------------------
-def distance_line(n: int, d: int) -> Line:
-    def ours(x: torch.Tensor) -> torch.Tensor:
+def distance_lines(n: int, d: int) -> list[Line]:
+    def run(x: torch.Tensor) -> torch.Tensor:
         sums: torch.Tensor = torch.ops.hubprune.distance_sum(x)
         return sums
 
     def eager(x: torch.Tensor) -> torch.Tensor:
-        rows = max(256, CHUNK_ENTRIES // len(x))
-        return torch.cat([torch.cdist(block, x).sum(1) for block in x.split(rows)])
+        return torch.cat([torch.cdist(block, x).sum(1) for block in x.split(panel_rows(len(x)))])
 
-    inputs = gaussian(n, d)
-    (ms, peer_ms), repetitions = interleaved_medians([ours, eager], inputs)
-    some = torch.linspace(0, n - 1, min(32, n), device=inputs[0].device).long()
+    x = gaussian(n, d)
+    some = torch.linspace(0, n - 1, min(32, n), device=x.device).long()
     mode = "donot_use_mm_for_euclid_dist"
-    exact = torch.cdist(inputs[0][some].double(), inputs[0].double(), compute_mode=mode).sum(1)
+    exact = torch.cdist(x[some].double(), x.double(), compute_mode=mode).sum(1)
 
     def error(sums: torch.Tensor) -> float:
         return relative_error(sums, some, exact)
 
-    return Line(
-        operation="distance_sum",
-        shape=f"{n} x {d}",
-        ms=ms,
-        rate=n * (n - 1) / 2 / ms / 1e6,
-        unit="G pairs/s",
-        error=error(ours(inputs[0])),
-        peer="cdist, sum",
-        peer_ms=peer_ms,
-        peer_error=error(eager(inputs[0])),
-        repetitions=repetitions,
-        work=float(n) * (n - 1) * d,
-        ceiling="float32",
-    )
+    work = float(n) * (n - 1) * d
+    ours = [Ours("distance_sum", run, work=work, ceiling="float32")]
+    rate = n * (n - 1) / 2 / 1e6, "G pairs/s"
+    return compared(f"{n} x {d}", x, ours, [Peer("cdist, sum", eager)], error, rate)
 
 
 # --- degree of long rows --------------------------------------------------------------------------
@@ -306,82 +437,77 @@ PRECISIONS = {
 }
 
 
-def degree_by(route: str, precision: str) -> Route:
-    """Return the absolute degree by one of `DEGREE_ROUTES`."""
+def by_route(route: str, run: Route) -> Route:
+    """Return `run` with the degree forced to one of `DEGREE_ROUTES`."""
 
-    def run(x: torch.Tensor) -> torch.Tensor:
+    def inside(value: Any) -> Any:
         os.environ[DEGREE_ROUTE] = route
         try:
-            return hp.weighted_degree(x, edge="abs", precision=precision)
+            return run(value)
         finally:
             del os.environ[DEGREE_ROUTE]
 
-    return run
+    return inside
+
+
+def degree_by(route: str, precision: str) -> Route:
+    """Return the absolute degree by a route."""
+    return by_route(route, lambda x: hp.weighted_degree(x, edge="abs", precision=precision))
+
+
+def with_precision(precision: str, run: Route) -> Route:
+    """Return `run` with torch's float32 products in a precision."""
+
+    def inside(x: torch.Tensor) -> Any:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(precision)
+        try:
+            return run(x)
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return inside
 
 
 def eager_degree_at(precision: str) -> Route:
     """Return the absolute degree by torch's own product at a precision."""
-
-    def run(x: torch.Tensor) -> torch.Tensor:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(precision)
-        try:
-            unit = unit_rows(x).to(PRECISIONS[precision].dtype)
-            rows = max(256, CHUNK_ENTRIES // len(x))
-            panels = (block @ unit.T for block in unit.split(rows))
-            return torch.cat([s.float().abs().sum(1) for s in panels]) - 1
-        finally:
-            torch.set_float32_matmul_precision(before)
-
-    return run
+    return with_precision(precision, lambda x: eager_degree(x, PRECISIONS[precision].dtype))
 
 
 def routes_here() -> list[str]:
-    """Return the routes that this device has."""
+    """Return the routes that this device has; HUBPRUNE_WITHOUT_SM90=1 leaves out that one."""
     hopper = _native.sm90_available(torch.cuda.current_device())
-    return [route for route in DEGREE_ROUTES if hopper or route != "sm90"]
+    wanted = hopper and os.environ.get("HUBPRUNE_WITHOUT_SM90") != "1"
+    return [route for route in DEGREE_ROUTES if wanted or route != "sm90"]
 
 
-def long_lines(n: int, d: int) -> list[Line]:
-    """Every route at every precision, beside torch's own product at that precision."""
-    inputs = gaussian(n, d)
-    some, cosines = sampled_cosines(inputs[0])
-    exact = cosines.abs().sum(1)
-
-    def error(degree: torch.Tensor) -> float:
-        return relative_error(degree, some, exact)
-
-    found = []
-    routes = routes_here()
-    for name, precision in PRECISIONS.items():
-        ours = [degree_by(route, name) for route in routes]
-        eager = eager_degree_at(name)
-        (*times, peer_ms), repetitions = interleaved_medians([*ours, eager], inputs)
-        for route, run, ms in zip(routes, ours, times, strict=True):
-            found.append(
-                Line(
-                    operation=f"weighted_degree abs, {route}, {name}",
-                    shape=f"{n} x {d}",
-                    ms=ms,
-                    rate=n * (n - 1) * d / ms / 1e9,
-                    unit="TFLOP/s",
-                    error=error(run(inputs[0])),
-                    peer=f"X X', abs, sum in {precision.eager}",
-                    peer_ms=peer_ms,
-                    peer_error=error(eager(inputs[0])),
-                    repetitions=repetitions,
-                    bound=precision.bound,
-                    work=float(n) * (n - 1) * d * (1 if route == "tiles" else precision.products),
-                    ceiling="float32" if route == "tiles" else "bfloat16",
-                )
-            )
-    return found
+def long_lines(n: int, d: int, precision: str, *routes: str) -> list[Line]:
+    """Routes at one precision, beside torch's own product at it; "high" beside float32 too."""
+    x = gaussian(n, d)
+    asked = PRECISIONS[precision]
+    pair_work = float(n) * (n - 1) * d
+    ours = [
+        Ours(
+            f"weighted_degree abs, {route}, {precision}",
+            degree_by(route, precision),
+            asked.bound,
+            pair_work * (1 if route == "tiles" else asked.products),
+            "float32" if route == "tiles" else "bfloat16",
+        )
+        for route in routes
+    ]
+    peers = [
+        Peer(f"X X', abs-sum in {PRECISIONS[name].eager}", eager_degree_at(name))
+        for name in ([precision, "highest"] if precision == "high" else [precision])
+    ]
+    rate = pair_work / 1e9, "TFLOP/s"
+    return compared(f"{n} x {d}", x, ours, peers, degree_error(x), rate)
 
 
 # --- nearest --------------------------------------------------------------------------------------
 def eager_nearest(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     unit = unit_rows(x)
-    rows = max(256, CHUNK_ENTRIES // len(x))
+    rows = panel_rows(len(x))
     best = []
     for first in range(0, len(x), rows):
         s = unit[first : first + rows] @ unit.T
@@ -390,10 +516,9 @@ def eager_nearest(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([b.values for b in best]), torch.cat([b.indices for b in best])
 
 
-def nearest_line(n: int, d: int) -> Line:
-    inputs = gaussian(n, d)
-    (ms, peer_ms), repetitions = interleaved_medians([hp.nearest, eager_nearest], inputs)
-    some, cosines = sampled_cosines(inputs[0])
+def nearest_lines(n: int, d: int) -> list[Line]:
+    x = gaussian(n, d)
+    some, cosines = sampled_cosines(x)
     cosines[torch.arange(len(some), device=some.device), some] = -2
     exact = cosines.max(1).values
 
@@ -403,20 +528,10 @@ def nearest_line(n: int, d: int) -> Line:
         wrong = torch.maximum((similarity[some].double() - exact).abs(), exact - at_index)
         return float(wrong.max())
 
-    return Line(
-        operation="nearest",
-        shape=f"{n} x {d}",
-        ms=ms,
-        rate=n * (n - 1) / 2 / ms / 1e6,
-        unit="G pairs/s",
-        error=error(hp.nearest(inputs[0])),
-        peer="X X', max",
-        peer_ms=peer_ms,
-        peer_error=error(eager_nearest(inputs[0])),
-        repetitions=repetitions,
-        work=2.0 * n * (n - 1) * d,
-        ceiling="float32",
-    )
+    work = 2.0 * n * (n - 1) * d
+    ours = [Ours("nearest", hp.nearest, work=work, ceiling="float32")]
+    rate = n * (n - 1) / 2 / 1e6, "G pairs/s"
+    return compared(f"{n} x {d}", x, ours, [Peer("X X', max", eager_nearest)], error, rate)
 
 
 # --- eigenvector centrality -----------------------------------------------------------------------
@@ -435,7 +550,7 @@ def eager_product(x: torch.Tensor, edge: str) -> Callable[[torch.Tensor], torch.
         graph = (unit @ unit.T).abs_()
         graph.fill_diagonal_(0)
         return lambda v: graph @ v
-    panels = unit.split(max(256, CHUNK_ENTRIES // len(x)))
+    panels = unit.split(panel_rows(len(x)))
     return lambda v: torch.cat([(panel @ unit.T).abs_() @ v for panel in panels]) - v
 
 
@@ -459,60 +574,52 @@ def eager_eigenvector(x: torch.Tensor, edge: str, tol: float = 1e-6) -> torch.Te
     return v
 
 
-def eigenvector_line(n: int, d: int, edge: str) -> Line:
-    def ours(x: torch.Tensor) -> torch.Tensor:
+def eigenvector_lines(n: int, d: int, edge: str) -> list[Line]:
+    def run(x: torch.Tensor) -> torch.Tensor:
         return hp.eigenvector_centrality(x, edge=edge, tol=1e-6)
 
     def eager(x: torch.Tensor) -> torch.Tensor:
         return eager_eigenvector(x, edge)
 
-    inputs = gaussian(n, d)
-    (ms, peer_ms), repetitions = interleaved_medians([ours, eager], inputs)
-    exact = eager_eigenvector(inputs[0].double(), edge, 1e-12)
+    x = gaussian(n, d)
+    exact = eager_eigenvector(x.double(), edge, 1e-12)
 
     def error(vector: torch.Tensor) -> float:
         return float((vector.double() - exact).norm())
 
     through = "through the d x d Gram matrix" if edge == "squared" else "X X', abs"
-    return Line(
-        operation=f"eigenvector_centrality {edge}",
-        shape=f"{n} x {d}",
-        ms=ms,
-        rate=n / ms / 1e3,
-        unit="M rows/s",
-        error=error(ours(inputs[0])),
-        peer=f"power iteration, {through}",
-        peer_ms=peer_ms,
-        peer_error=error(eager(inputs[0])),
-        repetitions=repetitions,
-        bound=2e-6,  # of a vector of length 1: the residual that was asked for over the gap
-    )
+    # The bound is of a vector of length 1: the residual that was asked for over the gap.
+    ours = [Ours(f"eigenvector_centrality {edge}", run, bound=2e-6)]
+    peers = [Peer(f"power iteration, {through}", eager, capturable=False)]
+    return compared(f"{n} x {d}", x, ours, peers, error, (n / 1e3, "M rows/s"))
 
 
 # --- betweenness and closeness --------------------------------------------------------------------
-def path_line(operation: str, n: int, d: int) -> Line:
-    """Beside our own CPU kernel: nothing else computes these on weighted graphs on a GPU."""
-    x = gaussian(n, d, copies=1)[0].double()
-    lengths = 1 - hp.pairwise_cosine(x)
+def on_the_host(run: Route, value: torch.Tensor) -> tuple[Any, float, str]:
+    """Return our CPU kernel's result, its time in milliseconds and its name."""
+    there = value.cpu()
+    began = time.perf_counter()  # once: it can take seconds
+    result = run(there)
+    ms = (time.perf_counter() - began) * 1e3
+    return result, ms, f"hubprune, CPU, {torch.get_num_threads()} threads"
 
-    def ours(graph: torch.Tensor) -> torch.Tensor:
+
+def path_lines(operation: str, n: int, d: int) -> list[Line]:
+    """Beside our own CPU kernel: nothing else computes these on weighted graphs on a GPU."""
+    lengths = 1 - hp.pairwise_cosine(gaussian(n, d).double())
+
+    def run(graph: torch.Tensor) -> torch.Tensor:
         centrality: torch.Tensor = getattr(torch.ops.hubprune, operation)(graph)
         return centrality
 
-    (ms,), repetitions = interleaved_medians([ours], [lengths])
-    exact, peer_ms, peer_name = on_the_host(ours, lengths)
-    return Line(
-        operation=operation,
-        shape=f"{n} x {d}",
-        ms=ms,
-        rate=n * n / ms / 1e6,
-        unit="G steps/s",
-        error=float((ours(lengths).cpu() - exact).abs().max() / exact.max()),
-        peer=peer_name,
-        peer_ms=peer_ms,
-        peer_error=0.0,
-        repetitions=repetitions,
-    )
+    exact, host_ms, host = on_the_host(run, lengths)
+
+    def error(centrality: torch.Tensor) -> float:
+        return float((centrality.cpu() - exact).abs().max() / exact.max())
+
+    ours = [Ours(operation, run)]
+    rate = n * n / 1e6, "G steps/s"
+    return compared(f"{n} x {d}", lengths, ours, [], error, rate, [(host, host_ms, 0.0)])
 
 
 # --- greedy orders --------------------------------------------------------------------------------
@@ -557,146 +664,112 @@ def shortfall(x: torch.Tensor, order: torch.Tensor) -> float:
     return float(worst)
 
 
-def on_the_host(run: Route, value: torch.Tensor) -> tuple[Any, float, str]:
-    """Return our CPU kernel's result, its time in milliseconds and its name."""
-    there = value.cpu()
-    began = time.perf_counter()  # once: it can take seconds
-    result = run(there)
-    ms = (time.perf_counter() - began) * 1e3
-    return result, ms, f"hubprune, CPU, {torch.get_num_threads()} threads"
-
-
 def greedy_lines(n: int, d: int) -> list[Line]:
     """Beside our own CPU kernel, and beside a loop of torch's operations."""
 
-    def ours(x: torch.Tensor) -> torch.Tensor:
+    def run(x: torch.Tensor) -> torch.Tensor:
         return hp.greedy_degree(x, edge="abs")[0]
 
-    inputs = gaussian(n, d)
-    (ms, eager_ms), repetitions = interleaved_medians([ours, eager_greedy_degree], inputs)
-    host_order, host_ms, host_name = on_the_host(ours, inputs[0])
-    line = Line(
-        operation="greedy_degree abs",
-        shape=f"{n} x {d}",
-        ms=ms,
-        rate=n / ms,
-        unit="k removals/s",
-        error=shortfall(inputs[0], ours(inputs[0])),
-        peer=host_name,
-        peer_ms=host_ms,
-        peer_error=shortfall(inputs[0], host_order.to(inputs[0].device)),
-        repetitions=repetitions,
-    )
-    eager_error = shortfall(inputs[0], eager_greedy_degree(inputs[0]))
-    return [line, replace(line, peer="torch loop", peer_ms=eager_ms, peer_error=eager_error)]
+    x = gaussian(n, d)
+    host_order, host_ms, host = on_the_host(run, x)
+
+    def error(order: torch.Tensor) -> float:
+        return shortfall(x, order)
+
+    ours = [Ours("greedy_degree abs", run)]
+    peers = [Peer("torch loop", eager_greedy_degree, capturable=False)]
+    known = [(host, host_ms, error(host_order.to(x.device)))]
+    return compared(f"{n} x {d}", x, ours, peers, error, (n, "k removals/s"), known)
 
 
 def cholesky_lines(n: int) -> list[Line]:
     """Of a matrix of full rank; beside our own CPU kernel, and a loop of torch's operations."""
 
-    def ours(a: torch.Tensor) -> torch.Tensor:
+    def run(a: torch.Tensor) -> torch.Tensor:
         residual: torch.Tensor = torch.ops.hubprune.pivoted_cholesky(a, 1e-12)[1]
         return residual
 
-    rows = gaussian(n, 2 * n, copies=1)[0].double()
+    rows = gaussian(n, 2 * n).double()
     a = rows @ rows.T
-    (ms, eager_ms), repetitions = interleaved_medians([ours, eager_cholesky], [a])
-    exact, host_ms, host_name = on_the_host(ours, a)
+    exact, host_ms, host = on_the_host(run, a)
 
     def error(residual: torch.Tensor) -> float:
         return float((residual.cpu() - exact).abs().max() / exact[0])
 
-    line = Line(
-        operation="pivoted_cholesky",
-        shape=f"{n} x {n}, full rank",
-        ms=ms,
-        rate=n / ms,
-        unit="k pivots/s",
-        error=error(ours(a)),
-        peer=host_name,
-        peer_ms=host_ms,
-        peer_error=0.0,
-        repetitions=repetitions,
-        work=8.0 * n**3 / 6,  # the fewest bytes: of the rows not yet chosen alone
-        ceiling="copy",
-    )
-    eager_error = error(eager_cholesky(a))
-    return [line, replace(line, peer="torch loop", peer_ms=eager_ms, peer_error=eager_error)]
+    # The fewest bytes: of the rows not yet chosen alone.
+    ours = [Ours("pivoted_cholesky", run, work=8.0 * n**3 / 6, ceiling="copy")]
+    peers = [Peer("torch loop", eager_cholesky, capturable=False)]
+    shape = f"{n} x {n}, full rank"
+    return compared(shape, a, ours, peers, error, (n, "k pivots/s"), [(host, host_ms, 0.0)])
 
 
 # --- rank-1 vectors -------------------------------------------------------------------------------
-def vectors_line(name: str, n: int, c: int, *kernel: int) -> Line:
-    inputs = gaussian(n, c, *kernel)
-    (ms, peer_ms), repetitions = interleaved_medians([hp.filter_vectors, rank1_gram], inputs)
+def vectors_lines(name: str, n: int, c: int, *kernel: int) -> list[Line]:
+    weight = gaussian(n, c, *kernel)
     some = slice(0, n, max(1, n // 32))
-    exact = hp.reference.filter_vectors(inputs[0][some].double().cpu().numpy(), "rank1")
+    exact = hp.reference.filter_vectors(weight[some].double().cpu().numpy(), "rank1")
 
     def error(vectors: torch.Tensor) -> float:
         return float(abs(vectors[some].double().cpu().numpy() - exact).max())
 
-    return Line(
-        operation="filter_vectors rank1",
-        shape=f"{name}: {n} x {c} x {' x '.join(map(str, kernel))}",
-        ms=ms,
-        rate=inputs[0].numel() * 4 / ms / 1e6,
-        unit="GB/s",
-        error=error(hp.filter_vectors(inputs[0])),
-        peer="bmm, eigh",
-        peer_ms=peer_ms,
-        peer_error=error(rank1_gram(inputs[0])),
-        repetitions=repetitions,
-        work=4.0 * inputs[0].numel(),
-        ceiling="copy",
-    )
+    size = 4.0 * weight.numel()
+    ours = [Ours("filter_vectors rank1", hp.filter_vectors, work=size, ceiling="copy")]
+    peers = [Peer("bmm, eigh", rank1_gram, capturable=False)]
+    shape = f"{name}: {n} x {c} x {' x '.join(map(str, kernel))}"
+    return compared(shape, weight, ours, peers, error, (size / 1e6, "GB/s"))
 
 
 # --- a whole network ------------------------------------------------------------------------------
-def network_lines(sizes: Sequence[tuple[int, int]] = CNN14) -> list[Line]:
-    """Vectors and degree of CNN14: layer by layer, in grouped launches, and these in a graph.
+def layer_by_layer(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [abs_degree(hp.filter_vectors(w)) for w in weights]
 
-    And as `score_model`, which also finds dead filters, sorts, and waits for the norms.
-    """
-    weights = [gaussian(n, c, 3, 3, copies=1)[0] for n, c in sizes]
 
-    def ours(layers: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [abs_degree(hp.filter_vectors(w)) for w in layers]
+def grouped(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    vectors, _ = torch.ops.hubprune.rank1_vectors([w.flatten(2) for w in weights])
+    degrees: list[torch.Tensor] = torch.ops.hubprune.weighted_degree(vectors, "abs")
+    return degrees
 
-    def together(layers: list[torch.Tensor]) -> list[torch.Tensor]:
-        vectors, _ = torch.ops.hubprune.rank1_vectors([w.flatten(2) for w in layers])
-        degrees: list[torch.Tensor] = torch.ops.hubprune.weighted_degree(vectors, "abs")
-        return degrees
 
-    def scored(_: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [scores.values for scores in hp.score_model(model, rule).values()]
-
+def model_scores(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    """As a user calls it: also finds dead filters, sorts, and waits for the norms."""
     rule = hp.scorers.WeightedDegree(edge="abs")
+    return [scores.values for scores in hp.score_model(model_of(weights), rule).values()]
 
-    def eager(layers: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [eager_degree(rank1_gram(w)) for w in layers]
 
+def model_of(weights: list[torch.Tensor]) -> torch.nn.Sequential:
     model = torch.nn.Sequential()
     for w in weights:
         layer = torch.nn.Conv2d(w.shape[1], w.shape[0], 3, device="meta", bias=False)
         layer.weight = torch.nn.Parameter(w)
         model.append(layer)
-    together(weights)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = together(weights)
+    return model
 
-    def replay(_: list[torch.Tensor]) -> list[torch.Tensor]:
-        graph.replay()
-        return captured
 
-    routes = [ours, together, replay, scored, eager]
-    (*times, peer_ms), repetitions = interleaved_medians(routes, [weights])
-    exact = [
+NETWORK_WAYS = {
+    "vectors and degree, layer by layer": layer_by_layer,
+    "vectors and degree, grouped": grouped,
+    "score_model, degree abs": model_scores,
+}
+
+
+@functools.cache
+def network_degrees(sizes: tuple[tuple[int, int], ...]) -> list[Any]:
+    return [
         hp.reference.weighted_degree(
-            hp.reference.filter_vectors(w.double().cpu().numpy(), "rank1"), "abs"
+            hp.reference.filter_vectors(gaussian(n, c, 3, 3).double().cpu().numpy(), "rank1"), "abs"
         )
-        for w in weights[:6]
+        for n, c in sizes
     ]
+
+
+def network_lines(way: str, sizes: Sequence[tuple[int, int]] = CNN14) -> list[Line]:
+    """Vectors and degree of CNN14 by one of `NETWORK_WAYS`."""
+
+    def eager(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [eager_degree(rank1_gram(w)) for w in weights]
+
+    weights = [gaussian(n, c, 3, 3) for n, c in sizes]
+    exact = network_degrees(tuple(sizes[:6]))
 
     def error(degrees: list[torch.Tensor]) -> float:
         return max(
@@ -704,78 +777,96 @@ def network_lines(sizes: Sequence[tuple[int, int]] = CNN14) -> list[Line]:
             for degree, wanted in zip(degrees, exact, strict=False)
         )
 
-    size = sum(w.numel() for w in weights) * 4
-    *errors, peer_error = [error(route(weights)) for route in routes]
-    return [
-        Line(
-            operation=operation,
-            shape="CNN14, 12 layers",
-            ms=time,
-            rate=size / time / 1e6,
-            unit="GB/s",
-            error=own_error,
-            peer="bmm, eigh, X X', abs, sum",
-            peer_ms=peer_ms,
-            peer_error=peer_error,
-            repetitions=repetitions,
-            work=float(size),
-            ceiling="copy",
-        )
-        for operation, time, own_error in zip(
-            (
-                "vectors and degree, layer by layer",
-                "vectors and degree, grouped",
-                "vectors and degree, grouped, graph",
-                "score_model, degree abs",
-            ),
-            times,
-            errors,
-            strict=True,
-        )
-    ]
+    size = sum(w.numel() for w in weights) * 4.0
+    run = NETWORK_WAYS[way]
+    ours = [Ours(way, run, work=size, ceiling="copy", capturable=run is not model_scores)]
+    peers = [Peer("bmm, eigh, X X', abs-sum", eager, capturable=False)]
+    shape = f"CNN14, {len(weights)} layers"
+    return compared(shape, weights, ours, peers, error, (size / 1e6, "GB/s"))
 
 
-def lines(quick: bool) -> list[Line]:
-    """Measure everything; `quick` leaves out what takes more than a second."""
-    found = [
-        vectors_line("CNN14 block 2", 128, 128, 3, 3),
-        vectors_line("CREPE layer 2", 128, 1024, 64, 1),
-        vectors_line("DCASE 2021", 32, 16, 7, 7),
-        degree_line(64, 9),
-        degree_line(2048, 9),
-        degree_line(2048, 1024),
-        nearest_line(2048, 9),
-        squares_line(2048, 9),
-        distance_line(2048, 9),
-        eigenvector_line(2048, 9, "abs"),
-        path_line("betweenness_centrality", 512, 9),
-        path_line("closeness_centrality", 512, 9),
-        *greedy_lines(2048, 9),
-        *cholesky_lines(2048),
-    ]
-    if not quick:
-        found += [
-            vectors_line("CNN14 block 6", 2048, 2048, 3, 3),
-            vectors_line("wide kernels", 256, 300, 17, 17),
-            degree_line(16384, 9),
-            *other_lines(16384, 9),
-            *other_lines(4096, 1024),
-            degree_line(65536, 9),
-            *long_lines(2048, 18432),
-            *long_lines(16384, 4608),
-            degree_line(1_000_000, 9),
-            nearest_line(65536, 9),
-            squares_line(1_000_000, 9),
-            squares_line(65536, 128),
-            distance_line(2048, 4608),
-            eigenvector_line(65536, 9, "abs"),
-            eigenvector_line(1_000_000, 9, "squared"),
-            path_line("betweenness_centrality", 2048, 9),
-            path_line("closeness_centrality", 2048, 9),
-            nearest_line(2048, 18432),
-            *network_lines(),
-        ]
+# --- the table ------------------------------------------------------------------------------------
+Task = tuple[str, Callable[[], list[Line]]]
+
+
+def task(make: Callable[..., list[Line]], *arguments: Any) -> Task:
+    """Return the name of a call and the call."""
+    shown = ", ".join(map(str, arguments))
+    return f"{make.__name__}({shown})", lambda: make(*arguments)
+
+
+def long_tasks(routes: Sequence[str], quick: bool) -> list[Task]:
+    """Routes at every precision; tiles ignore it, and are measured at "highest" alone."""
+    shapes = [(2048, 1024)] if quick else [(2048, 18432), (16384, 4608), (65536, 4608)]
+    found = []
+    for n, d in shapes:
+        for precision in PRECISIONS:
+            wanted = [each for each in routes if each != "tiles" or precision == "highest"]
+            if wanted:
+                found.append(task(long_lines, n, d, precision, *wanted))
     return found
+
+
+def groups(quick: bool) -> dict[str, list[Task]]:
+    """Return the lines of each group; `quick` leaves out what takes more than a second."""
+    core = [
+        task(vectors_lines, "CNN14 block 2", 128, 128, 3, 3),
+        task(vectors_lines, "CREPE layer 2", 128, 1024, 64, 1),
+        task(vectors_lines, "DCASE 2021", 32, 16, 7, 7),
+        task(degree_lines, 64, 9),
+        task(degree_lines, 2048, 9),
+        task(degree_lines, 2048, 1024),
+        task(nearest_lines, 2048, 9),
+        task(squares_lines, 2048, 9),
+        task(distance_lines, 2048, 9),
+    ]
+    paths = [
+        task(eigenvector_lines, 2048, 9, "abs"),
+        task(path_lines, "betweenness_centrality", 512, 9),
+        task(path_lines, "closeness_centrality", 512, 9),
+        task(greedy_lines, 2048, 9),
+        task(cholesky_lines, 2048),
+    ]
+    network: list[Task] = []
+    peers: list[Task] = []
+    if not quick:
+        core += [
+            task(vectors_lines, "CNN14 block 6", 2048, 2048, 3, 3),
+            task(vectors_lines, "wide kernels", 256, 300, 17, 17),
+            task(degree_lines, 16384, 9),
+            task(degree_lines, 65536, 9),
+            task(degree_lines, 1_000_000, 9),
+            task(nearest_lines, 65536, 9),
+            task(nearest_lines, 2048, 18432),
+            task(squares_lines, 1_000_000, 9),
+            task(squares_lines, 65536, 128),
+            task(distance_lines, 2048, 4608),
+        ]
+        network = [task(network_lines, way) for way in NETWORK_WAYS]
+        paths += [
+            task(eigenvector_lines, 65536, 9, "abs"),
+            task(eigenvector_lines, 1_000_000, 9, "squared"),
+            task(path_lines, "betweenness_centrality", 2048, 9),
+            task(path_lines, "closeness_centrality", 2048, 9),
+        ]
+        peers = [
+            task(other_lines, 16384, 9, "highest"),
+            task(other_lines, 4096, 1024, "highest"),
+            task(other_lines, 16384, 4608, "high"),
+            task(other_lines, 16384, 4608, "medium"),
+        ]
+    here = routes_here()
+    return {
+        "core": core,
+        "network": network,
+        "paths": paths,
+        "long": long_tasks([route for route in here if route != "sm90"], quick),
+        "sm90": long_tasks([route for route in here if route == "sm90"], quick),
+        "peers": peers,
+    }
+
+
+GROUPS = ("core", "network", "paths", "long", "sm90", "peers")
 
 
 def driver_version() -> str:
@@ -804,41 +895,67 @@ def environment(commit: str) -> dict[str, Any]:
         "matmul_precision": torch.get_float32_matmul_precision(),
         "commit": commit,
         "configuration": configuration(),
-        "ceilings": ceilings(),
     }
 
 
 def of_ceiling(line: Line, machine: dict[str, Any]) -> str:
-    percent = line.percent(machine["ceilings"])
+    percent = line.percent(machine.get("ceilings", {}))
     return "" if percent is None else f"{percent:.0f}% {line.ceiling}"
 
 
-def markdown(found: list[Line], machine: dict[str, Any]) -> str:
-    """Return the table with one sentence on where it was measured."""
+def shown_ms(ms: float, graph_ms: float | None) -> str:
+    return f"{ms:.3g}" if graph_ms is None else f"{ms:.3g} ({graph_ms:.3g})"
+
+
+def measured_lines(journal: Journal, names: Iterable[str]) -> list[Line]:
+    return [
+        Line(**{field: value for field, value in each.items() if field != "times_faster"})
+        for name in names
+        for each in journal.results.get(name, [])
+    ]
+
+
+def missed_bounds(lines: Sequence[Line]) -> list[str]:
+    return [
+        f"{line.operation} {line.shape}: error {line.error:.2e} above {line.bound:.1e}"
+        for line in lines
+        if not line.error <= line.bound
+    ]
+
+
+def markdown(journal: Journal) -> str:
+    """Return the table, what failed, and one sentence on where it was measured."""
+    machine = journal.machine
     own = machine["configuration"]
+    lines = measured_lines(journal, journal.results)
     rows = [
-        "| operation | shape | hubprune, ms | rate | of the ceiling | error | peer | ms | error "
-        "| times faster |",
+        "| operation | shape | hubprune, ms (graph) | rate | of the ceiling | error | peer "
+        "| ms (graph) | error | times faster |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     rows += [
-        f"| {line.operation} | {line.shape} | {line.ms:.3g} | {line.rate:.3g} {line.unit} | "
-        f"{of_ceiling(line, machine)} | {line.error:.0e} | {line.peer} | {line.peer_ms:.3g} | "
-        f"{line.peer_error:.0e} | {line.times_faster:.2g} |"
-        for line in found
+        f"| {line.operation} | {line.shape} | {shown_ms(line.ms, line.graph_ms)} | "
+        f"{line.rate:.3g} {line.unit} | {of_ceiling(line, machine)} | {line.error:.0e} | "
+        f"{line.peer} | {shown_ms(line.peer_ms, line.peer_graph_ms)} | {line.peer_error:.0e} | "
+        f"{line.times_faster:.2g} |"
+        for line in lines
     ]
+    wrong = missed_bounds(lines) + [f"{name}: {why}" for name, why in journal.failed.items()]
+    if wrong:
+        rows += ["", "Failed:", "", *(f"- {each}" for each in wrong)]
     rows += [
         "",
         f"{machine['device']}, driver {machine['driver']}, hubprune {own['hubprune']} at "
         f"{machine['commit']} (CUDA runtime {own['cuda']['runtime']}), torch {own['torch']} "
         f"(CUDA {machine['torch_cuda']}), float32 products in {machine['matmul_precision']} "
-        "precision. Medians of interleaved repetitions; errors against float64: absolute for "
-        "vectors and cosines, relative for degrees. Ceilings measured there: "
+        "precision. Medians of interleaved repetitions, nothing in the L2 cache; (graph): of a "
+        "replay, which launches at once. Errors against float64: absolute for vectors and "
+        "cosines, relative for degrees. Ceilings measured there: "
         + ", ".join(
             f"{name} {rate / 1e6:.3g} GB/s"
             if name == "copy"
             else f"{name} {rate / 1e9:.3g} TFLOP/s"
-            for name, rate in machine["ceilings"].items()
+            for name, rate in machine.get("ceilings", {}).items()
         )
         + ".",
     ]
@@ -848,30 +965,33 @@ def markdown(found: list[Line], machine: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("out", type=Path, help="folder for gpu_table.json and gpu_table.md")
+    parser.add_argument("--group", choices=GROUPS, help="these lines only")
+    parser.add_argument("--resume", action="store_true", help="keep what OUT has, go on behind it")
     parser.add_argument("--quick", action="store_true", help="small shapes only")
     parser.add_argument("--commit", default="unknown", help="name of the measured source")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("no CUDA device: nothing measured", file=sys.stderr)
-        return 1
-    found = lines(arguments.quick)
-    machine = environment(arguments.commit)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    report = {
-        "machine": machine,
-        "lines": [{**asdict(line), "times_faster": line.times_faster} for line in found],
-    }
-    (arguments.out / "gpu_table.json").write_text(json.dumps(report, indent=2) + "\n")
-    text = markdown(found, machine)
-    (arguments.out / "gpu_table.md").write_text(text)
-    print(text)
-    wrong = [line for line in found if not line.error <= line.bound]
-    for line in wrong:
-        print(
-            f"{line.operation} {line.shape}: error {line.error} above {line.bound}",
-            file=sys.stderr,
-        )
-    return 1 if wrong else 0
+        return NO_DEVICE
+    journal = Journal(arguments.out / "gpu_table.json", arguments.resume, markdown)
+    journal.machine = {**environment(arguments.commit), **journal.machine}
+
+    def measured_ceilings() -> list[dict[str, Any]]:
+        journal.machine["ceilings"] = ceilings()
+        return []
+
+    def results(make: Callable[[], list[Line]]) -> list[dict[str, Any]]:
+        return [{**asdict(line), "times_faster": line.times_faster} for line in make()]
+
+    names = ["ceilings"]
+    journal.run("ceilings", measured_ceilings, LINE_SECONDS)
+    for group, tasks in groups(arguments.quick).items():
+        if arguments.group in (None, group):
+            for name, make in tasks:
+                names.append(name)
+                journal.run(name, functools.partial(results, make), LINE_SECONDS)
+    print(markdown(journal))
+    return journal.exit_code(names, missed_bounds(measured_lines(journal, names)))
 
 
 if __name__ == "__main__":

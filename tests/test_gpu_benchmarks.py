@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,23 +25,26 @@ import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="only in the source tree")
-MODULES = ("gpu_routes", "gpu_table", "layers", "peers")
+MODULES = ("gpu_routes", "gpu_table", "journal", "layers", "peers")
 
 # A small call of every function that makes lines of the table.
 SMALL: dict[str, Callable[[ModuleType], Any]] = {
     "cholesky_lines": lambda table: table.cholesky_lines(30),
-    "degree_line": lambda table: table.degree_line(40, 9),
-    "distance_line": lambda table: table.distance_line(40, 9),
-    "eigenvector_line": lambda table: table.eigenvector_line(60, 9, "abs"),
+    "degree_lines": lambda table: table.degree_lines(40, 9),
+    "distance_lines": lambda table: table.distance_lines(40, 9),
+    "eigenvector_lines": lambda table: table.eigenvector_lines(60, 9, "abs"),
     "greedy_lines": lambda table: table.greedy_lines(40, 9),
-    "long_lines": lambda table: table.long_lines(40, 70),
-    "nearest_line": lambda table: table.nearest_line(40, 9),
-    "network_lines": lambda table: table.network_lines([(16, 3), (24, 16)]),
-    "other_lines": lambda table: table.other_lines(40, 9),
-    "path_line": lambda table: table.path_line("betweenness_centrality", 30, 9),
-    "squares_line": lambda table: table.squares_line(90, 9),
-    "vectors_line": lambda table: table.vectors_line("small", 8, 5, 3, 3),
+    "long_lines": lambda table: table.long_lines(40, 70, "high", "tiles", "panels"),
+    "nearest_lines": lambda table: table.nearest_lines(40, 9),
+    "network_lines": lambda table: [
+        line for way in table.NETWORK_WAYS for line in table.network_lines(way, ((16, 3), (24, 16)))
+    ],
+    "other_lines": lambda table: table.other_lines(40, 9, "highest"),
+    "path_lines": lambda table: table.path_lines("betweenness_centrality", 30, 9),
+    "squares_lines": lambda table: table.squares_lines(90, 9),
+    "vectors_lines": lambda table: table.vectors_lines("small", 8, 5, 3, 3),
 }
+LINES = {"network_lines": 3, "cholesky_lines": 2, "greedy_lines": 2, "long_lines": 4}
 
 
 class HostEvent:
@@ -65,13 +70,18 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     modules = {name: importlib.import_module(name) for name in MODULES}
     table = modules["gpu_table"]
     monkeypatch.setattr(table, "DEVICE", "cpu")
+    monkeypatch.setattr(table, "FLUSH_VALUES", 2**8)
+    monkeypatch.setattr(table, "BUDGET_MS", 50.0)
     monkeypatch.setattr(table, "routes_here", lambda: ["tiles", "panels"])
-    monkeypatch.setattr(table, "other_peers", lambda: {"torch again": table.eager_degree})
+    again = table.Peer("torch again", table.eager_degree)
+    monkeypatch.setattr(table, "other_peers", lambda precision: [again])
     monkeypatch.setattr(torch.cuda, "Event", HostEvent)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 2**30))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
-    monkeypatch.setattr(torch.cuda, "graph", nullcontext)
+    monkeypatch.setattr(torch.cuda, "graph", lambda _: nullcontext())
     yield modules
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -81,12 +91,29 @@ def test_every_line_is_rehearsed(scripts: dict[str, ModuleType]) -> None:
     table = scripts["gpu_table"]
     makers = {
         name
-        for name, _ in inspect.getmembers(table, inspect.isfunction)
-        if name.endswith(("_line", "_lines"))
-    }
+        for name, made in inspect.getmembers(table, inspect.isfunction)
+        if name.endswith("_lines") and inspect.signature(made).return_annotation == "list[Line]"
+    } - {"measured_lines"}
     assert makers == set(SMALL)
-    source = inspect.getsource(table.lines)
-    assert all(f"{name}(" in source for name in makers)
+    groups = table.groups(quick=False)
+    assert tuple(groups) == table.GROUPS
+    names = [name for tasks in groups.values() for name, _ in tasks]
+    assert len(set(names)) == len(names)
+    assert {name.split("(")[0] for name in names} == makers
+    assert "long_lines(65536, 4608, high, panels)" in names
+    quick = [name for tasks in table.groups(quick=True).values() for name, _ in tasks]
+    assert set(quick) - set(names) == {
+        "long_lines(2048, 1024, highest, tiles, panels)",
+        "long_lines(2048, 1024, high, panels)",
+        "long_lines(2048, 1024, medium, panels)",
+    }
+
+
+def test_long_lines_of_a_device_with_all_routes(scripts: dict[str, ModuleType]) -> None:
+    table = scripts["gpu_table"]
+    names = [name for name, _ in table.long_tasks(["sm90"], quick=True)]
+    assert names == [f"long_lines(2048, 1024, {name}, sm90)" for name in table.PRECISIONS]
+    assert table.long_tasks([], quick=False) == []
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -94,14 +121,17 @@ def test_lines(scripts: dict[str, ModuleType], name: str) -> None:
     table = scripts["gpu_table"]
     made = SMALL[name](table)
     ceilings = dict.fromkeys(("copy", "float64", "float32", "tf32", "bfloat16"), 1e9)
-    for line in made if isinstance(made, list) else [made]:
+    assert len(made) == LINES.get(name, 1)
+    for line in made:
         assert line.error <= line.bound
         assert line.ms > 0
         assert line.peer_ms > 0
         assert line.rate > 0
-        assert line.repetitions >= 5
+        assert line.repetitions >= 3
         assert (line.percent(ceilings) is None) == (line.ceiling == "")
-        assert line.operation in table.markdown([line], MACHINE | {"ceilings": ceilings})
+        assert line.percent({}) is None
+        journal = journal_of(scripts, {name: [asdict(line)]}, {"ceilings": ceilings})
+        assert line.operation in table.markdown(journal)
 
 
 MACHINE: dict[str, Any] = {
@@ -114,6 +144,39 @@ MACHINE: dict[str, Any] = {
 }
 
 
+def journal_of(
+    scripts: dict[str, ModuleType], results: dict[str, Any], machine: dict[str, Any]
+) -> Any:
+    journal = scripts["journal"].Journal(Path("none"), False, lambda _: "")
+    journal.machine = MACHINE | machine
+    journal.results = results
+    return journal
+
+
+def test_slow_calls_are_repeated_less(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first calls count for nothing, the second ones say how often."""
+    calls = iter([9e9, 9e9, 50.0, 900.0, 3.0, 901.0, 2.0, 902.0, 1.0, 903.0])
+    monkeypatch.setattr(scripts["gpu_table"], "once", lambda route, value: (next(calls), None))
+    timings, repetitions = scripts["gpu_table"].interleaved([len, len], ())
+    assert repetitions == 3
+    assert [each.ms for each in timings] == [2.0, 902.0]
+
+
+def test_what_cannot_be_captured_is_timed_without(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    (with_graph,), _ = scripts["gpu_table"].interleaved([len], (), capturable=[True])
+    assert with_graph.graph_ms is not None
+    monkeypatch.setattr(torch.cuda, "graph", refused)
+    (without,), _ = scripts["gpu_table"].interleaved([len], (), capturable=[True])
+    assert without.graph_ms is None
+
+
 def test_ceilings_are_measured(
     scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,34 +187,151 @@ def test_ceilings_are_measured(
     assert all(rate > 0 for rate in found.values())
 
 
-def test_routes_are_compared(scripts: dict[str, ModuleType]) -> None:
-    routes = scripts["gpu_routes"]
-    cells = routes.measured(rows=(40,), features=(9, 70))
-    assert [(cell.n, cell.d, cell.precision) for cell in cells] == [
-        (40, d, precision) for d in (9, 70) for precision in ("highest", "high", "medium")
+# --- what a fault leaves --------------------------------------------------------------------------
+def run_table(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, out: Path, *options: str
+) -> int:
+    monkeypatch.setattr(sys, "argv", ["gpu_table.py", str(out), *options])
+    try:
+        return int(scripts["gpu_table"].main())
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def test_a_fault_costs_one_line(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An error is listed; a broken device ends the process; the next one goes on behind it."""
+    table, journal = scripts["gpu_table"], scripts["journal"]
+    made = {"count": 0}
+
+    def good(number: int) -> list[Any]:
+        made["count"] += 1
+        return [replace(line, operation=f"good {number}")]
+
+    def wrong() -> list[Any]:
+        raise ValueError("a shape that is refused")
+
+    def broken() -> list[Any]:
+        monkeypatch.setattr(torch.cuda, "synchronize", refused)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def refused() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    (line,) = table.degree_lines(40, 9)
+    tasks = {
+        "core": [("a", lambda: good(1)), ("b", broken), ("c", lambda: good(2))],
+        "paths": [("d", wrong), ("e", lambda: [replace(line, error=1.0)])],
+    }
+    monkeypatch.setattr(table, "groups", lambda quick: tasks)
+    monkeypatch.setattr(table, "ceilings", lambda: {"float32": 1.0})
+    monkeypatch.setattr(table, "environment", lambda commit: MACHINE)
+
+    assert run_table(scripts, monkeypatch, tmp_path) == journal.RUN_AGAIN
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    report = json.loads((tmp_path / "gpu_table.json").read_text())
+    assert list(report["results"]) == ["ceilings", "a"]
+    assert "illegal memory access" in report["failed"]["b"]
+
+    assert (
+        run_table(scripts, monkeypatch, tmp_path, "--resume", "--group", "core")
+        == journal.SOME_FAILED
+    )
+    assert made["count"] == 2  # the first line was not measured again
+    assert (
+        run_table(scripts, monkeypatch, tmp_path, "--resume", "--group", "paths")
+        == journal.SOME_FAILED
+    )
+    text = (tmp_path / "gpu_table.md").read_text()
+    for part in ("good 1", "good 2", "- b: RuntimeError: CUDA error", "- d: ValueError: a shape"):
+        assert part in text
+    assert "error 1.00e+00 above 1.0e-06" in text
+    assert "float32 1e-09 TFLOP/s" in text
+
+    tasks["paths"].pop(0)
+    assert run_table(scripts, monkeypatch, tmp_path, "--group", "paths") == journal.BOUND_MISSED
+    tasks["paths"].pop(0)
+    assert run_table(scripts, monkeypatch, tmp_path, "--group", "paths") == 0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run_table(scripts, monkeypatch, tmp_path) == journal.NO_DEVICE
+
+
+def test_a_hang_ends_the_process_and_is_recorded(tmp_path: Path) -> None:
+    """The call holds Python's lock, as one that waits for a device may."""
+    code = f"""
+import ctypes, sys
+from pathlib import Path
+sys.path.insert(0, {str(FOLDER)!r})
+import journal
+from journal import Journal
+journal.device_answers = lambda: True
+book = Journal(Path({str(tmp_path / "hang.json")!r}), True, lambda _: "text")
+book.run("before", lambda: [{{"ms": 1.0}}], 60)
+book.run("hangs", lambda: ctypes.PyDLL(None).sleep(100), 0.5)
+book.run("behind", lambda: [{{"ms": 2.0}}], 60)
+sys.exit(book.exit_code(["before", "hangs", "behind"], []))
+"""
+    began = time.monotonic()
+    codes = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+        for _ in range(2)
     ]
+    assert time.monotonic() - began < 60
+    assert codes == [1, 15]
+    report = json.loads((tmp_path / "hang.json").read_text())
+    assert list(report["results"]) == ["before", "behind"]
+    assert report["failed"] == {"hangs": "did not finish: it hung, or ended the process"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hang.json", "hang.md"]
+
+
+# --- routes ---------------------------------------------------------------------------------------
+def test_routes_are_compared(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    routes = scripts["gpu_routes"]
+    monkeypatch.setattr(routes, "ROWS", (40,))
+    monkeypatch.setattr(routes, "FEATURES", (9, 70))
+    monkeypatch.setattr(routes, "SHIFTED", (30, 50))
+    monkeypatch.setattr(routes, "BUDGET_MS", 5.0)
+    monkeypatch.setattr(routes.network_cells, "__defaults__", (((16, 3), (24, 16)),))
+    monkeypatch.setattr(sys, "argv", ["gpu_routes.py", str(tmp_path)])
+    assert routes.main() == 0
+    report = json.loads((tmp_path / "gpu_routes.json").read_text())
+    cells = [routes.Cell(**each) for found in report["results"].values() for each in found]
+    shapes = ["CNN14's raw filters, 2 layers", "30 x 50, mean 0.5", "40 x 9", "40 x 70"]
+    assert [(cell.shape, cell.precision) for cell in cells] == [
+        (shape, precision) for shape in shapes for precision in ("highest", "high", "medium")
+    ]
+    assert [cell.n for cell in cells] == [0] * 6 + [40] * 6
     assert all(set(cell.ms) == {"tiles", "panels", "torch"} for cell in cells)
-    text = routes.markdown(cells, "none")
+    text = (tmp_path / "gpu_routes.md").read_text()
     assert text.count("**") == 2 * len(cells)
-    json.dumps(routes.thresholds(cells))
+    assert "high: panels beside tiles:" in text
+    assert "sm90" not in text
+    assert set(report["machine"]["thresholds"]) == {"highest", "high", "medium"}
 
 
 def test_thresholds(scripts: dict[str, ModuleType]) -> None:
-    """From the least width on at which one route wins at every size, and at all above."""
+    """From the least width on at which a route is as fast, to noise, at that size and all above."""
     routes = scripts["gpu_routes"]
 
-    def cell(n: int, d: int, tiles: float, panels: float) -> Any:
-        return routes.Cell(n, d, "high", {"tiles": tiles, "panels": panels, "torch": 0.1}, {})
+    def cell(n: int, d: int, tiles: float, panels: float, error: float = 1e-6) -> Any:
+        times = {"tiles": tiles, "panels": panels, "torch": 0.1}
+        errors = {"tiles": 1e-7, "panels": error, "torch": 1e-4}
+        return routes.Cell(f"{n} x {d}", n, d, "high", times, errors)
 
     cells = [
-        cell(1024, 64, 1, 2),
-        cell(4096, 64, 1, 2),
-        cell(1024, 512, 1, 2),
-        cell(4096, 512, 2, 1),
-        cell(1024, 1024, 2, 1),
-        cell(4096, 1024, 2, 1),
-        cell(1024, 4608, 2, 1),
+        *(cell(1024, 64, 1, 2), cell(1024, 512, 2, 1), cell(1024, 1024, 1, 1.02)),
+        *(cell(4096, 64, 2, 1), cell(4096, 512, 1, 2), cell(4096, 1024, 2, 1)),
+        *(cell(128, 64, 1, 2), cell(128, 1024, 1, 2)),
+        cell(2048, 64, 2, 1, error=1e-3),
+        routes.Cell("a network", 0, 0, "high", {"tiles": 9, "panels": 1}, {}),
     ]
-    assert routes.thresholds(cells) == {"high": {"panels": 1024}}
-    assert routes.thresholds(cells[:2]) == {"high": {"tiles": 64}}
-    assert routes.thresholds(cells[2:4]) == {}
+    assert routes.thresholds(cells, "panels", ("tiles",)) == {1024: 512, 4096: 1024}
+    assert routes.thresholds(cells, "tiles", ("panels",)) == {128: 64, 2048: 64, 1024: 1024}
+    assert routes.thresholds(cells, "sm90", ("tiles", "panels")) == {}
+    assert routes.all_thresholds(cells)["high"] == {"panels beside tiles": {1024: 512, 4096: 1024}}
+    assert [cells[0].fastest, cells[1].fastest, cells[-2].fastest] == ["tiles", "panels", "tiles"]
+    assert cells[-2].wrong == ["high 2048 x 64 by panels: error 1.00e-03 above 1.5e-05"]
+    assert cells[-1].fastest == "none"
