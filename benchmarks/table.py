@@ -26,7 +26,7 @@ from study_tables import study_tables
 # What README shows: the operations at the published networks' sizes, one where hubprune loses.
 SELECTION = (
     "score_model signed / CNN14, 12 layers",
-    "score_model signed / VGGish, 6 layers",
+    "score_model signed / VGGish, first 2 layers",
     "score_model signed / DCASE baseline, 3 layers",
     "filter_vectors / CNN14, 12 layers",
     "weighted_degree abs / CNN14 conv12 rank-1, 2048 x 9",
@@ -66,9 +66,12 @@ def benchmark_table(report: dict[str, Any], only: Collection[str] | None = None)
     """Return the Markdown table: one row per group, the best peer of each thread count beside ours.
 
     Every group of the report is shown, or those of `only`; the words count and name all groups
-    either way, also where hubprune is slower.
+    either way, also where hubprune is slower. Raises ValueError for a name that no group has.
     """
     groups = grouped(report)
+    missing = [name for name in only or () if name not in groups]
+    if missing:
+        raise ValueError(f"the report has no benchmark of {', '.join(missing)}")
     counts = sorted({threads for group in groups.values() for threads in group})
     per = " / ".join(map(str, counts))
     lines = [
