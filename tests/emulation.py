@@ -107,7 +107,7 @@ class EmulatedDevice:
             ),
             ("emulated_sm90_degree_scratch", long, [integer, long, long, integer]),
             ("emulated_banded_index", None, [long, long, address, address]),
-            ("emulated_pieces", long, [long, long, long, long, address, long]),
+            ("emulated_pieces", long, [long, long, long, long, long, address, long]),
             ("emulated_betweenness_centrality_scratch", long, [long, long]),
             (
                 "emulated_betweenness_centrality",

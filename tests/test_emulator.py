@@ -95,6 +95,7 @@ BROKEN_HOPPER: Final = {
     "arrives_too_often": r"sync: threads wait for a phase of a barrier that nothing completes",
     "outside": r"memory: a box ends outside the block's shared memory",
     "takes_too_many": r"sync: threads wait for a phase",
+    "takes_the_file": r"sync: threads wait for a phase",
 }
 
 

@@ -4,9 +4,10 @@
 //
 //   sums_i += sum_j f(clamp(s_ij)),   sums_j += sum_i f(clamp(s_ij))
 //
-// Bound: shuffles: 3 for each of a thread's 32 columns; 16 + 256 atomic additions a warp.
-// Numerics: pairs of weights in float32, then float64 in a fixed order, then 64-bit fixed point,
-// whose order changes no bit.
+// Bound: issue slots: 64 weights, 28 shuffles of columns and 6 sums in fixed point a thread; 16 +
+// 128 atomic additions a warp.
+// Numerics: rows in float64 from pairs of weights in float32, the 16 weights of a column in
+// float32, in a fixed order; then 64-bit fixed point, whose order changes no bit.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,21 @@
 #include "cuda/warp_reduce.cuh"
 
 namespace hubprune::cuda {
+
+// One step of a sum over the lanes that differ in bit kHalf: each of a pair keeps one half of the
+// values and gets the other lane's share of these, in the first kHalf places. Returns how far up
+// its half began.
+template <int kHalf, int kValues>
+__device__ __forceinline__ int keep_half(float (&values)[kValues], int lane) {
+  const bool upper = (lane & kHalf) != 0;
+#pragma unroll
+  for (int q = 0; q < kHalf; ++q) {
+    const float kept = upper ? values[q + kHalf] : values[q];
+    const float sent = upper ? values[q] : values[q + kHalf];
+    values[q] = kept + __shfl_xor_sync(kFullWarp, sent, kHalf);
+  }
+  return upper ? kHalf : 0;
+}
 
 // Called by whole warps; `thread` counts within the warpgroup. The products are of rows first_row
 // .. and columns first_column ..; a diagonal tile (128 rows, of which these are 64) holds every
@@ -60,17 +76,23 @@ __device__ __forceinline__ void add_fragment_sums(float (&products)[kTensorValue
   }
   if (diagonal) return;
 
+  // A quad's lane and its seven fellows hold the same 32 columns: each ends up with 4 of them.
+  constexpr int kColumns = kTensorValues / 2;
+  float column_sums[kColumns];
 #pragma unroll
-  for (int v = 0; v < kTensorValues; v += 4) {
+  for (int q = 0; q < kColumns; ++q) {
+    const int v = q / 2 * 4 + q % 2;
+    column_sums[q] = products[v] + products[v + 2];
+  }
+  int first = keep_half<16>(column_sums, lane);
+  first += keep_half<8>(column_sums, lane);
+  first += keep_half<4>(column_sums, lane);
 #pragma unroll
-    for (int c = 0; c < 2; ++c) {
-      float sum = products[v + c] + products[v + c + 2];
-      for (int step = 4; step < kWarp; step *= 2) sum += __shfl_xor_sync(kFullWarp, sum, step);
-      const int64_t column = first_column + fragment_column(thread, v + c);
-      if (lane < 4 && column < n) {
-        atomicAdd(sums + column,
-                  static_cast<unsigned long long>(to_fixed_point(static_cast<double>(sum), scale)));
-      }
+  for (int q = 0; q < kColumns / 8; ++q) {
+    const int64_t column = first_column + fragment_column(thread, first * 2 + q / 2 * 4 + q % 2);
+    if (column < n) {
+      const double sum = static_cast<double>(column_sums[q]);
+      atomicAdd(sums + column, static_cast<unsigned long long>(to_fixed_point(sum, scale)));
     }
   }
 }

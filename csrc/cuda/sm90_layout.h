@@ -10,22 +10,35 @@
 
 namespace hubprune::cuda {
 
-constexpr int kTensorTile = 128;    // rows and columns of a tile
-constexpr int kTensorDepth = 64;    // features staged at once: 128 bytes, the swizzle's row
-constexpr int kTensorStages = 4;    // of the ring between the copies and the products
-constexpr int kTensorStep = 16;     // features of one matrix instruction
-constexpr int kTensorValues = 64;   // float registers a thread holds of 64 x 128 products
-constexpr int kTensorPromote = 64;  // stages whose products are added up inside the matrix unit
+constexpr int kTensorTile = 128;   // rows and columns of a tile
+constexpr int kTensorDepth = 64;   // features staged at once: 128 bytes, the swizzle's row
+constexpr int kTensorStep = 16;    // features of one matrix instruction
+constexpr int kTensorValues = 64;  // float registers a thread holds of 64 x 128 products
+
+// The ring between the copies and the products holds the operands of this many planes, 32 KB each.
+// A stage is all planes of kTensorDepth features: 6, 3 or 2 stages.
+constexpr int kTensorSlots = 6;
+
+constexpr HUBPRUNE_SHARED int tensor_stages(int planes) { return kTensorSlots / planes; }
+
+// Stages that are added up inside the matrix unit. It truncates its float32 sums after every
+// instruction, so that they fall short by up to 2^-24 of themselves each time. With three planes
+// the products of the largest are the last four instructions of a stage, and no other is added to
+// them: 1.4e-7 of a degree of 4300 features, where two stages are 6e-7 and 64 are 2e-5. Two planes
+// reach 2e-6 with four stages; one plane keeps 1e-3 in any case.
+constexpr HUBPRUNE_SHARED int promoted_stages(int planes) {
+  return planes == 1 ? 64 : planes == 2 ? 4 : 1;
+}
 
 struct PlanePair {
   int left;
   int right;
 };
 
-HUBPRUNE_SHARED int plane_pair_count(int planes) { return planes * (planes + 1) / 2; }
+constexpr HUBPRUNE_SHARED int plane_pair_count(int planes) { return planes * (planes + 1) / 2; }
 
 // The pairs (left, right) with left + right < planes, the smallest products first.
-HUBPRUNE_SHARED PlanePair plane_pair(int planes, int index) {
+constexpr HUBPRUNE_SHARED PlanePair plane_pair(int planes, int index) {
   int sum = planes - 1;
   while (index > sum) {
     index -= sum + 1;

@@ -4,7 +4,8 @@
 // A tile is `stages` steps along the features. As many tiles as fill whole waves are done by one
 // block each. The stages of the rest are cut into parts of equal length, one for each processor,
 // wherever that falls: a tile in two or more pieces is summed by the block that finishes it last.
-// 136 tiles on 132 processors take 1.03 times the time of one tile so, and not twice.
+// 136 tiles on 132 processors take 1.03 times the time of one tile so, and not twice. Tiles of few
+// products stay whole: to put one together takes longer than to compute it.
 // The cut depends on the device's number of processors alone, not on the grid: the same bits on
 // every run. Source: Osama et al., "Stream-K", 2023 (arXiv 2301.03598).
 #pragma once
@@ -16,7 +17,8 @@
 
 namespace hubprune::cuda {
 
-constexpr int64_t kLeastStages = 8;  // of a part: shorter ones cost more than they spread
+// Products of plane pairs, 64 features each, of a part: shorter ones cost more than they spread.
+constexpr int64_t kLeastProducts = 8;
 constexpr int64_t kWholeTile = -1;
 
 struct TensorSchedule {
@@ -26,13 +28,23 @@ struct TensorSchedule {
   int64_t parts;   // of the others
 };
 
-HUBPRUNE_SHARED TensorSchedule tensor_schedule(int64_t tiles, int64_t stages, int64_t processors) {
+// A stage is `products` products of plane pairs.
+HUBPRUNE_SHARED TensorSchedule tensor_schedule(int64_t tiles, int64_t stages, int64_t products,
+                                               int64_t processors) {
+  const int64_t least = (kLeastProducts + products - 1) / products;
   const int64_t waves = tiles / processors;
+  if (tiles % processors == 0 || stages < least) return {tiles, stages, tiles, 0};
   // The last full wave joins the rest: parts of less than a tile would all be cut twice.
-  const int64_t whole = tiles % processors == 0 ? tiles : (waves > 1 ? waves - 1 : 0) * processors;
-  const int64_t rest = (tiles - whole) * stages;
-  const int64_t most = (rest + kLeastStages - 1) / kLeastStages;
+  const int64_t whole = (waves > 1 ? waves - 1 : 0) * processors;
+  // No fewer than there are tiles, as none is shorter than a part may be.
+  const int64_t most = ((tiles - whole) * stages + least - 1) / least;
   return {tiles, stages, whole, most < processors ? most : processors};
+}
+
+// Blocks that have something to do.
+HUBPRUNE_SHARED int64_t busy_blocks(const TensorSchedule& schedule, int64_t processors) {
+  const int64_t whole = schedule.whole < processors ? schedule.whole : processors;
+  return whole > schedule.parts ? whole : schedule.parts;
 }
 
 // The first stage of a part, counted over all tiles that are cut.

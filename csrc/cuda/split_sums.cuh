@@ -43,11 +43,14 @@ __device__ __forceinline__ bool put_together(float (&sums)[kTensorValues], int t
   const int64_t last = part_of(schedule, (cut + 1) * schedule.stages - 1);
   unsigned before = 0;
   if (thread % kWarp == 0) {
+    __threadfence();  // after the lanes have met: what the count releases is the stores of all
     before = atomicAdd(split.arrivals + cut * kSlotWarps + thread / kWarp, 1u);
   }
   before = __shfl_sync(kFullWarp, before, 0);
   if (before != static_cast<unsigned>(last - first)) return false;
   __threadfence();
+  __syncwarp();  // passes on what the counting lane's fence has acquired: a shuffle orders no
+                 // memory
 
 #pragma unroll
   for (int v = 0; v < kTensorValues; ++v) sums[v] = 0.0f;

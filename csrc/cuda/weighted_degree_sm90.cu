@@ -5,11 +5,13 @@
 //
 // Shapes: planes (n, count, pitch) bfloat16 (weighted_degree_panels.cu) -> sums (n), fixed point.
 // Bound: n^2 d / 2 multiply-adds in bfloat16 for each of 1, 3 or 6 plane pairs: 128 x 128 tiles of
-// the upper triangle; one copying warp feeds a ring of four stages, two warpgroups multiply 64 x
-// 128 each. Persistent blocks share the stages of all tiles out evenly (sm90_schedule.h).
-// Numerics: bfloat16 in, float32 sums of 4096 features in the matrix unit, smallest plane pairs
-// first, these sums added in float32 outside it; weights as in fragment_sums.cuh: the same bits on
-// every run and for every grid on devices of as many processors.
+// the upper triangle; one copying warp feeds a ring of stages, two warpgroups multiply 64 x 128
+// each. A stage is 64 features of all planes, which are read once for all pairs: 32 KB of the L2
+// cache a plane. Persistent blocks share the stages of all tiles out evenly (sm90_schedule.h).
+// Numerics: bfloat16 in, smallest plane pairs first; float32 sums of 64 to 4096 features in the
+// matrix unit, which truncates (promoted_stages in sm90_layout.h); these sums added in float32
+// outside it, to nearest; weights as in fragment_sums.cuh: the same bits on every run and for every
+// grid on devices of as many processors.
 // Never run on a device yet (docs/gpu-status.md): selected on request only.
 // Twin: hubprune.reference.weighted_degree.
 #include <climits>
@@ -22,6 +24,7 @@
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
 #include "cuda/sm90.cuh"
+#include "cuda/sm90_ring.cuh"
 #include "cuda/sm90_schedule.h"
 #include "cuda/split_sums.cuh"
 #include "cuda/tensor_map.cuh"
@@ -29,111 +32,46 @@
 namespace hubprune::cuda {
 namespace {
 
-constexpr int kWarpgroup = 128;
-constexpr int kMultiplyGroups = 2;  // of 64 rows each
-constexpr int kTensorThreads = (1 + kMultiplyGroups) * kWarpgroup;
-constexpr int kOperandValues = kTensorTile * kTensorDepth;
-constexpr uint32_t kStageBytes = 2 * kOperandValues * sizeof(uint16_t);
-constexpr int kOperandAlignment = 1024;  // where the swizzle's pattern repeats
+// Registers a thread: a block starts with as many for each as the file holds, and the warpgroups
+// share out these, not the file.
+constexpr int kLaunchRegisters = 65536 / kTensorThreads / 8 * 8;
+constexpr int kCopyRegisters = 56;  // less does not hold a walk over the pieces
+constexpr int kMultiplyRegisters = 224;
+static_assert(kCopyRegisters + kMultiplyGroups * kMultiplyRegisters <=
+                  (1 + kMultiplyGroups) * kLaunchRegisters,
+              "registers of a block");
 
-struct TensorMemory {
-  uint16_t rows[kTensorStages][kOperandValues];
-  uint16_t columns[kTensorStages][kOperandValues];
-  uint64_t full[kTensorStages];   // the copies of a stage have arrived
-  uint64_t empty[kTensorStages];  // every multiplying warp has read a stage
-};
-constexpr size_t kTensorBytes = sizeof(TensorMemory) + kOperandAlignment;
-
-// A place in the ring, walked alike by the copying and the multiplying threads.
-struct RingPlace {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ __forceinline__ void advance() {
-    if (++stage == kTensorStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
-// One thread: copies every stage of every piece of this block, as fast as the ring empties.
+// One thread: every piece of this block.
 __device__ __forceinline__ void copy_pieces(const CUtensorMap& map, TensorMemory& shared,
                                             const TensorSchedule& schedule, int64_t side,
                                             int planes, int pitch) {
   RingPlace place;
   PieceWalk walk = first_piece(block_index(), grid_blocks());
-  const int steps = pitch / kTensorDepth;
   for (TensorPiece piece; next_piece(schedule, walk, piece);) {
     const TileIndex tile = banded_index(piece.tile, side);
-    const int row = static_cast<int>(tile.row) * kTensorTile;
-    const int column = static_cast<int>(tile.column) * kTensorTile;
-    int index = static_cast<int>(piece.first) / steps;
-    int k = static_cast<int>(piece.first) % steps * kTensorDepth;
-    PlanePair pair = plane_pair(planes, index);
-    for (int64_t stage = piece.first; stage < piece.end; ++stage) {
-      sm90::barrier_wait(&shared.empty[place.stage], place.parity ^ 1);
-      sm90::barrier_expect(&shared.full[place.stage], kStageBytes);
-      sm90::copy_box(shared.rows[place.stage], &map, &shared.full[place.stage],
-                     pair.left * pitch + k, row);
-      sm90::copy_box(shared.columns[place.stage], &map, &shared.full[place.stage],
-                     pair.right * pitch + k, column);
-      place.advance();
-      k += kTensorDepth;
-      if (k == pitch && stage + 1 < piece.end) {
-        k = 0;
-        pair = plane_pair(planes, ++index);
-      }
-    }
+    copy_piece(map, shared, piece, static_cast<int>(tile.row) * kTensorTile,
+               static_cast<int>(tile.column) * kTensorTile, planes, pitch, place);
   }
 }
 
 // A warpgroup: 64 rows of every piece of this block.
 template <Edge kEdge>
-__device__ __forceinline__ void multiply_pieces(TensorMemory& shared, int group,
-                                                const TensorSchedule& schedule,
-                                                const SplitTiles& split, int64_t n, double scale,
-                                                unsigned long long* __restrict__ sums) {
+__device__ __forceinline__ void add_pieces(TensorMemory& shared, int group,
+                                           const TensorSchedule& schedule, const SplitTiles& split,
+                                           int64_t n, int planes, double scale,
+                                           unsigned long long* __restrict__ sums) {
   const int thread = thread_index() % kWarpgroup;
-  const bool first_lane = thread % kWarp == 0;
   RingPlace place;
   PieceWalk walk = first_piece(block_index(), grid_blocks());
   for (TensorPiece piece; next_piece(schedule, walk, piece);) {
     float total[kTensorValues];
-#pragma unroll
-    for (int v = 0; v < kTensorValues; ++v) total[v] = 0.0f;
-
     const int stages = static_cast<int>(piece.end - piece.first);
-    for (int first = 0; first < stages; first += kTensorPromote) {
-      const int end = first + kTensorPromote < stages ? first + kTensorPromote : stages;
-      float part[kTensorValues];
-      int previous = 0;
-      for (int stage = first; stage < end; ++stage) {
-        sm90::barrier_wait(&shared.full[place.stage], place.parity);
-        const uint32_t a =
-            sm90::shared_address(shared.rows[place.stage]) +
-            static_cast<uint32_t>(group * kTensorTile / kMultiplyGroups * kTensorDepth * 2);
-        const uint32_t b = sm90::shared_address(shared.columns[place.stage]);
-        sm90::multiply_begin();
-#pragma unroll
-        for (int k = 0; k < kTensorDepth; k += kTensorStep) {
-          sm90::multiply(part, operand_descriptor(a + static_cast<uint32_t>(k) * 2),
-                         operand_descriptor(b + static_cast<uint32_t>(k) * 2),
-                         stage > first || k > 0);
-        }
-        sm90::multiply_commit();
-        if (stage > first) {
-          sm90::multiply_wait<1>();  // all but this stage's
-          if (first_lane) sm90::barrier_arrive(&shared.empty[previous]);
-        }
-        previous = place.stage;
-        place.advance();
-      }
-      sm90::multiply_wait<0>();
-      if (first_lane) sm90::barrier_arrive(&shared.empty[previous]);
-      sm90::settle(part);
-#pragma unroll
-      for (int v = 0; v < kTensorValues; ++v) total[v] += part[v];
+    if (planes == 1) {
+      multiply_piece<1>(shared, group, stages, place, total);
+    } else if (planes == 2) {
+      multiply_piece<2>(shared, group, stages, place, total);
+    } else {
+      multiply_piece<3>(shared, group, stages, place, total);
     }
     if (piece.slot != kWholeTile &&
         !put_together(total, group * kWarpgroup + thread, schedule, piece, split)) {
@@ -160,7 +98,7 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
       memory + (kOperandAlignment - start % kOperandAlignment) % kOperandAlignment);
   if (*nonfinite) return;  // every degree is NaN whatever the sums hold
   if (thread_index() == 0) {
-    for (int stage = 0; stage < kTensorStages; ++stage) {
+    for (int stage = 0; stage < tensor_stages(planes); ++stage) {
       sm90::barrier_init(&shared.full[stage], 1);
       sm90::barrier_init(&shared.empty[stage], kMultiplyGroups * kWarpgroup / kWarp);
     }
@@ -170,13 +108,13 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
 
   const int group = thread_index() / kWarpgroup;
   if (group == 0) {
-    sm90::give_registers<56>();  // less does not hold a walk over the pieces
+    sm90::give_registers<kCopyRegisters>();
     if (thread_index() == 0) {
       copy_pieces(map, shared, schedule, ceil_divide(n, kTensorTile), planes, pitch);
     }
   } else {
-    sm90::take_registers<224>();
-    multiply_pieces<kEdge>(shared, group - 1, schedule, split, n, scale, sums);
+    sm90::take_registers<kMultiplyRegisters>();
+    add_pieces<kEdge>(shared, group - 1, schedule, split, n, planes, scale, sums);
   }
 }
 
@@ -196,7 +134,7 @@ struct DegreeScratch {
 
   DegreeScratch(void* memory, int count, int64_t n, int64_t pitch, int64_t processors)
       : schedule(tensor_schedule(triangular_count(ceil_divide(n, kTensorTile)),
-                                 plane_pair_count(count) * (pitch / kTensorDepth), processors)) {
+                                 pitch / kTensorDepth, plane_pair_count(count), processors)) {
     Scratch pieces(memory);
     arrivals = (schedule.tiles - schedule.whole) * kSlotWarps;
     split.arrivals = pieces.take<unsigned>(arrivals);
@@ -241,9 +179,8 @@ Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t 
   launches.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       static_cast<int>(kTensorBytes)));
   launches.zero(scratch.split.arrivals, scratch.arrivals * static_cast<int64_t>(sizeof(unsigned)));
-  launches.kernel(kernel, schedule.whole > 0 ? processors : schedule.parts, kTensorThreads,
-                  kTensorBytes, map, schedule, scratch.split, n, count, pitch, fixed_point_scale(n),
-                  nonfinite, sums);
+  launches.kernel(kernel, busy_blocks(schedule, processors), kTensorThreads, kTensorBytes, map,
+                  schedule, scratch.split, n, count, pitch, fixed_point_scale(n), nonfinite, sums);
   return launches.status();
 }
 

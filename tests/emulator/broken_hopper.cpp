@@ -32,6 +32,7 @@ enum class Mistake {
   kArrivesTooOften,
   kOutside,
   kTakesTooMany,
+  kTakesTheFile,
 };
 
 struct Stage {
@@ -58,7 +59,12 @@ __global__ void __launch_bounds__(3 * kGroup, 1)
   if (kMistake != Mistake::kUnorderedBarrier) __syncthreads();
 
   if (thread_index() >= kGroup) {
-    if (kMistake != Mistake::kTakesTooMany) sm90::give_registers<40>();
+    // The file holds 2 * 128 + 256 registers of 128 threads, the pool of 384 threads 504.
+    if (kMistake == Mistake::kTakesTheFile) {
+      sm90::give_registers<128>();
+    } else if (kMistake != Mistake::kTakesTooMany) {
+      sm90::give_registers<40>();
+    }
     if (thread_index() != kGroup) return;
     for (int k = 0; k < 2; ++k) {
       if (kMistake != Mistake::kOverwrites) sm90::barrier_wait(&stage.empty, 1 - k);
@@ -76,7 +82,9 @@ __global__ void __launch_bounds__(3 * kGroup, 1)
     return;
   }
 
-  sm90::take_registers<kMistake == Mistake::kTakesTooMany ? 256 : 232>();
+  constexpr bool kTooMany =
+      kMistake == Mistake::kTakesTooMany || kMistake == Mistake::kTakesTheFile;
+  sm90::take_registers<kTooMany ? 256 : 232>();
   float sums[kTensorValues];
   for (int k = 0; k < 2; ++k) {
     if (kMistake == Mistake::kLeavesEarly && k == 1) return;
@@ -131,6 +139,7 @@ constexpr Case kCases[] = {
     {"arrives_too_often", pipeline_kernel<Mistake::kArrivesTooOften>},
     {"outside", pipeline_kernel<Mistake::kOutside>},
     {"takes_too_many", pipeline_kernel<Mistake::kTakesTooMany>},
+    {"takes_the_file", pipeline_kernel<Mistake::kTakesTheFile>},
 };
 constexpr int kCaseCount = static_cast<int>(sizeof kCases / sizeof kCases[0]);
 

@@ -149,9 +149,9 @@ void emulated_banded_index(int64_t index, int64_t side, int64_t* row, int64_t* c
 }
 
 // The pieces of all blocks, (block, tile, first, end, slot) each, up to `most`; their number.
-int64_t emulated_pieces(int64_t tiles, int64_t stages, int64_t processors, int64_t blocks,
-                        int64_t* pieces, int64_t most) {
-  const cuda::TensorSchedule schedule = cuda::tensor_schedule(tiles, stages, processors);
+int64_t emulated_pieces(int64_t tiles, int64_t stages, int64_t products, int64_t processors,
+                        int64_t blocks, int64_t* pieces, int64_t most) {
+  const cuda::TensorSchedule schedule = cuda::tensor_schedule(tiles, stages, products, processors);
   int64_t count = 0;
   for (int64_t block = 0; block < blocks; ++block) {
     cuda::PieceWalk walk = cuda::first_piece(block, blocks);

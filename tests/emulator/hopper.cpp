@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Hopper's units: see hopper.h. Compiled without -fsanitize.
 // Source: PTX ISA 8.0 and later, "mbarrier", "Tensors" and "Asynchronous Warpgroup Level Matrix
-// Instructions"; CUDA driver API, cuTensorMapEncodeTiled.
+// Instructions"; CUDA driver API, cuTensorMapEncodeTiled; the matrix unit's sums: Khattak and
+// Mikaitis, "Accurate models of NVIDIA tensor cores", 2025 (arXiv 2512.07004), after Fasi et al.,
+// "Numerical behavior of NVIDIA tensor cores", 2021.
 #include "hopper.h"
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -20,8 +23,8 @@ namespace {
 constexpr int kWarp = 32;
 constexpr int kWarps = 32;  // of a block, at most
 constexpr int kWarpgroup = 4;
-constexpr uint32_t kRegisterFile = 65536;
-constexpr uint32_t kRowBytes = 128;  // of a box, and of the swizzle's pattern
+constexpr uint32_t kRegisterFile = 65536;  // what a launch may have at most
+constexpr uint32_t kRowBytes = 128;        // of a box, and of the swizzle's pattern
 constexpr uint32_t kMostTransfer = (1u << 20) - 1;
 constexpr int kRows = 64;  // of a product
 constexpr int kColumns = 128;
@@ -153,6 +156,45 @@ float from_bfloat16(uint16_t bits) {
   return value;
 }
 
+// The features of one row of an operand that an instruction takes.
+struct Features {
+  std::array<float, kDepth> values;
+  std::array<int, kDepth> exponents;
+};
+
+constexpr int kNoExponent = -10000;
+constexpr int kLeastExponent = -133;  // of the sums' last place but kFloatBits + kExtraBits
+constexpr int kFloatBits = 23;
+constexpr int kExtraBits = 2;
+
+int exponent_of(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const int field = static_cast<int>(bits >> 23 & 0xff);
+  return field == 0 ? (value == 0.0f ? kNoExponent : -126) : field - 127;
+}
+
+float truncated(double value) {
+  const float nearest = static_cast<float>(value);
+  return std::abs(static_cast<double>(nearest)) > std::abs(value) ? std::nextafter(nearest, 0.0f)
+                                                                  : nearest;
+}
+
+// What one instruction makes of a sum: its products, exact, and the sum so far are aligned with the
+// largest of them (by the exponents of the factors), cut off two bits below float32's last place,
+// added up, and the result is cut to float32. Always toward zero.
+float accumulated(float sum, const Features& a, const Features& b) {
+  int largest = std::max(exponent_of(sum), kLeastExponent);
+  for (size_t k = 0; k < kDepth; ++k) largest = std::max(largest, a.exponents[k] + b.exponents[k]);
+  const double scale = std::ldexp(1.0, kFloatBits + kExtraBits - largest);
+  auto aligned = static_cast<int64_t>(static_cast<double>(sum) * scale);
+  for (size_t k = 0; k < kDepth; ++k) {
+    const double product = static_cast<double>(a.values[k]) * static_cast<double>(b.values[k]);
+    aligned += static_cast<int64_t>(product * scale);
+  }
+  return truncated(static_cast<double>(aligned) / scale);
+}
+
 // An operand: K-major rows of 128 swizzled bytes in groups of 8 rows.
 struct Operand {
   uint32_t start;
@@ -167,13 +209,19 @@ struct Operand {
     }
   }
 
-  float value(int row, int k) const {
-    const uint32_t address = start + static_cast<uint32_t>(row / 8) * group +
-                             static_cast<uint32_t>(row % 8) * kRowBytes +
-                             static_cast<uint32_t>(k) * 2;
-    uint16_t bits;
-    std::memcpy(&bits, memory(address ^ (address >> 7 & 7u) << 4), sizeof bits);
-    return from_bfloat16(bits);
+  Features features(int row) const {
+    Features found;
+    for (int k = 0; k < kDepth; ++k) {
+      const uint32_t address = start + static_cast<uint32_t>(row / 8) * group +
+                               static_cast<uint32_t>(row % 8) * kRowBytes +
+                               static_cast<uint32_t>(k) * 2;
+      uint16_t bits;
+      std::memcpy(&bits, memory(address ^ (address >> 7 & 7u) << 4), sizeof bits);
+      const auto at = static_cast<size_t>(k);
+      found.values[at] = from_bfloat16(bits);
+      found.exponents[at] = exponent_of(found.values[at]);
+    }
+    return found;
   }
 
   // The box that holds all of it, which this warp must know to have arrived.
@@ -318,13 +366,17 @@ void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line) {
   Sums& own = found->second;
   own.group = warp().groups;
   const int in_group = thread() % (kWarpgroup * kWarp);
-  for (int v = 0; v < kValues; ++v) {
-    const int row = in_group / kWarp * 16 + in_group % kWarp / 4 + (v & 2) * 4;
-    const int column = (v >> 2) * 8 + in_group % 4 * 2 + (v & 1);
-    float sum = add ? own.values[static_cast<size_t>(v)] : 0.0f;
-    for (int k = 0; k < kDepth; ++k) sum += left.value(row, k) * right.value(column, k);
-    own.values[static_cast<size_t>(v)] = sum;
-    sums[v] = std::numeric_limits<float>::quiet_NaN();
+  const int row = in_group / kWarp * 16 + in_group % kWarp / 4;
+  const Features rows[2] = {left.features(row), left.features(row + 8)};
+  for (int pair = 0; pair < kColumns / 4; ++pair) {
+    const int column = pair / 2 * 8 + in_group % 4 * 2 + pair % 2;
+    const Features features = right.features(column);
+    for (int half = 0; half < 2; ++half) {
+      const int v = pair / 2 * 4 + half * 2 + pair % 2;
+      float& sum = own.values[static_cast<size_t>(v)];
+      sum = accumulated(add ? sum : 0.0f, rows[half], features);
+      sums[v] = std::numeric_limits<float>::quiet_NaN();
+    }
   }
   warp().uncommitted = true;
 }
@@ -368,13 +420,15 @@ void set_registers(int count, bool take, int line) {
   const auto wanted = static_cast<uint32_t>(count);
   WarpState* own = &warp();
   if (take ? wanted < launched : wanted > launched) fail("registers: %d is the wrong way", count);
-  wait_until([own, wanted, launched] {
+  // The block's pool is what it was launched with, not the whole file.
+  const uint32_t pool = launched * static_cast<uint32_t>(threads.size());
+  wait_until([own, wanted, launched, pool] {
     uint32_t used = 0;
     for (const WarpState& each : warps) {
       const uint32_t has = &each == own ? wanted : (each.registers ? each.registers : launched);
       used += has * kWarp;
     }
-    return used <= kRegisterFile;
+    return used <= pool;
   });
   own->registers = wanted;
 }

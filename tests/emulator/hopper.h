@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Hopper's units under the emulator: barriers that count bytes, the bulk tensor copy and the
 // warpgroup's matrix product, as the PTX manual describes them. Copies land late and in any order;
-// products deliver their sums no sooner than they are waited for. What is reported:
+// products deliver their sums no sooner than they are waited for, and truncate them. What is
+// reported:
 //   barrier  one that was not initialised, or whose initialisation nobody can know of yet
 //   copy     a map or a target that the engine refuses; a box that overwrites what a copy or a
 //            product still uses, or that lands where nobody waits for it
