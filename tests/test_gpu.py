@@ -447,6 +447,22 @@ def test_a_model_in_one_go_gives_the_bits_of_its_layers_alone(dtype: torch.dtype
 
 
 @each_dtype
+def test_layers_on_the_host_beside_layers_on_the_device(dtype: torch.dtype) -> None:
+    weights = [random_rows((20, 6, 9), dtype, seed=at) for at in range(3)]
+    weights[1] = weights[1].cuda()
+    vectors, norms = torch.ops.hubprune.rank1_vectors(weights)
+    spectral = torch.ops.hubprune.spectral_norms(weights)
+    degrees = torch.ops.hubprune.weighted_degree(vectors, "abs")
+    for at, weight in enumerate(weights):
+        (alone,), (alone_norms,) = torch.ops.hubprune.rank1_vectors([weight])
+        (alone_spectral,) = torch.ops.hubprune.spectral_norms([weight])
+        (alone_degree,) = torch.ops.hubprune.weighted_degree([alone], "abs")
+        results = [vectors[at], norms[at], spectral[at], degrees[at]]
+        assert all(result.device == weight.device for result in results)
+        assert_same_bits(results, [alone, alone_norms, alone_spectral, alone_degree])
+
+
+@each_dtype
 @pytest.mark.parametrize(("n", "d"), [(0, 4), (1, 3), (2, 1), (65, 19), (300, 576)])
 def test_distance_sum(n: int, d: int, dtype: torch.dtype) -> None:
     x = random_rows((n, d), dtype)
