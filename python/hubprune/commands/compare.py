@@ -12,8 +12,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from .command_arguments import device_of
-from .command_data import (
+from ..comparison import compare
+from ..file_writing import replaced_file
+from ..finetuning import evaluate, finetune
+from ..models import KNOWN_MODELS
+from ..plots import figure_class
+from ..pruning_plan import PruningPlan
+from ..surgery import load_pruned, save_pruned
+from ..tables import text_table
+from ..training import SCHEDULES
+from ..training_data import Examples, preserved_rng
+from ..user_functions import find_function
+from .arguments import device_of
+from .data import (
     SPLITS,
     has_split,
     one_hot_to_classes,
@@ -21,19 +32,8 @@ from .command_data import (
     takes_a_seed,
     unlabelled_inputs,
 )
-from .command_models import load_model
-from .command_progress import progress_display
-from .comparison import compare
-from .file_writing import replaced_file
-from .finetuning import evaluate, finetune
-from .models import KNOWN_MODELS
-from .plots import figure_class
-from .pruning_plan import PruningPlan
-from .surgery import load_pruned, save_pruned
-from .tables import text_table
-from .training import SCHEDULES
-from .training_data import Examples, preserved_rng
-from .user_functions import find_function
+from .models import load_model
+from .progress import progress_display
 
 __all__ = ["add_compare", "add_finetune", "run_compare", "run_finetune"]
 
