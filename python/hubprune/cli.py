@@ -21,15 +21,9 @@ from typing import Any
 
 from . import _native
 from .commands.arguments import count, seed
-from .commands.compare import (
-    COMPARE_HELP,
-    FINETUNE_HELP,
-    add_compare,
-    add_finetune,
-    run_compare,
-    run_finetune,
-)
+from .commands.compare import COMPARE_HELP, add_compare, run_compare
 from .commands.evaluate import EVALUATE_HELP, add_evaluate, run_evaluate
+from .commands.finetune import FINETUNE_HELP, add_finetune, run_finetune
 from .commands.models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG
 from .commands.progress import progress_display
 from .commands.prune import (
