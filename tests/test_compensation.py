@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import hubprune as hp
-from hubprune.channel_paths import Path
+from hubprune.channels.paths import Path
 from hubprune.plan_file import format_json
 
 BN_FIRST, RELU_FIRST = "conv-bn-relu", "conv-relu-bn"

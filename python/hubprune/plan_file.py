@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from .budgets import QUANTITIES
-from .channel_paths import RECTIFIED, Path, Reader
+from .channels.paths import RECTIFIED, Path, Reader
 from .cutting import Cut
 from .plan_records import LayerRecord, Step
 

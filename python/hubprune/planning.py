@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Making a plan: which filters of which layers go.
 
-`plan` scores the layers, asks `hubprune.channel_groups` what belongs together, and chooses
+`plan` scores the layers, asks `hubprune.channels.groups` what belongs together, and chooses
 (`hubprune.block_choices`); what it returns is a `hubprune.pruning_plan.PruningPlan`.
 """
 
@@ -23,8 +23,8 @@ from . import _native
 from .arguments import unknown_layer_text
 from .block_choices import Choice, ScoreBench, global_sequence
 from .budgets import Remains, check_budget, first_within, shares_text
-from .channel_groups import ChannelGroups, find_channel_groups
-from .channel_paths import find_readers
+from .channels.groups import ChannelGroups, find_channel_groups
+from .channels.paths import find_readers
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, is_depthwise
 from .model_runs import ExampleInputs, check_example_inputs, check_model
 from .plan_records import LayerRecord, Step

@@ -35,9 +35,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_probe import ControlFlowError, NaNFoundError, Place, Probe, Reading, code_words
-from .cutting import Cut, SideKey, apply_cuts, ignore_removed_inputs
-from .layer_kinds import (
+from ..cutting import Cut, SideKey, apply_cuts, ignore_removed_inputs
+from ..layer_kinds import (
     CONVOLUTIONS,
     MIXING_NORMS,
     NORMS,
@@ -50,7 +49,8 @@ from .layer_kinds import (
     side_size,
     uncuttable,
 )
-from .model_runs import ExampleInputs, duplicate, first_line, run, tensors_of, undisturbed_rng
+from ..model_runs import ExampleInputs, duplicate, first_line, run, tensors_of, undisturbed_rng
+from .probe import ControlFlowError, NaNFoundError, Place, Probe, Reading, code_words
 
 __all__ = ["Block", "ChannelGroups", "find_channel_groups"]
 

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .layer_kinds import RECURRENT, channel_axis, is_channelwise, is_producer, owner_and_leaf
-from .model_runs import ExampleInputs, fresh, run, tensors_of
+from ..layer_kinds import RECURRENT, channel_axis, is_channelwise, is_producer, owner_and_leaf
+from ..model_runs import ExampleInputs, fresh, run, tensors_of
 
 __all__ = ["ControlFlowError", "NaNFoundError", "Place", "Probe", "Reading", "code_words"]
 
