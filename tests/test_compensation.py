@@ -13,7 +13,7 @@ from torch import nn
 
 import hubprune as hp
 from hubprune.channels.paths import Path
-from hubprune.plan_file import format_json
+from hubprune.planning.plan_file import format_json
 
 BN_FIRST, RELU_FIRST = "conv-bn-relu", "conv-relu-bn"
 

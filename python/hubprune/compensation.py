@@ -29,8 +29,8 @@ from .channels.prediction import ChannelPredictor, filters_by_group
 from .cutting import Cut
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, channel_axis
 from .model_runs import evaluating, undisturbed_rng
+from .planning.pruning_plan import PruningPlan
 from .progress import progress_bar
-from .pruning_plan import PruningPlan
 
 __all__ = ["COMPENSATIONS", "check_compensation", "compensate", "recalibrate"]
 

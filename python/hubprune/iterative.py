@@ -18,8 +18,8 @@ from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
 from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate
 from .planning import plan_counts, plan_to_counts
+from .planning.pruning_plan import PruningPlan
 from .progress import Progress
-from .pruning_plan import PruningPlan
 from .report import report
 from .scorers import Scorer, make_scorer
 from .surgery import load_pruned, prune, save_pruned

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..finetuning import evaluate, finetune
 from ..models import KNOWN_MODELS
-from ..pruning_plan import PruningPlan
+from ..planning.pruning_plan import PruningPlan
 from ..surgery import load_pruned, save_pruned
 from ..tables import text_table
 from ..user_functions import find_function

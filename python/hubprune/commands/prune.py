@@ -15,7 +15,7 @@ from torch import nn
 from ..compensation import check_compensation
 from ..model_runs import evaluating, tensors_of
 from ..planning import plan
-from ..pruning_plan import PruningPlan
+from ..planning.pruning_plan import PruningPlan
 from ..report import report
 from ..scorers import Scorer
 from ..surgery import prune, save_pruned

@@ -24,9 +24,9 @@ from ..arguments import check_choice
 from ..cutting import check_cuts
 from ..file_writing import replaced_file
 from ..model_runs import check_model
-from ..plan_records import Step
+from ..planning.plan_records import Step
+from ..planning.pruning_plan import PruningPlan
 from ..progress import Progress
-from ..pruning_plan import PruningPlan
 from ..report import LayerReport, Report
 from .drawings import share_bar
 from .layer_graph import Alikeness, alikeness, layer_graph, layer_vectors

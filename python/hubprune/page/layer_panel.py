@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..plan_records import ExplanationRow, LayerExplanation
+from ..planning.plan_records import ExplanationRow, LayerExplanation
 from ..report import LayerReport
 from .drawings import (
     MOST_CELLS,

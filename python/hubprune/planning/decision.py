@@ -2,7 +2,7 @@
 """Making a plan: which filters of which layers go.
 
 `plan` scores the layers, asks `hubprune.channels.groups` what belongs together, and chooses
-(`hubprune.block_choices`); what it returns is a `hubprune.pruning_plan.PruningPlan`.
+(`hubprune.planning.block_choices`); what it returns is a `hubprune.PruningPlan`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import _native
-from .arguments import unknown_layer_text
+from .. import _native
+from ..arguments import unknown_layer_text
+from ..channels.groups import ChannelGroups, find_channel_groups
+from ..channels.paths import find_readers
+from ..layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, is_depthwise
+from ..model_runs import ExampleInputs, check_example_inputs, check_model
+from ..progress import Progress
+from ..scorers import Scorer, filter_weight, make_scorer
 from .block_choices import Choice, ScoreBench, global_sequence
 from .budgets import Remains, check_budget, first_within, shares_text
-from .channels.groups import ChannelGroups, find_channel_groups
-from .channels.paths import find_readers
-from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, is_depthwise
-from .model_runs import ExampleInputs, check_example_inputs, check_model
 from .plan_records import LayerRecord, Step
-from .progress import Progress
 from .pruning_plan import PruningPlan
-from .scorers import Scorer, filter_weight, make_scorer
 
 __all__ = ["BlockCounts", "kept_count", "plan", "plan_counts", "plan_to_counts"]
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from .channels.groups import Block
-from .progress import Progress
-from .scorers import Scorer, Scores, score
+from ..channels.groups import Block
+from ..progress import Progress
+from ..scorers import Scorer, Scores, score
 
 __all__ = ["Choice", "ScoreBench", "global_sequence"]
 

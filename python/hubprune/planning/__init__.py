@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+"""Plans: making one, the plan itself, and its file."""
+
+from .decision import BlockCounts, kept_count, plan, plan_counts, plan_to_counts
+
+__all__ = ["BlockCounts", "kept_count", "plan", "plan_counts", "plan_to_counts"]
