@@ -24,6 +24,7 @@ from .arguments import (
     Array,
     as_tensor,
     check_choice,
+    check_count,
     check_finite_rows,
     check_iteration,
     check_rows,
@@ -343,10 +344,10 @@ class Nystrom:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_count(self.m, "m")
+        check_count(self.m, "m")
         check_choice(self.landmarks, LANDMARK_RULES, "landmarks")
         if self.rank is not None:
-            _check_count(self.rank, "rank")
+            check_count(self.rank, "rank")
         _check_tolerance(self.tolerance)
 
     def factor(self, x: torch.Tensor, edge: str) -> NystromFactor:
@@ -442,11 +443,11 @@ def nystrom(
     if isinstance(landmarks, str):
         check_choice(landmarks, LANDMARK_RULES, "landmarks")
     n = rows.shape[-2]
-    _check_count(m, "m")
+    check_count(m, "m")
     if m > n:
         raise ValueError(f"m must be from 1 to n = {n}; got {m}")
     if rank is not None:
-        _check_count(rank, "rank")
+        check_count(rank, "rank")
         if rank > m:
             raise ValueError(f"rank must be from 1 to m = {m}; got {rank}")
     _check_tolerance(tolerance)
@@ -466,13 +467,6 @@ def nystrom(
         seconds=time.perf_counter() - started,
         _x=rows,
     )
-
-
-def _check_count(value: object, name: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int; got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
 
 
 def _check_tolerance(tolerance: float) -> None:

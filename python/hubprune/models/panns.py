@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.models.checkpoints import StrPath, load_weights, read_checkpoint, vector_length
-from hubprune.models.checks import check_input, check_positive
+from hubprune.models.checks import check_input
 
 __all__ = ["AudioTagger", "Cnn6", "Cnn10", "Cnn14", "LogMel", "PannsBody", "load_panns"]
 
@@ -117,7 +118,7 @@ class PannsBody(nn.Module):
         filters: Sequence[int] | None = None,
         hidden: int | None = None,
     ) -> None:
-        check_positive("classes_num", classes_num)
+        check_count(classes_num, "classes_num")
         convs = self.block.convs
         if filters is None:
             filters = [width for width in self.widths for _ in range(convs)]
@@ -127,10 +128,10 @@ class PannsBody(nn.Module):
                 f"got {len(filters)}"
             )
         for index, count in enumerate(filters):
-            check_positive(f"filters[{index}]", count)
+            check_count(count, f"filters[{index}]")
         if hidden is None:
             hidden = self.widths[-1]
-        check_positive("hidden", hidden)
+        check_count(hidden, "hidden")
         super().__init__()
         self.bn0 = nn.BatchNorm2d(_MEL_BINS)
         in_channels = 1

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from .. import _native
-from ..arguments import unknown_layer_text
+from ..arguments import check_count, unknown_layer_text
 from ..channels.groups import ChannelGroups, find_channel_groups
 from ..channels.paths import find_readers
 from ..layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, is_depthwise
@@ -364,10 +364,7 @@ class _Request:
             for name, module in self.modules.items()
             if isinstance(module, (*CONVOLUTIONS, nn.Linear))
         }
-        if isinstance(round_to, bool) or not isinstance(round_to, int):
-            raise TypeError(f"round_to must be an int; got {type(round_to).__name__}")
-        if round_to < 1:
-            raise ValueError(f"round_to must be at least 1; got {round_to}")
+        check_count(round_to, "round_to")
         self.round_to = round_to
         self.global_ = bool(global_)
         self.named: set[str] = set()  # layers that the caller wrote out
