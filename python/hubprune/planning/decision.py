@@ -7,56 +7,27 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from fractions import Fraction
-from numbers import Real
-from typing import Any
 
 import torch
 from torch import nn
 
-from .. import _native
-from ..arguments import check_count, unknown_layer_text
 from ..channels.groups import ChannelGroups, find_channel_groups
-from ..channels.paths import find_readers
-from ..layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, is_depthwise
+from ..layer_kinds import CONVOLUTIONS
 from ..model_runs import ExampleInputs, check_example_inputs, check_model
 from ..progress import Progress
-from ..scorers import Scorer, filter_weight, make_scorer
-from .block_choices import Choice, ScoreBench, global_sequence
-from .budgets import Remains, check_budget, first_within, shares_text
-from .plan_records import LayerRecord, Step
+from ..scorers import Scorer, filter_weight
+from .assembly import assembled_plan, whole_reason
+from .block_choices import Choice, ScoreBench
+from .budgets import Remains, shares_text
+from .contributions import contribution_scales
+from .counts import BlockCounts, block_counts, set_counts, set_counts_within, set_given_counts
 from .pruning_plan import PruningPlan
+from .request import Request, read_request
 
-__all__ = ["BlockCounts", "kept_count", "plan", "plan_counts", "plan_to_counts"]
-
-
-def kept_count(n: int, ratio: float) -> int:
-    """How many of n filters a ratio keeps: ceil((1 - ratio) n), at least one.
-
-    Parameters
-    ----------
-    n : int
-        Filters, at least 1.
-    ratio : float
-        Part to remove, in [0, 1).
-
-    Returns
-    -------
-    int
-        The exact ceiling for the decimal that was written: 0.9 of 10 keeps 1, although
-        (1 - 0.9) * 10 is a little more than 1 in binary.
-
-    Examples
-    --------
-    >>> kept_count(10, 0.9), kept_count(5, 0.5), kept_count(3, 0.99)
-    (1, 3, 1)
-    """
-    return max(1, n - math.floor(n * ratio + 1e-9))
+__all__ = ["plan", "plan_counts", "plan_to_counts"]
 
 
 def plan(
@@ -158,13 +129,16 @@ def plan(
     """
     check_model(model)
     check_example_inputs(model, example_inputs)
-    request = _Request(model, scorer, ratio, keep, round_to, global_, budget)
-    return _decide(model, example_inputs, request, progress)[0]
-
-
-BlockCounts = dict[tuple[tuple[str, ...], int], tuple[int, int]]
-"""Blocks, by their layers and their number among the blocks of these layers -> how many units stay,
-of how many."""
+    request = read_request(
+        model,
+        scorer=scorer,
+        ratio=ratio,
+        budget=budget,
+        keep=keep,
+        round_to=round_to,
+        global_=global_,
+    )
+    return _decide(model, example_inputs, request, progress=progress)[0]
 
 
 def plan_counts(
@@ -179,8 +153,16 @@ def plan_counts(
     global_: bool,
 ) -> tuple[BlockCounts, PruningPlan]:
     """Decide how many units of each block stay, as `plan` does; return the plan too."""
-    request = _Request(model, scorer, ratio, keep, round_to, global_, budget)
-    result, counts = _decide(model, example_inputs, request, None)
+    request = read_request(
+        model,
+        scorer=scorer,
+        ratio=ratio,
+        budget=budget,
+        keep=keep,
+        round_to=round_to,
+        global_=global_,
+    )
+    result, counts = _decide(model, example_inputs, request)
     return counts, result
 
 
@@ -204,9 +186,8 @@ def plan_to_counts(
     UserWarning
         If a block cannot be brought to its count.
     """
-    request = _Request(model, scorer, ratio, keep, round_to, False)
-    request.counts = counts
-    result, reached = _decide(model, example_inputs, request, None)
+    request = read_request(model, scorer=scorer, ratio=ratio, keep=keep, round_to=round_to)
+    result, reached = _decide(model, example_inputs, request, counts=counts)
     lost = {name: 1 - len(kept) / result.filters[name] for name, kept in result.layers.items()}
     failed = [key for key, (kept, whole) in counts.items() if kept < whole and key not in reached]
     if failed:
@@ -216,13 +197,19 @@ def plan_to_counts(
 
 
 def _decide(
-    model: nn.Module, example_inputs: ExampleInputs, request: _Request, progress: Progress | None
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    request: Request,
+    *,
+    counts: BlockCounts | None = None,
+    progress: Progress | None = None,
 ) -> tuple[PruningPlan, BlockCounts]:
+    """The plan, and how many units of each block stay; to `counts`, where they are given."""
     asked = [name for name in request.ratios if name not in request.veto]
     if request.scorer.uses_contributions:
         _check_finite(model)
         groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
-        scales = _scales(groups, request.modules)
+        scales = contribution_scales(groups, request.modules)
         bench = ScoreBench(request.layers, request.scorer, asked, progress, scales)
     else:
         bench = ScoreBench(request.layers, request.scorer, asked, progress, {})
@@ -230,96 +217,21 @@ def _decide(
         groups = find_channel_groups(model, example_inputs, roots=request.ratios, veto=request.veto)
     choices = [Choice(block, bench) for block in groups.blocks]
     kept = dict(groups.kept)
-    if request.counts is not None:
-        keys = _block_keys(groups)
-        for choice in choices:
-            n = len(choice.block.units)
-            count, _ = request.counts.get(keys[choice.block.number], (n, n))
-            choice.keep(min(n, count), request.round_to)
-        choices = _proven(groups, choices, kept)
-    elif request.budget is None:
-        request.set_counts(choices, bench)
-        choices = _proven(groups, choices, kept)
-    else:
+    if request.budget is not None:
         remains = Remains(model, example_inputs, groups.sides)
-        choices = _within_budget(request, bench, groups, choices, kept, remains)
-    result = _assemble(request, bench, groups, choices, kept, example_inputs)
-    if request.counts is None:
+        choices, request = _within_budget(request, bench, groups, choices, kept, remains)
+    else:
+        if counts is None:
+            set_counts(request, choices, bench)
+        else:
+            set_given_counts(counts, request, groups, choices)
+        choices = _proven(groups, choices, kept)
+    result = assembled_plan(
+        request, bench, groups, choices, kept, example_inputs, stepwise=counts is not None
+    )
+    if counts is None:
         _warn_of_whole_layers(result, request)
-    return result, _block_counts(groups, choices)
-
-
-def _block_keys(groups: ChannelGroups) -> dict[int, tuple[tuple[str, ...], int]]:
-    """How to know a block again in the same model with fewer filters: by its number here."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    keys = {}
-    for block in groups.blocks:
-        keys[block.number] = (block.layers, seen[block.layers])
-        seen[block.layers] += 1
-    return keys
-
-
-def _block_counts(groups: ChannelGroups, choices: Iterable[Choice]) -> BlockCounts:
-    keys = _block_keys(groups)
-    return {
-        keys[choice.block.number]: (
-            len(choice.block.units) - len(choice.removed),
-            len(choice.block.units),
-        )
-        for choice in choices
-    }
-
-
-def _scales(groups: ChannelGroups, modules: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
-    """Return, for every layer, how much of each filter the network hears: (n,), float64.
-
-    |gamma| of the first batch norm that its channel passes, times the norm of the weights with
-    which the next layers read it; a factor is 1 where there is none.
-    """
-    gamma: dict[int, float] = {}
-    heard: dict[int, float] = {}
-    for (target, side, dim), units in groups.sides.items():
-        module = modules.get(target)
-        if side == "channels" and isinstance(module, BATCH_NORMS) and module.weight is not None:
-            for unit, value in zip(units, module.weight.detach().abs().tolist(), strict=False):
-                gamma.setdefault(unit, value)
-        if side == "in" and dim == 0 and module is not None:
-            squares = _input_squares(module, len(units))
-            if squares is None:
-                continue
-            for unit, square in zip(units, squares.tolist(), strict=True):
-                heard[unit] = heard.get(unit, 0.0) + square
-    return {
-        target: torch.tensor(
-            [
-                gamma.get(u, 1.0) * math.sqrt(heard[u]) if u in heard else gamma.get(u, 1.0)
-                for u in units
-            ],
-            dtype=torch.float64,
-        )
-        for (target, side, _), units in groups.sides.items()
-        if side == "out" and target in modules
-    }
-
-
-def _input_squares(module: nn.Module, count: int) -> torch.Tensor | None:
-    """Return the squared norm of the weights that read each input channel, (count,)."""
-    if isinstance(module, nn.Linear):
-        weight = module.weight.detach().double()
-        return weight.square().sum(0)
-    if isinstance(module, CONVOLUTIONS) and module.groups == 1:
-        weight = module.weight.detach().double()
-        inputs = 0 if isinstance(module, TRANSPOSED) else 1
-        return weight.square().transpose(0, inputs).flatten(1).sum(1)
-    return None
-
-
-def _check_ratio(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{where} must be a number in [0, 1); got {type(value).__name__}")
-    if not 0 <= float(value) < 1:
-        raise ValueError(f"{where} must be in [0, 1); got {value}")
-    return float(value)
+    return result, block_counts(groups, choices)
 
 
 def _check_finite(model: nn.Module) -> None:
@@ -340,195 +252,6 @@ def _check_finite(model: nn.Module) -> None:
         raise ValueError(f"parameter {name!r} must be finite; entry {where} is {value}")
 
 
-class _Request:
-    """The arguments of `plan`, checked and resolved to layer names."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        scorer: str | Scorer,
-        ratio: float | Mapping[str, float] | None,
-        keep: Collection[str],
-        round_to: int,
-        global_: bool,
-        budget: Mapping[str, float] | None = None,
-    ) -> None:
-        self.scorer = make_scorer(scorer)
-        self.budget = None if budget is None else check_budget(budget)
-        self.counts: BlockCounts | None = None  # `plan_to_counts`: instead of ratio and budget
-        if self.budget is not None and ratio is not None:
-            raise ValueError("give ratio or budget, not both: the budget decides the ratio")
-        self.modules = dict(model.named_modules())
-        self.layers = {
-            name: module
-            for name, module in self.modules.items()
-            if isinstance(module, (*CONVOLUTIONS, nn.Linear))
-        }
-        check_count(round_to, "round_to")
-        self.round_to = round_to
-        self.global_ = bool(global_)
-        self.named: set[str] = set()  # layers that the caller wrote out
-        self.ratios = self._resolve_ratio(
-            0.0 if budget is not None else ratio
-        )  # layer -> ratio, None: the scorer's own count
-        self.veto = self._resolve_veto(model, keep)
-        own_count = ratio is None and any(r is None for r in self.ratios.values())
-        stored = dict(ratio) if isinstance(ratio, Mapping) else ratio
-        self.step = Step(
-            scorer=scorer if isinstance(scorer, str) else repr(scorer),
-            ratio=None if own_count or budget is not None else 0.5 if stored is None else stored,
-            round_to=round_to,
-            global_=self.global_,
-            budget=self.budget,
-        )
-
-    def _resolve_ratio(self, ratio: float | Mapping[str, float] | None) -> dict[str, float | None]:
-        convolutions = [
-            name
-            for name, module in self.layers.items()
-            if not isinstance(module, nn.Linear) and not is_depthwise(module)
-        ]
-        decides_itself = self.scorer.name == "pairs"
-        if ratio is None and decides_itself:
-            if self.global_:
-                raise ValueError(
-                    "global_=True needs a ratio: the scorer 'pairs' decides the count of each "
-                    "layer by itself"
-                )
-            return dict.fromkeys(convolutions)
-        if not isinstance(ratio, Mapping):
-            checked = _check_ratio(0.5 if ratio is None else ratio, "ratio")
-            return dict.fromkeys(convolutions, checked)
-        if self.global_:
-            raise ValueError("global_=True needs one ratio for all layers; got a mapping")
-        resolved: dict[str, float | None] = {}
-        for name, value in ratio.items():
-            part = _check_ratio(value, f"ratio[{name!r}]")
-            module = self._module(name, "ratio")
-            if name in self.layers:
-                if is_depthwise(module):
-                    raise ValueError(
-                        f"ratio[{name!r}]: a depthwise convolution follows the layer before it; "
-                        "name that layer"
-                    )
-                self.named.add(name)
-                resolved[name] = part
-                continue
-            inside = [inner for inner in convolutions if inner.startswith(f"{name}.")]
-            if not inside:
-                raise ValueError(
-                    f"ratio[{name!r}]: a {type(module).__name__} cannot be pruned; name "
-                    "convolutions, linear layers, or modules that hold convolutions"
-                )
-            for inner in inside:
-                if inner not in ratio:
-                    resolved[inner] = part
-        return resolved
-
-    def _module(self, name: Any, argument: str) -> nn.Module:
-        if not isinstance(name, str):
-            raise TypeError(f"{argument} must name layers by str; got {type(name).__name__}")
-        if name not in self.modules:
-            raise ValueError(f"{argument}: {unknown_layer_text('the model', name, self.modules)}")
-        module: nn.Module = self.modules[name]
-        return module
-
-    def _resolve_veto(self, model: nn.Module, keep: Collection[str]) -> dict[str, str]:
-        if isinstance(keep, str) or not isinstance(keep, Collection):
-            raise TypeError(
-                f"keep must be a collection of layer names, such as ['conv1']; got "
-                f"{type(keep).__name__}"
-            )
-        veto: dict[str, str] = {}
-        for name in keep:
-            self._module(name, "keep")
-            for layer in self.layers:
-                if layer == name or layer.startswith(f"{name}."):
-                    veto[layer] = "named in keep"
-        # In a model that is frozen as a whole, being frozen does not mark a front end.
-        if any(parameter.requires_grad for parameter in model.parameters()):
-            for name, module in self.layers.items():
-                own = list(module.parameters(recurse=False))
-                frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
-                if frozen and name not in self.named:
-                    veto.setdefault(name, "front end: its parameters are frozen (requires_grad)")
-        return veto
-
-    def set_counts(self, choices: list[Choice], bench: ScoreBench) -> None:
-        """Fill in how many units each block keeps."""
-        if self.global_:
-            self._set_global_counts(choices, bench)
-            return
-        for choice in choices:
-            asked = {self.ratios[name] for name in choice.block.layers if name in self.ratios}
-            if len(asked) > 1:
-                wanted = {n: self.ratios[n] for n in choice.block.layers if n in self.ratios}
-                raise ValueError(
-                    f"ratio must be the same for coupled layers, which lose the same channels; "
-                    f"got {wanted}"
-                )
-            (ratio,) = asked
-            n = len(choice.block.units)
-            if ratio is not None:
-                choice.keep(kept_count(n, ratio), self.round_to)
-                continue
-            counts = [bench[name].count or 0 for name in choice.scored]
-            choice.keep(max(1, n - min(counts)), self.round_to)
-
-    def set_counts_within(self, choices: list[Choice], bench: ScoreBench, remains: Remains) -> bool:
-        """Remove as little as meets the budget, or all that can go; return whether it is met."""
-        budget = self.budget or {}
-
-        def within() -> bool:
-            return remains.within(budget, {u for choice in choices for u in choice.removed})
-
-        if self.global_:
-            sequence = global_sequence(choices, bench)
-
-            def apply(number: int) -> None:
-                counts = Counter(sequence[:number])
-                for at, choice in enumerate(choices):
-                    choice.keep(len(choice.block.units) - counts[at], self.round_to)
-
-            last = len(sequence)
-        else:
-            sizes = {len(choice.block.units) for choice in choices}
-            ratios = sorted({Fraction(k, n) for n in {1, *sizes} for k in range(n)})
-
-            def apply(number: int) -> None:
-                ratio = float(ratios[number])
-                self.ratios = dict.fromkeys(self.ratios, ratio)
-                self.step = replace(self.step, ratio=ratio)
-                for choice in choices:
-                    choice.keep(kept_count(len(choice.block.units), ratio), self.round_to)
-
-            last = len(ratios) - 1
-
-        def meets(number: int) -> bool:
-            apply(number)
-            return within()
-
-        found = first_within(last + 1, meets)
-        apply(last if found is None else found)
-        shares = remains.shares({u for choice in choices for u in choice.removed})
-        self.step = replace(self.step, remaining=shares)
-        return found is not None
-
-    def _set_global_counts(self, choices: list[Choice], bench: ScoreBench) -> None:
-        """One threshold: the most redundant units of all blocks go until the budget is spent."""
-        ratio = next(iter(self.ratios.values()), 0.0) or 0.0
-        total = sum(len(choice.block.units) * choice.filters_per_unit for choice in choices)
-        budget = total - kept_count(total, ratio) if total else 0
-        removed = [0] * len(choices)
-        for number in global_sequence(choices, bench):
-            filters = choices[number].filters_per_unit
-            if filters <= budget:
-                removed[number] += 1
-                budget -= filters
-        for choice, count in zip(choices, removed, strict=True):
-            choice.keep(len(choice.block.units) - count, self.round_to)
-
-
 def _proven(groups: ChannelGroups, choices: list[Choice], kept: dict[str, str]) -> list[Choice]:
     """The choices that pass the proof together; the others are kept, with what went wrong."""
     cuts = groups.cuts({unit for choice in choices for unit in choice.removed})
@@ -546,29 +269,35 @@ def _proven(groups: ChannelGroups, choices: list[Choice], kept: dict[str, str]) 
 
 
 def _within_budget(
-    request: _Request,
+    request: Request,
     bench: ScoreBench,
     groups: ChannelGroups,
     choices: list[Choice],
     kept: dict[str, str],
     remains: Remains,
-) -> list[Choice]:
-    """The choices that meet the budget and pass the proof; raises ValueError if none do."""
+) -> tuple[list[Choice], Request]:
+    """The choices that meet the budget and pass the proof, and the request with what it took.
+
+    Raises
+    ------
+    ValueError
+        If no choices meet it.
+    """
     while True:
-        met = request.set_counts_within(choices, bench, remains)
-        passed = _proven(groups, choices, kept) if met else choices
+        met, reached = set_counts_within(request, choices, bench, remains)
         if not met:
-            raise _budget_error(request, groups, kept)
+            raise _budget_error(reached, groups, kept)
+        passed = _proven(groups, choices, kept)
         if len(passed) == len(choices):
-            return choices
+            return choices, reached
         choices = passed  # the others must lose more
 
 
-def _budget_error(request: _Request, groups: ChannelGroups, kept: Mapping[str, str]) -> ValueError:
+def _budget_error(request: Request, groups: ChannelGroups, kept: Mapping[str, str]) -> ValueError:
     reachable = request.step.remaining or {}
     whole = {
-        name: _reason(name, module, request, groups, kept)
-        for name, module in request.layers.items()
+        name: whole_reason(name, request, groups, kept)
+        for name in request.layers
         if not any(name in (*block.layers, *block.followers) for block in groups.blocks)
         or name in kept
     }
@@ -583,119 +312,7 @@ def _budget_error(request: _Request, groups: ChannelGroups, kept: Mapping[str, s
     )
 
 
-def _assemble(
-    request: _Request,
-    bench: ScoreBench,
-    groups: ChannelGroups,
-    choices: list[Choice],
-    kept: dict[str, str],
-    example_inputs: ExampleInputs,
-) -> PruningPlan:
-    removed = {unit for choice in choices for unit in choice.removed}
-    cuts = groups.cuts(removed)
-    by_layer = {cut.target: cut for cut in cuts if cut.side in ("out", "channels")}
-    pruned = [name for name in request.layers if name in by_layer]
-    by_unit = {
-        unit: (choice, position)
-        for choice in choices
-        for position, unit in enumerate(choice.block.units)
-    }
-    # Followers (depthwise, linear) that nobody asked to score have no dead filters of their own.
-    followers = {
-        name
-        for name, module in request.layers.items()
-        if is_depthwise(module) or isinstance(module, nn.Linear)
-    }
-    scored = {name for name in pruned if name in request.ratios or name not in followers}
-    reasons: dict[str, str] = {}
-    for name, module in request.modules.items():
-        if name in by_layer:
-            continue
-        if name in groups.input_norms:
-            reasons[name] = "normalises the model's input"
-        elif name in request.layers:
-            reasons[name] = _reason(name, module, request, groups, kept)
-    return PruningPlan(
-        layers={name: by_layer[name].kept for name in pruned},
-        filters={name: by_layer[name].size for name in pruned},
-        kept=reasons,
-        dead={name: tuple(bench[name].dead.tolist()) if name in scored else () for name in pruned},
-        scorer=request.scorer.name,
-        cuts=cuts,
-        records={name: _layer_record(name, bench, groups, by_unit) for name in pruned},
-        steps=(request.step,),
-        versions={"hubprune": _native.__version__, "torch": str(torch.__version__)},
-        readers=find_readers(request.modules[""], example_inputs, groups, cuts),
-    )
-
-
-def _reason(
-    name: str,
-    module: nn.Module,
-    request: _Request,
-    groups: ChannelGroups,
-    kept: Mapping[str, str],
-) -> str:
-    """Why a convolution or linear layer stays whole."""
-    if name in kept:
-        return kept[name]
-    if name in request.veto:
-        return request.veto[name]
-    if name in groups.outputs:
-        return "produces the model's output"
-    if is_depthwise(module):
-        return "depthwise: follows the layer before it, which is kept"
-    if name not in request.ratios:
-        if isinstance(module, nn.Linear):
-            return "linear layers are pruned only when named in ratio"
-        return "not named in ratio"
-    ratio = request.ratios[name]
-    if request.counts is not None:
-        asked = "this step"
-    elif ratio is None:
-        asked = "the scorer"
-    else:
-        asked = "the threshold" if request.global_ else f"ratio {ratio:g}"
-    bounds = [f"round_to={request.round_to}"] if request.round_to > 1 else []
-    if any(name in block.layers and block.cell_count > 1 for block in groups.blocks):
-        bounds.append("the groups of a grouped convolution stay equally large")
-    because = f" ({', '.join(bounds)})" if bounds else ""
-    return f"{asked} removes none of its filters{because}"
-
-
-def _layer_record(
-    name: str,
-    bench: ScoreBench,
-    groups: ChannelGroups,
-    by_unit: Mapping[int, tuple[Choice, int]],
-) -> LayerRecord:
-    """What decided about each filter of one pruned layer."""
-    is_follower = (name, "channels", 0) in groups.sides
-    units = groups.sides[name, "channels" if is_follower else "out", 0]
-    scores: list[float | None] = []
-    coupled: dict[str, None] = {}
-    meanings: dict[str, None] = {}
-    scored = False
-    for unit in units:
-        if unit not in by_unit:
-            scores.append(None)
-            continue
-        choice, position = by_unit[unit]
-        scored = scored or name in choice.scored
-        meanings[choice.meaning] = None
-        scores.append(choice.score(position, bench))
-        coupled.update(dict.fromkeys((*choice.block.layers, *choice.block.followers)))
-    coupled.pop(name, None)
-    nearest, similarity = [-1] * len(units), [None] * len(units)
-    if scored:
-        cosine, index = bench[name].nearest()
-        nearest = index.tolist()
-        similarity = [c if i >= 0 else None for c, i in zip(cosine.tolist(), nearest, strict=True)]
-    meaning = "; ".join(meanings)
-    return LayerRecord(tuple(scores), tuple(nearest), tuple(similarity), tuple(coupled), meaning)
-
-
-def _warn_of_whole_layers(result: PruningPlan, request: _Request) -> None:
+def _warn_of_whole_layers(result: PruningPlan, request: Request) -> None:
     whole = {name: why for name, why in result.kept.items() if name in request.named}
     if not result.layers:
         lines = "".join(f"\n  {name}: {why}" for name, why in result.kept.items())
