@@ -36,12 +36,10 @@ class Probe:
     NaN behind them, and a replay costs next to nothing.
     """
 
-    def __init__(
-        self, model: nn.Module, example_inputs: ExampleInputs, axes: Mapping[str, int]
-    ) -> None:
+    def __init__(self, model: nn.Module, example_inputs: ExampleInputs) -> None:
         self.model = model
         self.inputs = example_inputs
-        self.axes = axes  # bare parameter -> its channel axis
+        self.axes: Mapping[str, int] = {}  # bare parameter -> its channel axis
         self.modules = {
             name: module
             for name, module in model.named_modules()
