@@ -26,12 +26,7 @@ from .commands.evaluate import EVALUATE_HELP, add_evaluate, run_evaluate
 from .commands.finetune import FINETUNE_HELP, add_finetune, run_finetune
 from .commands.models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG
 from .commands.progress import progress_display
-from .commands.prune import (
-    PRUNE_HELP,
-    add_prune,
-    read_plan,
-    run_prune,
-)
+from .commands.prune import PRUNE_HELP, add_prune, read_plan, run_prune
 from .commands.report import REPORT_HELP, add_report, run_report
 from .commands.score import SCORE_HELP, add_score, run_score
 from .config import configuration, show_config
