@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 import hubprune as hp
-from hubprune.budgets import Remains, check_budget, first_within
-from hubprune.channel_groups import ChannelGroups, find_channel_groups
+from hubprune.channels.groups import ChannelGroups, find_channel_groups
 from hubprune.layer_kinds import is_depthwise
+from hubprune.planning.budgets import Remains, check_budget, first_within
 from networks import NETWORKS, build
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from hubprune import channel_prediction
-from hubprune.channel_paths import Path, Reader
-from hubprune.channel_prediction import ChannelPredictor
+from hubprune.channels import prediction
+from hubprune.channels.paths import Path, Reader
+from hubprune.channels.prediction import ChannelPredictor
 
 # Nothing but Gaussian inputs and 1 x 1 kernels: the formulas hold, up to the rectified Gaussians'
 # sums, which the next layer is told of as if they were Gaussian.
@@ -21,7 +21,7 @@ EXACT = 0.02
 
 @pytest.fixture(autouse=True)
 def all_of_the_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_prediction, "_ACROSS", 1.0)
+    monkeypatch.setattr(prediction, "_ACROSS", 1.0)
 
 
 def indices(n: int) -> tuple[int, ...]:
@@ -47,7 +47,7 @@ def test_rectified_gaussians() -> None:
     z = rng.standard_normal((2, 400_000))
     u = np.stack([z[0], rho * z[0] + math.sqrt(1 - rho * rho) * z[1]])
     given = torch.tensor([rho, 1.0, 0.0, -1.0], dtype=torch.float64)
-    predicted = channel_prediction._rectified(given)
+    predicted = prediction._rectified(given)
     assert float(predicted[0]) == pytest.approx(np.corrcoef(np.maximum(u, 0))[0, 1], abs=4e-3)
     assert float(predicted[1]) == pytest.approx(1.0)
     assert float(predicted[2]) == pytest.approx(0.0, abs=1e-15)
@@ -57,14 +57,14 @@ def test_rectified_gaussians() -> None:
         model[1].weight.copy_(torch.tensor([2.0, -1.5]))
         model[1].bias.copy_(torch.tensor([2.0 * a, 0.7]))
     path = Path("0", "1", "after norm", (0, 1), (0, 1))
-    mean, spread = channel_prediction._mean_and_spread(model, path)
+    mean, spread = prediction._mean_and_spread(model, path)
     for i, (scale, shift) in enumerate(((2.0, 2.0 * a), (1.5, 0.7))):
         sample = np.maximum(scale * z[0] + shift, 0)
         assert float(mean[i]) == pytest.approx(sample.mean(), abs=6e-3)
         assert abs(float(spread[i])) == pytest.approx(sample.std(), abs=6e-3)
     assert float(spread[0]) > 0 > float(spread[1])
     path = Path("0", "1", "before norm", (0, 1), (0, 1))
-    before = channel_prediction._mean_and_spread(model, path)
+    before = prediction._mean_and_spread(model, path)
     torch.testing.assert_close(before, torch.stack([model[1].bias, model[1].weight]).double())
 
 

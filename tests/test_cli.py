@@ -17,7 +17,9 @@ import torch
 
 import hubprune as hp
 from command_line import Run, runner, user_module
-from hubprune import cli, command_models, command_prune, demo
+from hubprune import cli, demo
+from hubprune.commands import models as command_models
+from hubprune.commands import prune as command_prune
 from hubprune.scorers import SCORER_NAMES
 
 NETWORK = """

@@ -13,7 +13,8 @@ import torch
 
 import hubprune as hp
 from command_line import user_module
-from hubprune import cli, command_models
+from hubprune import cli
+from hubprune.commands import models as command_models
 from hubprune.datasets import open_data
 from hubprune.finetuning import evaluate
 

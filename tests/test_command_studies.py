@@ -16,7 +16,8 @@ import torch
 
 import hubprune as hp
 from command_line import Run, runner, user_module
-from hubprune import cli, command_studies, comparison
+from hubprune import cli, comparison
+from hubprune.commands import compare as compare_command
 from training_cases import classes, network, tags
 
 USERS = """
@@ -148,7 +149,7 @@ def test_compare_data_of_functions_and_compensation(
         seen.update(options, data=args[1:])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_studies, "compare", stand_in)
+    monkeypatch.setattr(compare_command, "compare", stand_in)
     words = [
         "compare", f"{user}:build", "--train", f"{user}:train", "--valid", f"{user}:valid",
         "--output", "study", "--no-plot", "--compensate", "none,bias", "--calibration", 40,

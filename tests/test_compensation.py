@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import hubprune as hp
-from hubprune.channel_paths import Path
-from hubprune.plan_file import format_json
+from hubprune.channels.paths import Path
+from hubprune.planning.plan_file import format_json
 
 BN_FIRST, RELU_FIRST = "conv-bn-relu", "conv-relu-bn"
 

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hubprune.datasets.audioset import AudioSetFolder, AudioSetHdf5
-from hubprune.models.panns import LogMel
+from hubprune.models.log_mel import LogMel
 
 NAMES = [b"Y--aE2O5G5WE.wav", b"", b"Y-BIMKnb5tBo.wav"]
 

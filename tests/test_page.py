@@ -21,9 +21,9 @@ from scipy.spatial.distance import squareform
 from torch import nn
 
 import hubprune as hp
-from hubprune import drawings, layer_graph
-from hubprune.linkage import cluster_order
-from hubprune.markup import Markup, element, number, table
+from hubprune.page import drawings, layer_graph
+from hubprune.page.linkage import cluster_order
+from hubprune.page.markup import Markup, element, number, table
 from networks import build
 
 VOID = {"meta", "img", "br", "col"}
@@ -183,7 +183,7 @@ def test_everyone_can_read_it(written: Callable[..., str]) -> None:
 @pytest.mark.parametrize("color", ["light", "dark"])
 def test_contrast(color: str) -> None:
     """Web Content Accessibility Guidelines 2.2: 4.5 for text, 3 for what a picture shows."""
-    style = Path(hp.__file__).with_name("page.css").read_text(encoding="utf-8")
+    style = (Path(hp.__file__).parent / "page" / "page.css").read_text(encoding="utf-8")
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#\w{6})", block))
         for block in re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)[:2]

@@ -38,7 +38,7 @@ from .iterative import IterativeResult, prune_iteratively  # noqa: E402
 from .nystrom import Nystrom, NystromError, NystromFactor, nystrom  # noqa: E402
 from .page import write_page  # noqa: E402
 from .planning import plan  # noqa: E402
-from .pruning_plan import PruningPlan  # noqa: E402
+from .planning.pruning_plan import PruningPlan  # noqa: E402
 from .report import Report, report  # noqa: E402
 from .routes import Route, route  # noqa: E402
 from .sampling import Sampled, SampledDegree, sampled_degree  # noqa: E402

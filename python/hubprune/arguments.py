@@ -101,6 +101,14 @@ def check_choice(value: object, choices: Iterable[str], name: str) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
 
 
+def check_count(value: object, name: str, *, least: int = 1) -> None:
+    """Require an int of at least `least`; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int; got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
 def check_finite_rows(x: torch.Tensor) -> None:
     """Require finite rows x (n, d); the message names the first that is not."""
     bad = torch.nonzero(~torch.isfinite(x).all(-1)).flatten()

@@ -20,26 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from . import _native
-from .command_arguments import count, seed
-from .command_evaluate import EVALUATE_HELP, add_evaluate, run_evaluate
-from .command_models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG
-from .command_progress import progress_display
-from .command_prune import (
-    PRUNE_HELP,
-    add_prune,
-    read_plan,
-    run_prune,
-)
-from .command_report import REPORT_HELP, add_report, run_report
-from .command_score import SCORE_HELP, add_score, run_score
-from .command_studies import (
-    COMPARE_HELP,
-    FINETUNE_HELP,
-    add_compare,
-    add_finetune,
-    run_compare,
-    run_finetune,
-)
+from .commands.arguments import count, seed
+from .commands.compare import COMPARE_HELP, add_compare, run_compare
+from .commands.evaluate import EVALUATE_HELP, add_evaluate, run_evaluate
+from .commands.finetune import FINETUNE_HELP, add_finetune, run_finetune
+from .commands.models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG
+from .commands.progress import progress_display
+from .commands.prune import PRUNE_HELP, add_prune, read_plan, run_prune
+from .commands.report import REPORT_HELP, add_report, run_report
+from .commands.score import SCORE_HELP, add_score, run_score
 from .config import configuration, show_config
 from .models import KNOWN_MODELS
 

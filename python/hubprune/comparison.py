@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .arguments import check_choice
+from .arguments import check_choice, check_count
 from .checkpointing import fingerprint
 from .comparison_result import UNPRUNED, Comparison, ComparisonRow, Summary
 from .comparison_store import Job, Store, rule_text
@@ -32,7 +32,7 @@ from .progress import Progress
 from .report import report
 from .scorers import Random, Scorer, make_scorer
 from .surgery import prune
-from .training import check_count, described
+from .training import described
 from .training_data import GLOBAL, VALID, Examples, preserved_rng, seed_everything, stream_seed
 
 __all__ = ["Comparison", "ComparisonRow", "Summary", "compare"]
@@ -151,8 +151,8 @@ def compare(
     """
     grid = _Grid(scorers, ratios, seeds, compensate)
     options = _checked_options(finetune)
-    check_count("batch_size", batch_size)
-    check_count("round_to", round_to)
+    check_count(batch_size, "batch_size")
+    check_count(round_to, "round_to")
     if isinstance(batches, Iterable) and not hasattr(batches, "__len__"):
         batches = list(batches)  # an iterator would be empty for the second model
     bench = _Bench(

@@ -8,7 +8,8 @@ A layer that reads channels z computes ``W_K z_K + W_R z_R + b``; K stays, R goe
 
 The ways differ in B: none (``bias``), one entry per removed filter (``merge``), the regression on
 all kept filters (``interpolate``). The means m and the covariance C of the channels are measured on
-batches where there are any; without data they are predicted from the weights (channel_prediction).
+batches where there are any; without data they are predicted from the weights
+(`hubprune.channels.prediction`).
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_paths import Reader
-from .channel_prediction import ChannelPredictor, filters_by_group
+from .channels.paths import Reader
+from .channels.prediction import ChannelPredictor, filters_by_group
 from .cutting import Cut
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, channel_axis
 from .model_runs import evaluating, undisturbed_rng
+from .planning.pruning_plan import PruningPlan
 from .progress import progress_bar
-from .pruning_plan import PruningPlan
 
 __all__ = ["COMPENSATIONS", "check_compensation", "compensate", "recalibrate"]
 
@@ -37,7 +38,7 @@ COMPENSATIONS = ("none", "bias", "merge", "interpolate", "recalibrate")
 _FOLDS = ("bias", "merge", "interpolate")
 
 # Ridge, in units of the kept channels' mean variance. Predicted correlations are rough: of 3e-2,
-# 1e-1 and 3e-1 the middle is the best on musicnn's MTT_vgg, see channel_prediction.
+# 1e-1 and 3e-1 the middle is the best on musicnn's MTT_vgg, see channels/prediction.py.
 _RIDGE_PREDICTED = 1e-1
 _RIDGE_MEASURED = 1e-3
 _RIDGE_LEAST = 1e-12

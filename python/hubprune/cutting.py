@@ -2,8 +2,8 @@
 """Cutting a model: which axes of which tensors shrink, whether that fits a model, and doing it.
 
 A `Cut` says what stays of one side of a layer. The cuts of a plan are made by
-`hubprune.channel_groups`, which finds out what belongs together; here they are only carried out, in
-place.
+`hubprune.channels.groups`, which finds out what belongs together; here they are only carried out,
+in place.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from .progress import Progress
 from .report import report
 from .scorers import Random, Scorer, make_scorer, score, score_model
 from .surgery import load_pruned, prune, save_pruned
+from .tables import markdown_table
 
 __all__ = ["Cnn14Timing", "DemoResult", "DemoRow", "run_demo"]
 
@@ -173,12 +174,12 @@ class DemoResult:
                     f"{change:+.1f}",
                 ]
             )
-        return _markdown_table(header, rows)
+        return markdown_table(header, rows)
 
     def cnn14_table(self) -> str:
         """The time of each convolution of CNN14, in Markdown."""
         rows = [[layer, _time(seconds)] for layer, seconds in self.cnn14.layers.items()]
-        return _markdown_table(["CNN14 layer", "scored in"], rows)
+        return markdown_table(["CNN14 layer", "scored in"], rows)
 
     def __str__(self) -> str:
         times = ", ".join(f"{name} {_time(each)}" for name, each in self.scoring_seconds.items())
@@ -488,18 +489,3 @@ def _percent(value: float, error: float) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1.0 else f"{seconds * 1e3:.1f} ms"
-
-
-def _markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table whose columns line up; the first to the left, the others to the right."""
-    table = [header, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [
-        [
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in (header, rule, *rows)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

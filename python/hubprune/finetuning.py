@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from .arguments import check_choice
+from .arguments import check_choice, check_count
 from .augmentation import Mixup, SpecAugment
 from .checkpointing import read_file, state_of, write_file
 from .energy import EnergyMeter
@@ -23,7 +23,7 @@ from .model_runs import check_model
 from .objective import Loss, Metric, Objective
 from .progress import Progress
 from .tables import text_table
-from .training import Augment, TrainingRun, check_count
+from .training import Augment, TrainingRun
 from .training_data import Examples, preserved_rng
 
 __all__ = ["FineTuned", "Mixup", "SpecAugment", "evaluate", "finetune"]
@@ -346,7 +346,7 @@ def evaluate(
         If the model computes NaN.
     """
     check_model(model)
-    check_count("batch_size", batch_size)
+    check_count(batch_size, "batch_size")
     with preserved_rng():
         examples = Examples(data, "data")
         if task is not None and task != examples.task:

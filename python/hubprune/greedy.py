@@ -8,7 +8,7 @@ import torch
 from . import ops as _ops  # noqa: F401  (registers the operators)
 from .arguments import EDGES, Array, as_tensor, check_choice, like_input, shape_text
 
-__all__ = ["check_count", "greedy_degree"]
+__all__ = ["check_removals", "greedy_degree"]
 
 
 def greedy_degree(
@@ -73,12 +73,12 @@ def greedy_degree(
     if tensor.ndim != 2:
         raise ValueError(f"x must have shape (n, d); got shape {shape_text(tensor.shape)}")
     check_choice(edge, EDGES, "edge")
-    check_count(count)
+    check_removals(count)
     order, degree = torch.ops.hubprune.greedy_degree(tensor, edge, count)
     return like_input(order, x), like_input(degree, x)
 
 
-def check_count(count: object) -> None:
+def check_removals(count: object) -> None:
     """Require None or an integer of at least 1."""
     if count is None:
         return

@@ -13,18 +13,18 @@ from typing import Any
 
 from torch import nn
 
+from .arguments import check_count
 from .checkpointing import differences, fingerprint
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
 from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate
 from .planning import plan_counts, plan_to_counts
+from .planning.pruning_plan import PruningPlan
 from .progress import Progress
-from .pruning_plan import PruningPlan
 from .report import report
 from .scorers import Scorer, make_scorer
 from .surgery import load_pruned, prune, save_pruned
 from .tables import text_table
-from .training import check_count
 
 __all__ = ["IterativeResult", "prune_iteratively", "stepwise_count"]
 
@@ -258,7 +258,7 @@ _finetune = finetune  # the argument of the same name hides it
 def _check_options(
     steps: Any, compensate: Any, seed: Any, options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    check_count("steps", steps)
+    check_count(steps, "steps")
     if not isinstance(compensate, str):
         raise TypeError(f"compensate must be a str; got {type(compensate).__name__}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63 - steps:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from .arguments import Array, as_tensor, like_input, shape_text
+from .arguments import Array, as_tensor, check_count, like_input, shape_text
 from .model_runs import evaluating
 
 __all__ = ["Accuracy", "Tones", "activations", "decode", "raw_pitch_accuracy", "tones"]
@@ -98,8 +98,8 @@ def tones(count: int, seed: int, *, noise_db: tuple[float, float] | None = (0.0,
     >>> some.frames.shape, some.frequencies.shape
     (torch.Size([3, 1024]), torch.Size([3]))
     """
-    _check_integer("count", count, 1)
-    _check_integer("seed", seed, 0)
+    check_count(count, "count")
+    check_count(seed, "seed", least=0)
     if noise_db is not None:
         _check_noise(noise_db)
     draw = np.random.default_rng(seed)
@@ -205,8 +205,8 @@ def activations(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
-    _check_integer("batch", batch, 1)
-    _check_integer("workers", workers, 1)
+    check_count(batch, "batch")
+    check_count(workers, "workers")
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
 
@@ -282,13 +282,6 @@ def _standardised(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     centred = frames - frames.mean(1, keepdims=True)
     result: npt.NDArray[np.float64] = centred / centred.std(1, keepdims=True)
     return result
-
-
-def _check_integer(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int; got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {value}")
 
 
 def _check_noise(noise_db: tuple[float, float]) -> None:

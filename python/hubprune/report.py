@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .budgets import count_macs
 from .layer_kinds import CONVOLUTIONS
 from .model_runs import (
     ExampleInputs,
@@ -21,7 +20,8 @@ from .model_runs import (
     run,
     undisturbed_rng,
 )
-from .pruning_plan import PruningPlan
+from .planning.budgets import count_macs
+from .planning.pruning_plan import PruningPlan
 from .tables import text_table
 
 __all__ = ["LayerReport", "Report", "Totals", "report"]

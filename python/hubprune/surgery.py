@@ -29,8 +29,8 @@ from .compensation import compensate as _compensate
 from .cutting import apply_cuts, check_cuts
 from .layer_kinds import sizes
 from .model_runs import check_model, duplicate
-from .plan_file import format_json
-from .pruning_plan import PruningPlan
+from .planning.plan_file import format_json
+from .planning.pruning_plan import PruningPlan
 
 __all__ = ["load_pruned", "prune", "save_pruned"]
 

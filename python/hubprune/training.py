@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .arguments import check_choice
+from .arguments import check_choice, check_count
 from .checkpointing import differences, fingerprint, read_file, state_of, write_file
 from .energy import EnergyMeter
 from .model_runs import check_model, duplicate
@@ -33,7 +33,7 @@ from .training_data import (
     stream_seed,
 )
 
-__all__ = ["Augment", "TrainingRun", "check_count", "described"]
+__all__ = ["Augment", "TrainingRun", "described"]
 
 SCHEDULES = ("cosine", "plateau", "constant")
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 3, 0.5
@@ -100,10 +100,10 @@ class TrainingRun:
 
     def set_options(self, **options: Any) -> None:
         for name in ("epochs", "batch_size"):
-            check_count(name, options[name])
+            check_count(options[name], name)
         if options["patience"] is not None:
-            check_count("patience", options["patience"])
-        check_count("warmup", options["warmup"], least=0)
+            check_count(options["patience"], "patience")
+        check_count(options["warmup"], "warmup", least=0)
         for name, low, high in (("lr", 0.0, None), ("weight_decay", None, None)):
             _check_number(name, options[name], above=low, at_most=high)
         _check_number("fraction", options["fraction"], above=0.0, at_most=1.0)
@@ -430,13 +430,6 @@ def _deterministic_convolutions() -> Iterator[None]:
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
-
-
-def check_count(name: str, value: Any, *, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int; got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {value}")
 
 
 def _check_number(name: str, value: Any, *, above: float | None, at_most: float | None) -> None:

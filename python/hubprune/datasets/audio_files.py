@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from hubprune.models.log_mel import LogMel
+
 __all__ = [
     "FrontEnd",
     "apply_front_end",
@@ -207,8 +209,6 @@ def front_end_of(features: FrontEnd | str | None, sample_rate: int) -> FrontEnd 
         return features
     if features != "logmel":
         raise ValueError(f"features must be 'logmel', a front end or None; got {features!r}")
-    from hubprune.models.panns import LogMel
-
     return LogMel.at(sample_rate)
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.datasets.audio_files import needed
 from hubprune.file_writing import replaced_file
-from hubprune.models.checks import check_input, check_positive
+from hubprune.models.checks import check_input
 
 __all__ = ["Dcase21LogMel", "Standardisation", "VggishLogMel"]
 
@@ -91,7 +92,7 @@ class Dcase21LogMel(nn.Module):
 
     def __init__(self, frames: int | None = 500, *, padding: str = "reflect") -> None:
         if frames is not None:
-            check_positive("frames", frames)
+            check_count(frames, "frames")
         if padding not in _PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(_PADDINGS)}; got {padding!r}")
         super().__init__()
@@ -202,7 +203,7 @@ class VggishLogMel(nn.Module):
     patch = 96
 
     def __init__(self, hop_frames: int = 96) -> None:
-        check_positive("hop_frames", hop_frames)
+        check_count(hop_frames, "hop_frames")
         super().__init__()
         self.hop_frames = hop_frames
         self.register_buffer("mel", self._filters(), persistent=False)

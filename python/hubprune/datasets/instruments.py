@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.datasets.sound_font import Note, SoundFonts, find_sound_font
 from hubprune.metrics import roc_auc
 from hubprune.models.musicnn import SAMPLE_RATE, music_log_mel, musicnn_tags
@@ -154,11 +155,8 @@ def instrument_clips(
     at a time where the instrument allows; the loudest sample of each clip is 0.2 to 0.9. About
     5 ms a clip on one core.
     """
-    for name, value, least in (("count", count, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be an int; got {type(value).__name__}")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}; got {value}")
+    check_count(count, "count")
+    check_count(seed, "seed", least=0)
     if not instruments:
         raise ValueError("instruments must name at least one")
     for name in instruments:

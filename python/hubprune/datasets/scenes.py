@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hubprune.arguments import check_count
 from hubprune.datasets.features import Dcase21LogMel, Standardisation
 from hubprune.datasets.sound_font import Note, SoundFonts, find_sound_font
 from hubprune.file_writing import replaced_file
@@ -275,8 +276,8 @@ def render_scene(
         raise ValueError(f"scene must be one of {', '.join(RENDERED_SCENES)}; got {scene!r}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
-    _check_integer("number", number, 0)
-    _check_integer("seed", seed, 0)
+    check_count(number, "number", least=0)
+    check_count(seed, "seed", least=0)
     _check_share("unseen", unseen)
     return torch.from_numpy(_waveform(_synthesiser(), scene, split, number, seed, unseen))
 
@@ -284,13 +285,6 @@ def render_scene(
 def _check_share(name: str, value: float) -> None:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} must be 0 to 1; got {value}")
-
-
-def _check_integer(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int; got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {value}")
 
 
 def _render(
@@ -415,8 +409,8 @@ def rendered_scenes(
     those of the training clips, band by band. About 0.25 s a clip on one core, 0.14 s on two.
     """
     for name, value in (("train", train), ("valid", valid), ("test", test), ("workers", workers)):
-        _check_integer(name, value, 1)
-    _check_integer("seed", seed, 0)
+        check_count(value, name)
+    check_count(seed, "seed", least=0)
     _check_share("unseen", unseen)
     folder = None if cache is None else Path(cache)
     counts = dict(zip(SPLITS, (train, valid, test), strict=True))

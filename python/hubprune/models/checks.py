@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["check_input", "check_positive"]
+__all__ = ["check_input"]
 
 
 def check_input(x: torch.Tensor, shape: Sequence[int | str], name: str = "x") -> None:
@@ -50,26 +50,3 @@ def check_input(x: torch.Tensor, shape: Sequence[int | str], name: str = "x") ->
     if not fits:
         wanted = ", ".join(str(size) for size in shape)
         raise ValueError(f"{name} must have shape ({wanted}); got shape {tuple(x.shape)}")
-
-
-def check_positive(name: str, value: int) -> None:
-    """Refuse a size that is not an integer of at least 1.
-
-    Parameters
-    ----------
-    name : str
-        The argument's name, for the message.
-    value : int
-        What the caller gave.
-
-    Raises
-    ------
-    TypeError
-        If `value` is not an int (a bool is not).
-    ValueError
-        If it is below 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int; got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")

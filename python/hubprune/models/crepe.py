@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.models.checkpoints import (
     StrPath,
     file_format,
@@ -24,7 +25,7 @@ from hubprune.models.checkpoints import (
     read_checkpoint,
     vector_length,
 )
-from hubprune.models.checks import check_input, check_positive
+from hubprune.models.checks import check_input
 from hubprune.models.keras_weights import KerasWeights
 
 __all__ = ["Crepe", "load_crepe"]
@@ -86,7 +87,7 @@ class Crepe(nn.Module):
         if len(widths) != len(_KERNELS):
             raise ValueError(f"capacity must hold six numbers of filters; got {len(widths)}")
         for index, count in enumerate(widths):
-            check_positive(f"capacity[{index}]", count)
+            check_count(count, f"capacity[{index}]")
         super().__init__()
         in_channels = 1
         for number, out_channels in enumerate(widths, start=1):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.models.checkpoints import (
     StrPath,
     file_format,
@@ -18,7 +19,7 @@ from hubprune.models.checkpoints import (
     read_checkpoint,
     vector_length,
 )
-from hubprune.models.checks import check_input, check_positive
+from hubprune.models.checks import check_input
 from hubprune.models.keras_weights import KerasWeights
 
 __all__ = ["Dcase21Baseline", "load_dcase21", "load_keras"]
@@ -72,9 +73,9 @@ class Dcase21Baseline(nn.Module):
         if len(filters) != 3:
             raise ValueError(f"filters must hold three numbers; got {len(filters)}")
         for index, count in enumerate(filters):
-            check_positive(f"filters[{index}]", count)
-        check_positive("hidden", hidden)
-        check_positive("classes", classes)
+            check_count(count, f"filters[{index}]")
+        check_count(hidden, "hidden")
+        check_count(classes, "classes")
         super().__init__()
         first, second, third = filters
         self.conv1 = nn.Conv2d(1, first, _KERNEL, padding=3)

@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.models.checkpoints import StrPath, load_weights, read_checkpoint, vector_length
-from hubprune.models.checks import check_input, check_positive
+from hubprune.models.checks import check_input
 from hubprune.models.tensorflow_checkpoint import TensorFlowArray, read_tensorflow_checkpoint
 
 __all__ = ["MttVgg", "load_musicnn", "music_log_mel", "musicnn_tags"]
@@ -75,8 +76,8 @@ class MttVgg(nn.Module):
         if len(widths) != len(_POOLS):
             raise ValueError(f"widths must hold five numbers; got {len(widths)}")
         for index, width in enumerate(widths):
-            check_positive(f"widths[{index}]", width)
-        check_positive("tags", tags)
+            check_count(width, f"widths[{index}]")
+        check_count(tags, "tags")
         super().__init__()
         self.bn0 = nn.BatchNorm2d(1, eps=1e-3, momentum=0.01)
         in_channels = 1

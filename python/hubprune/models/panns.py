@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""The PANNs audio tagging networks CNN14, CNN10 and CNN6, and their log-mel front end.
+"""The PANNs audio tagging networks CNN14, CNN10 and CNN6.
 
 Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition",
 IEEE/ACM Transactions on Audio, Speech and Language Processing, 2020.
 
-The body (everything that is trained) is separate from the front end (fixed), so that the body can
-be pruned, exported and timed alone. Together they carry the keys of the official checkpoints. The
-training-time augmentations of the papers (SpecAugment, mixup) have no weights and take no part in
-inference: the bodies leave them out.
+The body (everything that is trained) is separate from the front end (`log_mel`, fixed), so that the
+body can be pruned, exported and timed alone. Together they carry the keys of the official
+checkpoints. The training-time augmentations of the papers (SpecAugment, mixup) have no weights and
+take no part in inference: the bodies leave them out.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -21,15 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.models.checkpoints import StrPath, load_weights, read_checkpoint, vector_length
-from hubprune.models.checks import check_input, check_positive
+from hubprune.models.checks import check_input
+from hubprune.models.log_mel import FRONT_ENDS, MEL_BINS, front_end_at
 
-__all__ = ["AudioTagger", "Cnn6", "Cnn10", "Cnn14", "LogMel", "PannsBody", "load_panns"]
+__all__ = ["AudioTagger", "Cnn6", "Cnn10", "Cnn14", "PannsBody", "load_panns"]
 
-_MEL_BINS = 64
 _FRONT_END = ("spectrogram_extractor.", "logmel_extractor.")
-_FRONT_ENDS = {32000: (1024, 320, 14000), 16000: (512, 160, 8000), 8000: (256, 80, 4000)}
-"""Sample rate to window, hop and fmax: Cnn14, Cnn14_16k and Cnn14_8k."""
 
 
 def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
@@ -117,7 +115,7 @@ class PannsBody(nn.Module):
         filters: Sequence[int] | None = None,
         hidden: int | None = None,
     ) -> None:
-        check_positive("classes_num", classes_num)
+        check_count(classes_num, "classes_num")
         convs = self.block.convs
         if filters is None:
             filters = [width for width in self.widths for _ in range(convs)]
@@ -127,12 +125,12 @@ class PannsBody(nn.Module):
                 f"got {len(filters)}"
             )
         for index, count in enumerate(filters):
-            check_positive(f"filters[{index}]", count)
+            check_count(count, f"filters[{index}]")
         if hidden is None:
             hidden = self.widths[-1]
-        check_positive("hidden", hidden)
+        check_count(hidden, "hidden")
         super().__init__()
-        self.bn0 = nn.BatchNorm2d(_MEL_BINS)
+        self.bn0 = nn.BatchNorm2d(MEL_BINS)
         in_channels = 1
         for number in range(1, len(self.widths) + 1):
             own = filters[convs * (number - 1) : convs * number]
@@ -167,7 +165,7 @@ class PannsBody(nn.Module):
         ValueError
             If the shape differs, or there are fewer than `min_frames` frames.
         """
-        check_input(x, ("batch", 1, "frames", _MEL_BINS))
+        check_input(x, ("batch", 1, "frames", MEL_BINS))
         if x.shape[2] < self.min_frames:
             raise ValueError(
                 f"x must have at least {self.min_frames} frames for {type(self).__name__}; "
@@ -226,132 +224,6 @@ class Cnn6(PannsBody):
     widths = (64, 128, 256, 512)
     pooled_blocks = 4
     block = ConvBlock5x5
-
-
-def _front_end_at(sample_rate: int) -> tuple[int, int, int]:
-    if sample_rate not in _FRONT_ENDS:
-        known = ", ".join(map(str, _FRONT_ENDS))
-        raise ValueError(f"sample_rate must be one of {known}; got {sample_rate!r}")
-    return _FRONT_ENDS[sample_rate]
-
-
-class LogMel(nn.Module):
-    """The log-mel front end of the official checkpoints, with frozen weights.
-
-    Power spectrogram (periodic Hann window, frames centred by reflection), Slaney mel filters of
-    unit area, ``10 log10(max(1e-10, .))``. Computed by torchlibrosa, whose keys the checkpoints
-    carry: ``spectrogram_extractor.stft.conv_real.weight``, ``spectrogram_extractor.stft.conv_imag
-    .weight`` and ``logmel_extractor.melW``.
-
-    Parameters
-    ----------
-    sample_rate : int, default 32000
-        Hz.
-    window : int, default 1024
-        Samples of the window and of the FFT.
-    hop : int, default 320
-        Samples from frame to frame.
-    mel_bins : int, default 64
-        Mel bands.
-    fmin, fmax : float, default 50 and 14000
-        Hz, the range of the mel bands.
-
-    Raises
-    ------
-    ImportError
-        If torchlibrosa is not installed.
-    """
-
-    def __init__(
-        self,
-        *,
-        sample_rate: int = 32000,
-        window: int = 1024,
-        hop: int = 320,
-        mel_bins: int = _MEL_BINS,
-        fmin: float = 50,
-        fmax: float = 14000,
-    ) -> None:
-        super().__init__()
-        try:
-            stft: Any = importlib.import_module("torchlibrosa.stft")
-        except ImportError as error:
-            raise ImportError(
-                'LogMel needs torchlibrosa; install it with: pip install "hubprune[audio]"'
-            ) from error
-        self.min_samples = window // 2 + 1
-        self.spectrogram_extractor = stft.Spectrogram(
-            n_fft=window,
-            hop_length=hop,
-            win_length=window,
-            window="hann",
-            center=True,
-            pad_mode="reflect",
-            freeze_parameters=True,
-        )
-        self.logmel_extractor = stft.LogmelFilterBank(
-            sr=sample_rate,
-            n_fft=window,
-            n_mels=mel_bins,
-            fmin=fmin,
-            fmax=fmax,
-            ref=1.0,
-            amin=1e-10,
-            top_db=None,
-            freeze_parameters=True,
-        )
-
-    @classmethod
-    def at(cls, sample_rate: int) -> LogMel:
-        """Build the front end of one of the published sample rates.
-
-        Parameters
-        ----------
-        sample_rate : {32000, 16000, 8000}
-            Hz: of the networks of this module, of ``Cnn14_16k`` and of ``Cnn14_8k``.
-
-        Returns
-        -------
-        LogMel
-            The front end.
-
-        Raises
-        ------
-        ImportError
-            If torchlibrosa is not installed.
-        ValueError
-            If there is none at this sample rate.
-        """
-        window, hop, fmax = _front_end_at(sample_rate)
-        return cls(sample_rate=sample_rate, window=window, hop=hop, fmax=fmax)
-
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Turn waveforms into log-mel spectrograms.
-
-        Parameters
-        ----------
-        waveform : torch.Tensor
-            Shape (batch, samples), full scale 1, floating point.
-
-        Returns
-        -------
-        torch.Tensor
-            dB, shape (batch, 1, samples // hop + 1, mel_bins).
-
-        Raises
-        ------
-        TypeError
-            If it is not a floating-point tensor.
-        ValueError
-            If the shape differs or the clip is too short to be reflected at its ends.
-        """
-        check_input(waveform, ("batch", "samples"), "waveform")
-        if waveform.shape[1] < self.min_samples:
-            raise ValueError(
-                f"waveform must have at least {self.min_samples} samples; got {waveform.shape[1]}"
-            )
-        features: torch.Tensor = self.logmel_extractor(self.spectrogram_extractor(waveform))
-        return features
 
 
 class AudioTagger(nn.Module):
@@ -468,7 +340,7 @@ def load_panns(path: StrPath, model: str | None = None, *, sample_rate: int = 32
     if model is not None and model.lower() not in _BODIES:
         known = ", ".join(body.__name__ for body in _BODIES.values())
         raise ValueError(f"model must be one of {known} or None; got {model!r}")
-    window, _, _ = _front_end_at(sample_rate)
+    window, _, _ = front_end_at(sample_rate)
     source = os.fspath(path)
     state = read_checkpoint(path)
     if any(name.startswith("body.") for name in state):
@@ -477,15 +349,15 @@ def load_panns(path: StrPath, model: str | None = None, *, sample_rate: int = 32
             for name, value in state.items()
         }
     mel = state.get("logmel_extractor.melW")
-    if mel is not None and tuple(mel.shape) != (window // 2 + 1, _MEL_BINS):
+    if mel is not None and tuple(mel.shape) != (window // 2 + 1, MEL_BINS):
         other = [
             rate
-            for rate, (size, _, _) in _FRONT_ENDS.items()
-            if rate != sample_rate and tuple(mel.shape) == (size // 2 + 1, _MEL_BINS)
+            for rate, (size, _, _) in FRONT_ENDS.items()
+            if rate != sample_rate and tuple(mel.shape) == (size // 2 + 1, MEL_BINS)
         ]
         hint = f" (pass sample_rate={other[0]})" if other else ""
         raise ValueError(
-            f"{source}: logmel_extractor.melW must have shape ({window // 2 + 1}, {_MEL_BINS}), "
+            f"{source}: logmel_extractor.melW must have shape ({window // 2 + 1}, {MEL_BINS}), "
             f"the front end at {sample_rate} Hz; got shape {tuple(mel.shape)}{hint}"
         )
     weights = {name: value for name, value in state.items() if not name.startswith(_FRONT_END)}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.models.checkpoints import StrPath
-from hubprune.models.checks import check_positive
 from hubprune.models.crepe import Crepe, load_crepe
 from hubprune.models.dcase import Dcase21Baseline, load_dcase21
 from hubprune.models.musicnn import MttVgg, load_musicnn
@@ -77,7 +77,7 @@ class ModelSpec:
         TypeError, ValueError
             If `batch` is not an int of at least 1.
         """
-        check_positive("batch", batch)
+        check_count(batch, "batch")
         generator = torch.Generator().manual_seed(0)
         return torch.randn(batch, *self.input_shape, generator=generator)
 

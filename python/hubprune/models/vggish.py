@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from hubprune.arguments import check_count
 from hubprune.models.checkpoints import (
     StrPath,
     file_format,
@@ -21,7 +22,7 @@ from hubprune.models.checkpoints import (
     read_checkpoint,
     vector_length,
 )
-from hubprune.models.checks import check_input, check_positive
+from hubprune.models.checks import check_input
 from hubprune.models.keras_weights import KerasWeights
 
 __all__ = ["Vggish", "load_vggish"]
@@ -85,7 +86,7 @@ class Vggish(nn.Module):
         if len(filters) != len(_FILTERS):
             raise ValueError(f"filters must hold six numbers; got {len(filters)}")
         for index, count in enumerate(filters):
-            check_positive(f"filters[{index}]", count)
+            check_count(count, f"filters[{index}]")
         super().__init__()
         self.head = head
         layers: list[nn.Module] = []
@@ -113,7 +114,7 @@ class Vggish(nn.Module):
         if head != "embedding":
             if classes is None:
                 raise ValueError(f"head {head!r} needs classes")
-            check_positive("classes", classes)
+            check_count(classes, "classes")
             self.classifier = nn.Linear(width, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

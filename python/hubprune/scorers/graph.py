@@ -13,7 +13,7 @@ import torch
 
 from ..arguments import EDGES, KINDS, LENGTHS, check_choice, compute_dtype
 from ..centrality import SIMILARITY_WARNING, check_not_negative, path_lengths
-from ..greedy import check_count
+from ..greedy import check_removals
 from ..nystrom import Nystrom
 from ..ops import eigenvector_centrality_route, weighted_degree_route
 from ..routes import Approximation, Route, route
@@ -74,7 +74,7 @@ class WeightedDegree(GraphScorer):
         super().__post_init__()
         check_choice(self.edge, EDGES, "edge")
         check_approximate(self.approximate, (Nystrom, Sampled))
-        check_count(self.count)
+        check_removals(self.count)
         if self.count is not None and not self.sequential:
             raise ValueError("count needs sequential=True: the one-shot ranking removes nothing")
         if self.sequential and self.approximate is not None:

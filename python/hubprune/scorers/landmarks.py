@@ -9,8 +9,10 @@ from typing import ClassVar
 
 import torch
 
-from ..reference import LANDMARK_TOLERANCE
 from .base import Filters, Redundancy, Scorer
+
+LANDMARK_TOLERANCE = 1e-12
+"""Less than this part of the largest filter is rounding: nothing is left to pick."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .progress import without_progress_bar
+from ..progress import without_progress_bar
 
 __all__ = ["Bar", "progress_display"]
 

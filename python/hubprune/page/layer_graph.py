@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from .arguments import compute_dtype
-from .centrality import weighted_degree
+from ..arguments import compute_dtype
+from ..centrality import weighted_degree
+from ..scorers import filter_weight
+from ..similarity import nearest, pairwise_cosine
+from ..vectors import rank1_vectors, resolve_kind
 from .linkage import cluster_order
-from .scorers import filter_weight
-from .similarity import nearest, pairwise_cosine
-from .vectors import rank1_vectors, resolve_kind
 
 __all__ = ["LARGEST", "Alikeness", "LayerGraph", "alikeness", "layer_graph", "layer_vectors"]
 

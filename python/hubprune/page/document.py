@@ -19,19 +19,19 @@ from pathlib import Path
 
 from torch import nn
 
-from . import _native
-from .arguments import check_choice
-from .cutting import check_cuts
+from .. import _native
+from ..arguments import check_choice
+from ..cutting import check_cuts
+from ..file_writing import replaced_file
+from ..model_runs import check_model
+from ..planning.plan_records import Step
+from ..planning.pruning_plan import PruningPlan
+from ..progress import Progress
+from ..report import LayerReport, Report
 from .drawings import share_bar
-from .file_writing import replaced_file
 from .layer_graph import Alikeness, alikeness, layer_graph, layer_vectors
 from .layer_panel import layer_panel
 from .markup import Markup, element, number, table
-from .model_runs import check_model
-from .plan_records import Step
-from .progress import Progress
-from .pruning_plan import PruningPlan
-from .report import LayerReport, Report
 
 __all__ = ["write_page"]
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .datasets import open_data
-from .training_data import Examples, preserved_rng
+from ..datasets import open_data
+from ..training_data import Examples, preserved_rng
 
 __all__ = ["one_hot_to_classes", "read_data", "unlabelled_inputs"]
 

@@ -12,9 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from .command_arguments import input_shape, ratios
-from .command_data import read_data, unlabelled_inputs
-from .command_models import (
+from ..compensation import check_compensation
+from ..model_runs import evaluating, tensors_of
+from ..planning import plan
+from ..planning.pruning_plan import PruningPlan
+from ..report import report
+from ..scorers import Scorer
+from ..surgery import prune, save_pruned
+from ..tables import text_table
+from .arguments import input_shape, ratios
+from .data import read_data, unlabelled_inputs
+from .models import (
     MODELS_EPILOG,
     SCORERS_EPILOG,
     LoadedModel,
@@ -22,15 +30,7 @@ from .command_models import (
     chosen_scorer,
     load_model,
 )
-from .command_progress import Bar, progress_display
-from .compensation import check_compensation
-from .model_runs import evaluating, tensors_of
-from .planning import plan
-from .pruning_plan import PruningPlan
-from .report import report
-from .scorers import Scorer
-from .surgery import prune, save_pruned
-from .tables import text_table
+from .progress import Bar, progress_display
 
 __all__ = [
     "PRUNE_HELP",

@@ -7,14 +7,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .command_models import MODELS_EPILOG, SCORERS_EPILOG, add_model
-from .command_progress import progress_display
-from .command_prune import add_decision, decide, read_cut_request
-from .model_runs import duplicate
-from .page import write_page
-from .report import report
-from .surgery import load_pruned, prune
-from .tables import text_table
+from ..model_runs import duplicate
+from ..page import write_page
+from ..report import report
+from ..surgery import load_pruned, prune
+from ..tables import text_table
+from .models import MODELS_EPILOG, SCORERS_EPILOG, add_model
+from .progress import progress_display
+from .prune import add_decision, decide, read_cut_request
 
 __all__ = ["REPORT_HELP", "add_report", "run_report"]
 

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_groups import ChannelGroups
-from .cutting import Cut
-from .layer_kinds import BATCH_NORMS
-from .model_runs import evaluating, run, undisturbed_rng
+from ..cutting import Cut
+from ..layer_kinds import BATCH_NORMS
+from ..model_runs import evaluating, run, undisturbed_rng
+from .groups import ChannelGroups
 
 __all__ = ["RECTIFIED", "Path", "Reader", "compose_readers", "find_readers"]
 

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_paths import Path, Reader
-from .layer_kinds import CONVOLUTIONS, TRANSPOSED
+from ..layer_kinds import CONVOLUTIONS, TRANSPOSED
+from .paths import Path, Reader
 
 __all__ = ["ChannelPredictor", "filters_by_group"]
 

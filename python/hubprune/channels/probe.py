@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .layer_kinds import RECURRENT, channel_axis, is_channelwise, is_producer, owner_and_leaf
-from .model_runs import ExampleInputs, fresh, run, tensors_of
+from ..layer_kinds import RECURRENT, channel_axis, is_channelwise, is_producer, owner_and_leaf
+from ..model_runs import ExampleInputs, fresh, run, tensors_of
 
 __all__ = ["ControlFlowError", "NaNFoundError", "Place", "Probe", "Reading", "code_words"]
 
@@ -36,12 +36,10 @@ class Probe:
     NaN behind them, and a replay costs next to nothing.
     """
 
-    def __init__(
-        self, model: nn.Module, example_inputs: ExampleInputs, axes: Mapping[str, int]
-    ) -> None:
+    def __init__(self, model: nn.Module, example_inputs: ExampleInputs) -> None:
         self.model = model
         self.inputs = example_inputs
-        self.axes = axes  # bare parameter -> its channel axis
+        self.axes: Mapping[str, int] = {}  # bare parameter -> its channel axis
         self.modules = {
             name: module
             for name, module in model.named_modules()

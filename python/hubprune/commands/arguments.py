@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .model_runs import first_line
+from ..model_runs import first_line
 
 __all__ = ["count", "device_of", "input_shape", "ratios", "seed"]
 

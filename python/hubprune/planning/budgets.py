@@ -19,9 +19,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .cutting import SideKey
-from .layer_kinds import CONVOLUTIONS, is_depthwise
-from .model_runs import ExampleInputs, evaluating, run, undisturbed_rng
+from ..cutting import SideKey
+from ..layer_kinds import CONVOLUTIONS, is_depthwise
+from ..model_runs import ExampleInputs, evaluating, run, undisturbed_rng
 
 __all__ = ["QUANTITIES", "Remains", "check_budget", "count_macs", "first_within", "shares_text"]
 

@@ -11,12 +11,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .arguments import unknown_layer_text
-from .channel_paths import Reader, compose_readers
-from .cutting import Cut
+from ..arguments import unknown_layer_text
+from ..channels.paths import Reader, compose_readers
+from ..cutting import Cut
+from ..tables import text_table
 from .plan_file import FORMAT, VERSION, format_json, plan_fields
 from .plan_records import ExplanationRow, LayerExplanation, LayerRecord, Step, compose_record
-from .tables import text_table
 
 __all__ = ["PruningPlan"]
 

@@ -8,11 +8,11 @@ import math
 import time
 from typing import Any
 
-from .command_models import MODELS_EPILOG, SCORERS_EPILOG, add_model, chosen_scorer, load_model
-from .command_progress import progress_display
-from .layer_kinds import CONVOLUTIONS
-from .scorers import Scores, score_model
-from .tables import text_table
+from ..layer_kinds import CONVOLUTIONS
+from ..scorers import Scores, score_model
+from ..tables import text_table
+from .models import MODELS_EPILOG, SCORERS_EPILOG, add_model, chosen_scorer, load_model
+from .progress import progress_display
 
 __all__ = ["SCORE_HELP", "add_score", "run_score"]
 

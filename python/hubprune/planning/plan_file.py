@@ -13,9 +13,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from ..channels.paths import RECTIFIED, Path, Reader
+from ..cutting import Cut
 from .budgets import QUANTITIES
-from .channel_paths import RECTIFIED, Path, Reader
-from .cutting import Cut
 from .plan_records import LayerRecord, Step
 
 __all__ = ["FORMAT", "VERSION", "PlanFields", "format_json", "plan_fields"]

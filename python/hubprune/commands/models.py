@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .command_arguments import seed
-from .models import KNOWN_MODELS, ModelSpec
-from .models.checkpoints import load_weights, read_checkpoint
-from .scorers import SCORER_NAMES, Scorer, make_scorer
-from .surgery import load_pruned
-from .user_functions import call_function
+from ..models import KNOWN_MODELS, ModelSpec
+from ..models.checkpoints import load_weights, read_checkpoint
+from ..scorers import SCORER_NAMES, Scorer, make_scorer
+from ..surgery import load_pruned
+from ..user_functions import call_function
+from .arguments import seed
 
 __all__ = [
     "MODELS_EPILOG",

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..planning.plan_records import ExplanationRow, LayerExplanation
+from ..report import LayerReport
 from .drawings import (
     MOST_CELLS,
     MOST_NODES,
@@ -21,8 +23,6 @@ from .drawings import (
 )
 from .layer_graph import LayerGraph
 from .markup import Markup, element, number, table
-from .plan_records import ExplanationRow, LayerExplanation
-from .report import LayerReport
 
 __all__ = ["layer_panel"]
 

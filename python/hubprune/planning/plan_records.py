@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..tables import text_table
 from .budgets import shares_text
-from .tables import text_table
 
 __all__ = ["ExplanationRow", "LayerExplanation", "LayerRecord", "Step", "compose_record"]
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .command_arguments import count, device_of, seed
-from .command_models import MODELS_EPILOG, load_model, load_saved
-from .command_progress import progress_display
-from .datasets import KNOWN_DATA, open_data
-from .finetuning import evaluate
-from .tables import text_table
+from ..datasets import KNOWN_DATA, open_data
+from ..finetuning import evaluate
+from ..tables import text_table
+from .arguments import count, device_of, seed
+from .models import MODELS_EPILOG, load_model, load_saved
+from .progress import progress_display
 
 __all__ = ["EVALUATE_HELP", "add_evaluate", "run_evaluate"]
 

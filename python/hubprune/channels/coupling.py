@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: MIT
+"""Which filters of a model are coupled, as Torch-Pruning's dependency graph has it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..layer_kinds import (
+    CONVOLUTIONS,
+    MIXING_NORMS,
+    NORMS,
+    RECURRENT,
+    is_channelwise,
+    is_depthwise,
+    is_producer,
+    owner_and_leaf,
+    side_size,
+    uncuttable,
+)
+from ..model_runs import ExampleInputs, first_line, run, tensors_of
+
+__all__ = ["Coupling"]
+
+Channel = tuple[str, int]  # (layer or bare parameter, position)
+
+
+class Coupling:
+    """The filters of a model that stand or fall together.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        All its parameters require gradients: it is traced through autograd.
+    example_inputs : tensor, sequence or mapping
+        What it is called with.
+    trainable : collection of str
+        The parameters that are not frozen in the model that this is a copy of.
+    called : collection of str
+        The layers that the forward pass calls.
+
+    Attributes
+    ----------
+    modules : dict of str to torch.nn.Module
+        All modules.
+    order : dict of str to int
+        The place of each among them.
+    input_norms, outputs : tuple of str
+        As in `ChannelGroups`.
+    width : dict of str to int
+        The layers that make channels, and the bare parameters that meet them -> how many.
+    axes : dict of str to int
+        Those parameters -> the dimension of the channels.
+    mixers : dict of str to list of str
+        Layers -> the normalisations across channels that they meet.
+    faults : dict of str to str
+        Layers that must keep all their filters, with the reason.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot be traced.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_inputs: ExampleInputs,
+        *,
+        trainable: Collection[str],
+        called: Collection[str],
+    ) -> None:
+        self._model = model
+        self.modules = dict(model.named_modules())
+        self.order = {name: number for number, name in enumerate(self.modules)}
+        self._names = {module: name for name, module in self.modules.items()}
+        self._shared = _shared_parameters(model)
+        self._graph = _traced(model, example_inputs)
+        self.input_norms = self._find_input_norms(trainable)
+        self.outputs = self._find_outputs()
+        self.width = {
+            name: side_size(module, "out") or 0
+            for name, module in self.modules.items()
+            if is_producer(module)
+        }
+        self.axes: dict[str, int] = {}
+        self.mixers: dict[str, list[str]] = {}
+        self.faults: dict[str, str] = {}
+        self._joined = _Joined()
+        self._join_all(called)
+
+    def units(self) -> list[list[Channel]]:
+        """The channels that stand or fall together, in the order of the first of each."""
+        found: dict[Channel, list[Channel]] = {}
+        for name, count in self.width.items():
+            for position in range(count):
+                channel = (name, position)
+                found.setdefault(self._joined.find(channel), []).append(channel)
+        return list(found.values())
+
+    def obstacle(self, name: str) -> str | None:
+        """Why a layer, or a bare parameter, cannot be resized at all."""
+        if name in self._shared:
+            return self._shared[name]
+        module = self.modules.get(name)
+        return None if module is None else uncuttable(module)
+
+    def _find_input_norms(self, trainable: Collection[str]) -> tuple[str, ...]:
+        """Normalisations with no trainable convolution or linear layer before them."""
+        found = []
+        for module, node in self._graph.module2node.items():
+            if not isinstance(module, NORMS) or module not in self._names:
+                continue
+            stack, visited, fed = list(node.inputs), set(), False
+            while stack and not fed:
+                upstream = stack.pop()
+                if upstream in visited:
+                    continue
+                visited.add(upstream)
+                if isinstance(upstream.module, (*CONVOLUTIONS, nn.Linear)):
+                    name = f"{self._names[upstream.module]}.weight"
+                    fed = not trainable or name in trainable
+                stack.extend(upstream.inputs)
+            if not fed:
+                found.append(self._names[module])
+        return tuple(sorted(found, key=self.order.__getitem__))
+
+    def _find_outputs(self) -> tuple[str, ...]:
+        """The first layers on the way back from each output."""
+        found = set()
+        graph = self._graph
+        stack = [n for n in graph.module2node.values() if isinstance(n.module, graph.ops._OutputOp)]
+        visited = set()
+        while stack:
+            node = stack.pop()
+            if node in visited:
+                continue
+            visited.add(node)
+            name = self._names.get(node.module)
+            if name is not None and (is_producer(node.module) or is_depthwise(node.module)):
+                found.add(name)
+            if name is None or not is_producer(node.module):
+                stack.extend(node.inputs)
+        return tuple(sorted(found, key=self.order.__getitem__))
+
+    def _join_all(self, called: Collection[str]) -> None:
+        for name in list(self.width):
+            in_graph = self.modules[name] in self._graph.module2node
+            if name not in called:
+                self.faults[name] = "is not used by the forward pass on example_inputs"
+            elif not in_graph:
+                self.faults[name] = "is not on the way from the input to an output through autograd"
+            elif (obstacle := self.obstacle(name)) is not None:
+                self.faults[name] = obstacle
+            if name in called and in_graph:
+                self._join(name)
+
+    def _join(self, name: str) -> None:
+        """Read one group of Torch-Pruning: everything that the filters of one layer touch."""
+        module = self.modules[name]
+        if _is_misread(module):
+            return
+        pruner = self._graph.get_pruner_of_module(module)
+        try:
+            group = self._graph.get_pruning_group(
+                module, pruner.prune_out_channels, list(range(self.width[name]))
+            )
+        except (IndexError, ValueError):
+            # Its index arithmetic fails behind splits such as the gates of a GRU. Without a
+            # coupling the units are single filters: the probe drops those that meet others, and
+            # the proof is the same.
+            return
+        mixers = self.mixers.setdefault(name, [])
+        for item in range(len(group)):
+            dependency, positions = group[item]
+            origins = group[item].root_idxs
+            target = dependency.target.module
+            if isinstance(target, nn.Parameter):
+                self._join_parameter(name, target, positions, origins)
+                continue
+            other = self._names.get(target)
+            if other is None:
+                continue
+            if other in self.input_norms:
+                self.faults.setdefault(name, f"couples with the input normalisation '{other}'")
+            if isinstance(target, MIXING_NORMS) and not is_channelwise(target):
+                mixers.append(other)
+            is_output = self._graph.is_out_channel_pruning_fn(dependency.handler)
+            if other == name or not is_output or other not in self.width or _is_misread(target):
+                continue
+            if len(origins) != len(positions) or max(positions, default=0) >= self.width[other]:
+                continue  # not a coupling one to one: the probe will show what it is
+            for position, origin in zip(positions, origins, strict=True):
+                if origin is not None:
+                    self._joined.join((name, origin), (other, position))
+
+    def _join_parameter(
+        self,
+        name: str,
+        parameter: nn.Parameter,
+        positions: list[int],
+        origins: list[int],
+    ) -> None:
+        """A bare parameter, such as a scale per channel, joins the filters that it multiplies."""
+        full = next(key for key, p in self._model.named_parameters() if p is parameter)
+        owner = self.modules[owner_and_leaf(full)[0]]
+        if isinstance(owner, RECURRENT) or is_producer(owner) or is_channelwise(owner):
+            return
+        if isinstance(owner, MIXING_NORMS):
+            return
+        long = [d for d, size in enumerate(parameter.shape) if size > 1]
+        same = [d for d in long if parameter.shape[d] == self.width[name]]
+        if full in self.axes or len(same) == 1:
+            axis = self.axes.get(full, same[0] if same else 0)
+            pairs = [(i, i) for i in range(self.width[name])]
+        elif len(long) == 1:
+            axis, pairs = long[0], list(zip(positions, origins, strict=True))
+        else:
+            self.faults.setdefault(
+                name,
+                f"meets the parameter '{full}' of shape {tuple(parameter.shape)}, in which its "
+                "channels cannot be told",
+            )
+            return
+        if max((p for p, _ in pairs), default=0) >= parameter.shape[axis]:
+            return
+        if (obstacle := self.obstacle(full)) is not None:
+            self.faults.setdefault(name, f"meets the parameter '{full}', which {obstacle}")
+            return
+        self.axes[full] = axis
+        self.width.setdefault(full, int(parameter.shape[axis]))
+        for position, origin in pairs:
+            if origin is not None:
+                self._joined.join((name, origin), (full, position))
+
+
+def _traced(model: nn.Module, example_inputs: ExampleInputs) -> Any:
+    """Torch-Pruning's dependency graph of a model."""
+    import torch_pruning  # here, because it is slow to import and only planning needs it
+
+    class RecurrentPruner(torch_pruning.BasePruningFunc):  # type: ignore[misc]
+        """Lets Torch-Pruning see recurrent layers as one node that nothing passes through."""
+
+        def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+            raise NotImplementedError("the dependency graph is only read")
+
+        def prune_in_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+            raise NotImplementedError("the dependency graph is only read")
+
+        def get_out_channels(self, layer: Any) -> int:
+            return int(layer.hidden_size)
+
+        def get_in_channels(self, layer: Any) -> int:
+            return int(layer.input_size)
+
+    def outputs(tree: Any) -> list[torch.Tensor]:
+        # A clone, so that the output is a node of its own behind the last operation.
+        found = [tensor.clone() for tensor in tensors_of(tree) if tensor.requires_grad]
+        if not found:
+            raise ValueError("no output depends on a parameter through autograd")
+        return found
+
+    graph = torch_pruning.DependencyGraph()
+    try:
+        # Its warnings are about parameters that it would cut by itself; here it cuts nothing.
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            graph.build_dependency(
+                model,
+                example_inputs,
+                forward_fn=run,
+                output_transform=outputs,
+                customized_pruners={nn.GRU: RecurrentPruner(), nn.RNN: RecurrentPruner()},
+                verbose=False,
+            )
+    except Exception as error:
+        raise ValueError(
+            "the model cannot be traced by Torch-Pruning "
+            f"({type(error).__name__}: {first_line(error)})"
+        ) from error
+    return graph
+
+
+def _shared_parameters(model: nn.Module) -> dict[str, str]:
+    """Layers and parameters that share a parameter with others, with that reason."""
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for leaf, parameter in module._parameters.items():
+            if parameter is not None:
+                owners.setdefault(id(parameter), []).append(f"{name}.{leaf}".lstrip("."))
+    shared: dict[str, str] = {}
+    for names in owners.values():
+        for name in names if len(names) > 1 else ():
+            others = ", ".join(f"'{other}'" for other in names if other != name)
+            owner, leaf = owner_and_leaf(name)
+            shared[owner] = shared[name] = f"shares its {leaf} with {others}"
+    return shared
+
+
+def _is_misread(module: nn.Module) -> bool:
+    """Torch-Pruning calls a convolution depthwise when groups == out_channels."""
+    return (
+        isinstance(module, CONVOLUTIONS)
+        and not is_depthwise(module)
+        and module.groups == module.out_channels > 1
+    )
+
+
+class _Joined:
+    """Union-find over (layer, channel)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[Channel, Channel] = {}
+
+    def find(self, item: Channel) -> Channel:
+        root = item
+        while (parent := self._parent.get(root, root)) != root:
+            root = parent
+        while (parent := self._parent.get(item, item)) != root:
+            self._parent[item], item = root, parent
+        return root
+
+    def join(self, a: Channel, b: Channel) -> None:
+        a, b = self.find(a), self.find(b)
+        if a != b:
+            self._parent[b] = a

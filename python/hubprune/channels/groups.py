@@ -1,0 +1,481 @@
+# SPDX-License-Identifier: MIT
+"""Which channels of a model belong together.
+
+Removing filter 3 of a convolution also removes channel 3 of the batch normalisation behind it,
+column 3 of the next layer, and filter 3 of every layer whose output is added to it. Here that is
+found out, in four steps, each of which can only make the answer safer:
+
+1. *Coupling* (`coupling`). Torch-Pruning's DependencyGraph traces the model through autograd and
+   says which filters of which layers stand or fall together.
+2. *Probing* (`probe`). Every such unit gets a code word and the model runs once per bit: the
+   channels of the units whose bit is set become NaN, and what arrives where is read at the input of
+   every layer. All words have the same number of ones, so a position that hears two units shows too
+   many. The positions therefore come from the model itself, whatever it does on the way
+   (flattening, channels-last permutations, concatenation, shuffling), and a channel that is mixed
+   with others before a layer reads it (softmax, layer normalisation, attention) is noticed instead
+   of cut.
+3. *Guard rails.* What reaches an output, couples with the input normalisation, is frozen, shared
+   or recomputed stays whole, with the reason.
+4. *Proof* (`proof`). `ChannelGroups.failure` cuts the copy and compares it with the original whose
+   readers ignore the removed channels, on the example inputs.
+
+Layers between a convolution and its readers are assumed to be pure functions of their input in
+evaluation mode; a model that computes something else on another input shape or in training mode is
+only known as far as the example inputs show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..cutting import Cut, SideKey
+from ..layer_kinds import is_channelwise, is_depthwise, is_grouped
+from ..model_runs import ExampleInputs, duplicate, first_line, tensors_of, undisturbed_rng
+from .coupling import Coupling
+from .probe import ControlFlowError, NaNFoundError, Place, Probe, Reading, code_words
+from .proof import failure_of
+
+__all__ = ["Block", "ChannelGroups", "find_channel_groups"]
+
+
+@dataclass
+class Block:
+    """Filters that are pruned by one decision: units that all consist of the same layers.
+
+    Attributes
+    ----------
+    number : int
+        Its number among all blocks.
+    layers : tuple of str
+        The convolutions and linear layers whose filters make up the units, in module order.
+    parameters : tuple of str
+        Bare parameters with one entry per unit.
+    units : tuple of int
+        The units' numbers, in the order of the first layer's filters.
+    channels : dict of str to list of tuple of int
+        For each layer and parameter, the positions that belong to each unit.
+    followers : tuple of str
+        Depthwise convolutions that the units pass through, in module order.
+    cells : tuple of int
+        The cell of each unit: every cell must keep the same number of units, because the groups of
+        a grouped convolution must stay equally large. All cells have the same size.
+    """
+
+    number: int
+    layers: tuple[str, ...]
+    parameters: tuple[str, ...]
+    units: tuple[int, ...]
+    channels: dict[str, list[tuple[int, ...]]]
+    followers: tuple[str, ...] = ()
+    cells: tuple[int, ...] = ()
+
+    @property
+    def cell_count(self) -> int:
+        """Number of cells."""
+        return len(set(self.cells))
+
+
+@dataclass
+class ChannelGroups:
+    """What `find_channel_groups` found out.
+
+    Attributes
+    ----------
+    blocks : list of Block
+        What can be pruned, in the order of the model's modules.
+    kept : dict of str to str
+        Layers that were asked for and cannot be pruned, with the reason.
+    input_norms : tuple of str
+        Normalisations of the model's input.
+    outputs : tuple of str
+        Layers with nothing but channel-wise operations between them and an output.
+    sides : dict
+        (target, side, dim) -> unit number of each position, -1 where it never leaves.
+    """
+
+    blocks: list[Block]
+    kept: dict[str, str]
+    input_norms: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sides: dict[SideKey, list[int]]
+    _model: nn.Module = field(repr=False)
+    _inputs: ExampleInputs = field(repr=False)
+
+    def cuts(self, removed: Collection[int]) -> tuple[Cut, ...]:
+        """The cuts that remove some units.
+
+        Parameters
+        ----------
+        removed : collection of int
+            Unit numbers, of `Block.units`.
+
+        Returns
+        -------
+        tuple of Cut
+            One for each side that changes.
+        """
+        gone = set(removed)
+        cuts = []
+        for (target, side, dim), units in self.sides.items():
+            kept = tuple(i for i, unit in enumerate(units) if unit not in gone)
+            if len(kept) < len(units):
+                cuts.append(Cut(target, side, len(units), kept, dim))
+        return tuple(cuts)
+
+    def failure(self, cuts: Sequence[Cut]) -> str | None:
+        """Prove some cuts on the example inputs.
+
+        The pruned copy must compute what the whole copy computes whose layers ignore the removed
+        channels, to the square root of the working precision.
+
+        Parameters
+        ----------
+        cuts : sequence of Cut
+            What `cuts` returns.
+
+        Returns
+        -------
+        str or None
+            What goes wrong, in words; None when the cuts are right.
+        """
+        return failure_of(cuts, self._model, self._inputs)
+
+
+def find_channel_groups(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    roots: Collection[str],
+    veto: Mapping[str, str],
+) -> ChannelGroups:
+    """Find which filters of a model can be removed together.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model, on any device, in any mode. It is copied and not touched.
+    example_inputs : tensor, sequence or mapping
+        What the model is called with: one argument, several, or keyword arguments.
+    roots : collection of str
+        The convolutions and linear layers that are to be pruned.
+    veto : mapping of str to str
+        Layers that must keep all their filters, with the reason.
+
+    Returns
+    -------
+    ChannelGroups
+        The blocks that hold a layer of `roots` and can be pruned, and why the others cannot.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot be copied, run or traced, or computes NaN.
+
+    Notes
+    -----
+    Costs a copy of the model, one forward pass with gradients, and about log2(filters) + 3
+    replays of everything but the convolutions and linear layers.
+    """
+    with undisturbed_rng(model), torch.inference_mode(False):
+        twin = duplicate(model).eval()
+        for parameter in twin.parameters():
+            if parameter.is_floating_point() or parameter.is_complex():
+                parameter.requires_grad_(True)  # Torch-Pruning traces through autograd
+        with Probe(twin, example_inputs) as probe:
+            _record(probe)
+            coupling = Coupling(
+                twin,
+                example_inputs,
+                trainable={name for name, p in model.named_parameters() if p.requires_grad},
+                called=set(probe.calls),
+            )
+            analysis = _Analysis(coupling, probe, roots, veto)
+            analysis.probe_until_stable()
+        blocks, sides = analysis.settled()
+    return ChannelGroups(
+        blocks,
+        analysis.kept,
+        coupling.input_norms,
+        coupling.outputs,
+        sides,
+        model,
+        example_inputs,
+    )
+
+
+def _record(probe: Probe) -> None:
+    """Run the model once, whose outputs must be such that channels can be followed to them."""
+    try:
+        outputs = probe.record()
+    except NaNFoundError as error:
+        raise ValueError(
+            "the model must compute finite numbers on example_inputs; NaN reaches the layer "
+            f"'{error}'"
+        ) from None
+    except Exception as error:
+        raise ValueError(
+            f"the model cannot run on example_inputs ({type(error).__name__}: {first_line(error)})"
+        ) from error
+    tensors = [tensor for tensor in tensors_of(outputs) if tensor.is_floating_point()]
+    if not tensors:
+        raise ValueError(
+            "the model must return at least one floating-point tensor (alone, or in a dict, "
+            f"tuple or dataclass); got {type(outputs).__name__}"
+        )
+    if any(tensor.isnan().any() for tensor in tensors):
+        raise ValueError(
+            "the model must compute finite numbers on example_inputs; its output holds NaN"
+        )
+
+
+class _Analysis:
+    """One run of `find_channel_groups`: the state that its steps share."""
+
+    def __init__(
+        self, coupling: Coupling, probe: Probe, roots: Collection[str], veto: Mapping[str, str]
+    ) -> None:
+        self.coupling = coupling
+        self.probe = probe
+        self.probe.axes = coupling.axes
+        self.roots = set(roots)
+        self.veto = {**coupling.faults, **veto}
+        self.modules = coupling.modules
+        self.blocks: list[Block] = []
+        self.dropped: dict[int, tuple[str | None, str]] = {}  # block -> (layer at fault, reason)
+        self.kept: dict[str, str] = {}
+        self.sides: dict[SideKey, list[int]] = {}
+        # unit -> the groups of grouped convolutions that it belongs to
+        self.signatures: dict[int, tuple[tuple[str, int], ...]] = {}
+        self._make_blocks()
+
+    def settled(self) -> tuple[list[Block], dict[SideKey, list[int]]]:
+        """The blocks that can be pruned, and the sides on which their units are."""
+        self._check_sides()
+        blocks = [block for block in self._active() if self._read_somewhere(block)]
+        live = {unit for block in blocks for unit in block.units}
+        for block in blocks:
+            self._name_followers(block)
+        sides = {
+            key: [unit if unit in live else -1 for unit in units]
+            for key, units in self.sides.items()
+            if live.intersection(units)
+        }
+        self._explain_dropped()
+        return blocks, sides
+
+    # --- step 1: coupling ---
+
+    def _make_blocks(self) -> None:
+        """Put the units that consist of the same layers into blocks."""
+        by_layers: dict[tuple[str, ...], list[list[tuple[str, int]]]] = {}
+        for members in self.coupling.units():
+            by_layers.setdefault(tuple(sorted(name for name, _ in members)), []).append(members)
+        unit = 0
+        for names, units in by_layers.items():
+            channels: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
+            for members in units:
+                for name in channels:
+                    channels[name].append(tuple(c for owner, c in members if owner == name))
+            layers = sorted(
+                (n for n in channels if n in self.modules), key=self.coupling.order.__getitem__
+            )
+            block = Block(
+                number=len(self.blocks),
+                layers=tuple(layers),
+                parameters=tuple(n for n in channels if n not in self.modules),
+                units=tuple(range(unit, unit + len(units))),
+                channels=channels,
+                cells=(0,) * len(units),
+            )
+            unit += len(units)
+            self.blocks.append(block)
+            self._drop_vetoed(block)
+
+    def _drop_vetoed(self, block: Block) -> None:
+        """Take a block out if nobody asked for it, or a layer in it must stay whole."""
+        at_fault = next((name for name in block.layers if name in self.veto), None)
+        if at_fault is not None:
+            self.dropped[block.number] = (at_fault, self.veto[at_fault])
+        elif not self.roots.intersection(block.layers):
+            self.dropped[block.number] = (None, "")
+
+    def _active(self) -> list[Block]:
+        return [block for block in self.blocks if block.number not in self.dropped]
+
+    # --- step 2: probing ---
+
+    def probe_until_stable(self) -> None:
+        """Read which unit arrives where, dropping blocks until nothing is ambiguous."""
+        total = sum(len(block.units) for block in self.blocks)
+        owner = torch.empty(total, dtype=torch.long)
+        for block in self.blocks:
+            owner[list(block.units)] = block.number
+        while self._active():
+            active = torch.zeros(len(self.blocks), dtype=torch.bool)
+            active[[block.number for block in self._active()]] = True
+            self.probe.units = self._units_by_producer()
+            live = torch.nonzero(active[owner]).flatten()
+            words, bits, ones = code_words(len(live))
+            codes = torch.zeros(total, dtype=torch.long)
+            codes[live] = torch.tensor(words, dtype=torch.long)
+            try:
+                reading = Reading(self.probe, codes, bits, ones)
+                stable = self._judge(reading, owner)
+            except ControlFlowError as error:
+                raise ValueError(
+                    "the model must take the same way through its layers in every forward pass; "
+                    f"'{error}' was called another number of times"
+                ) from None
+            except Exception as error:
+                raise ValueError(
+                    "the model's forward pass does not survive NaN, with which its channels are "
+                    f"followed ({type(error).__name__}: {first_line(error)})"
+                ) from error
+            if stable:
+                return
+
+    def _units_by_producer(self) -> dict[str, torch.Tensor]:
+        units: dict[str, list[int]] = {}
+        for block in self._active():
+            for name, positions in block.channels.items():
+                size = self.coupling.width[name]
+                row = units.setdefault(name, [-1] * size)
+                for unit, channels in zip(block.units, positions, strict=True):
+                    for channel in channels:
+                        row[channel] = unit
+        return {name: torch.tensor(row) for name, row in units.items()}
+
+    def _judge(self, reading: Reading, owner: torch.Tensor) -> bool:
+        """Decide what one reading means; False if blocks were dropped and it must be repeated."""
+        dropped, through = len(self.dropped), len(self.probe.through)
+        for unit in reading.units_at_outputs():
+            self._drop(int(owner[unit]), "produces the model's output")
+        mixed = {place: mask for place, mask in reading.mixed().items() if mask.any()}
+        if mixed:
+            self._drop_mixed(mixed)
+        sides: dict[SideKey, list[int]] = {}
+        for name, module in self._in_order(self.probe.modules):
+            rows = [reading.units_at(place) for place in reading.calls_of(name)]
+            whole = [row for row in rows if row is not None]
+            if not whole or name in self.probe.through:
+                continue
+            side = "channels" if is_channelwise(module) else "in"
+            if any((row == -2).any() for row in whole):
+                if side == "in" and not any(name == place[0] for place in mixed):
+                    # Its channels lie on another axis: it passes them on.
+                    self.probe.through.add(name)
+                continue
+            units = whole[0].clone()
+            for row in whole[1:]:
+                clash = (units >= 0) & (row >= 0) & (units != row)
+                for unit in torch.cat([units[clash], row[clash]]).tolist():
+                    self._drop(int(owner[unit]), f"feeds '{name}', called on different channels")
+                units = torch.maximum(units, row)
+            sides[name, side, 0] = units.tolist()
+        if dropped != len(self.dropped):
+            self.probe.through.clear()  # what is left may be read in another way
+            return False
+        if through != len(self.probe.through):
+            return False
+        for name, row in self.probe.units.items():
+            if name in self.modules:
+                sides[name, "out", 0] = row.tolist()
+            else:
+                sides[name, "parameter", self.coupling.axes[name]] = row.tolist()
+        self.sides = sides
+        return True
+
+    def _in_order(self, modules: Mapping[str, nn.Module]) -> list[tuple[str, nn.Module]]:
+        return sorted(modules.items(), key=lambda item: self.coupling.order[item[0]])
+
+    def _drop(self, number: int, reason: str) -> None:
+        self.dropped.setdefault(number, (self.blocks[number].layers[0], reason))
+
+    def _drop_mixed(self, mixed: dict[Place, torch.Tensor]) -> None:
+        """Find out, block by block, who takes part in a mixture."""
+        total = sum(len(block.units) for block in self.blocks)
+        for block in self._active():
+            lit = torch.zeros(total, dtype=torch.bool)
+            lit[list(block.units)] = True
+            seen = self.probe.replay(lit)
+            places = [place for place, mask in mixed.items() if (seen[place] & mask).any()]
+            if not places:
+                continue
+            norms = [norm for name in block.layers for norm in self.coupling.mixers.get(name, [])]
+            if norms:
+                reason = f"is normalised across channels by '{norms[0]}'"
+            elif places[0][0] is None:
+                reason = "produces the model's output"
+            else:
+                reason = f"is mixed with other channels before '{places[0][0]}' reads it"
+            self._drop(block.number, reason)
+
+    # --- step 3: what the sides allow ---
+
+    def _check_sides(self) -> None:
+        owner = {unit: block for block in self.blocks for unit in block.units}
+        for (target, side, _), units in self.sides.items():
+            blocks = {owner[unit].number for unit in units if unit >= 0}
+            obstacle = self.coupling.obstacle(target)
+            for number in blocks if obstacle is not None else ():
+                words = "is" if target in self.blocks[number].layers else f"feeds '{target}', which"
+                self._drop(number, f"{words} {obstacle}")
+            module = self.modules.get(target)
+            if module is not None and is_grouped(module) and side in ("in", "out"):
+                self._split_by_group(target, module, units, owner)
+        for block in self._active():
+            signatures = sorted({self.signatures.get(unit, ()) for unit in block.units})
+            cells = [signatures.index(self.signatures.get(unit, ())) for unit in block.units]
+            if len({cells.count(cell) for cell in set(cells)}) > 1:
+                reason = "feeds several grouped convolutions that split it unevenly"
+                self._drop(block.number, reason)
+            block.cells = tuple(cells)
+
+    def _split_by_group(
+        self, target: str, module: Any, units: list[int], owner: dict[int, Block]
+    ) -> None:
+        """Note for each unit which groups of a grouped convolution it belongs to."""
+        width = len(units) // module.groups
+        counts: dict[int, list[int]] = {}
+        for position, unit in enumerate(units):
+            if unit >= 0:
+                group = position // width
+                row = counts.setdefault(owner[unit].number, [0] * module.groups)
+                row[group] += 1
+                self.signatures[unit] = (*self.signatures.get(unit, ()), (target, group))
+        for number, row in counts.items():
+            if len(set(row)) > 1:
+                self._drop(number, f"feeds the groups of '{target}' unevenly")
+
+    def _read_somewhere(self, block: Block) -> bool:
+        """Whether some layer reads the block; what nothing reads may be an output in disguise."""
+        units = set(block.units)
+        read = any(
+            side == "in" and units.intersection(row) for (_, side, _), row in self.sides.items()
+        )
+        if not read:
+            self._drop(block.number, "is read by no layer that could be followed")
+        return read
+
+    def _name_followers(self, block: Block) -> None:
+        units = set(block.units)
+        block.followers = tuple(
+            target
+            for (target, side, _), row in self.sides.items()
+            if side == "channels" and is_depthwise(self.modules[target]) and units.intersection(row)
+        )
+
+    def _explain_dropped(self) -> None:
+        for number, (at_fault, reason) in self.dropped.items():
+            for name in self.blocks[number].layers:
+                if not reason:
+                    continue
+                if name == at_fault or name in self.veto:
+                    self.kept.setdefault(name, self.veto.get(name, reason))
+                else:
+                    self.kept.setdefault(name, f"is coupled with '{at_fault}', which {reason}")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The commands of ``hubprune``, one module each, and what they share."""
