@@ -112,7 +112,6 @@ def test_the_text(run: tuple[demo.DemoResult, Path, list[Any]]) -> None:
     for part in (
         "no fine-tuning",
         "random weights: no checkpoint was given",
-        "the published scripts take over 4 minutes",
         "Dead filters: none in any layer",
         "the same outputs, bit for bit, on 200 frames",
         "hubprune prune my_package.nets:build",

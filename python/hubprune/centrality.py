@@ -156,6 +156,7 @@ def eigenvector_centrality(
         not as above, tol <= 0 or max_iter < 1.
     RuntimeError
         If the residual is above tol after max_iter products; the message says how large it is.
+
     Notes
     -----
     Lanczos with full reorthogonalisation in float64. signed and shifted never form the graph
@@ -241,6 +242,7 @@ def betweenness_centrality(
     TypeError, ValueError
         For another type or dtype; for fewer than two dimensions, an unknown length, or k outside
         [1, n].
+
     Notes
     -----
     Similarities, lengths and distances in float64, whatever x holds. Paths tie where their float64

@@ -42,11 +42,6 @@ _SCORERS = ("degree", "pairs", "l1", "l2", "gm", "eigenvector", "random")
 _QUICK_SCORERS = ("degree", "pairs", "random")
 _RANDOM_SEEDS = (0, 1, 2)
 _TIMED = 3
-# The scripts published with the similarity papers, run on CNN14's shapes on a 2-core machine.
-_PUBLISHED = (
-    "the published scripts take over 4 minutes for the same twelve layers (rank-1 vectors by "
-    "full SVD 230 s, weighted degree 15 s, measured on a 2-core machine)"
-)
 _WIDTH = 80
 
 
@@ -202,8 +197,7 @@ class DemoResult:
             f"Saved {SAVED} and loaded it back: the same outputs, bit for bit, on "
             f"{self.verified} frames.",
             f"CNN14 ({self.cnn14.weights}): its twelve convolutions scored by weighted degree in "
-            f"{_time(self.cnn14.seconds)} ({on}); the slowest, {layer}, in {_time(slowest)}. For "
-            f"comparison: {_PUBLISHED}.",
+            f"{_time(self.cnn14.seconds)} ({on}); the slowest, {layer}, in {_time(slowest)}.",
         ]
         last = [f"All of this took {self.seconds:.0f} s. Results and plot: {self.output}"]
         return "\n".join(

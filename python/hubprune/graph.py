@@ -98,6 +98,7 @@ def betweenness_centrality(
     TypeError, ValueError
         For another type or dtype; for matrices that are not square and symmetric, or k outside
         [1, n].
+
     Notes
     -----
     Distances and sums in float64; paths tie where their float64 lengths are equal. Where zero

@@ -62,7 +62,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--calibration", type=int, default=100, metavar="N",
-        help="training examples for compensations other than none (default 256)",
+        help="training examples for compensations other than none (default 100)",
     )  # fmt: skip
     parser.add_argument(
         "--layer", action="append", metavar="NAME",
