@@ -150,8 +150,8 @@ def report(
 
     Notes
     -----
-    MACs are half the flops that `torch.utils.flop_counter` counts: convolutions and matrix
-    products, as is usual; activations and normalisations are not counted.
+    MACs are half the flops of convolutions and matrix products, as is usual, those inside recurrent
+    layers and attention too; activations and normalisations are not counted.
 
     Examples
     --------
