@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from .cutting import SideKey
 from .layer_kinds import CONVOLUTIONS, is_depthwise
-from .model_runs import ExampleInputs, evaluating, run, undisturbed_rng
+from .model_runs import ExampleInputs, duplicate, evaluating, run, undisturbed_rng
 
 __all__ = ["QUANTITIES", "Remains", "check_budget", "count_macs", "first_within", "shares_text"]
 
@@ -85,7 +85,7 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> tuple[dict[st
     a recurrent layer multiplies every step of its input by each of its matrices once.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_fused_flops())
-    with evaluating(model), undisturbed_rng(model), torch.no_grad(), _plain_attention(), counter:
+    with undisturbed_rng(model), evaluating(model), torch.no_grad(), _plain_attention(), counter:
         run(model, example_inputs)
     root = type(model).__name__
     by_module = {
@@ -149,7 +149,7 @@ class Remains:
     Parameters
     ----------
     model : torch.nn.Module
-        The whole model; it is called once, in evaluation mode.
+        The whole model; a copy of it is called once, in evaluation mode.
     example_inputs : tensor, sequence or mapping
         What it is called with. Shares of multiply-adds do not depend on the batch's size.
     sides : mapping
@@ -255,7 +255,7 @@ def _sides_of(
 def _mac_terms(
     model: nn.Module, example_inputs: ExampleInputs, sides: Mapping[SideKey, Any]
 ) -> Iterator[_Term]:
-    by_module, rest = count_macs(model, example_inputs)
+    by_module, rest = count_macs(duplicate(model), example_inputs)
     for name, module in model.named_modules():
         # A layer that holds others would count theirs again; it is left to the rest.
         holds_others = next(module.children(), None) is not None

@@ -27,7 +27,7 @@ from .channel_paths import Reader
 from .channel_prediction import ChannelPredictor, filters_by_group
 from .cutting import Cut
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, channel_axis
-from .model_runs import evaluating, undisturbed_rng
+from .model_runs import duplicate, evaluating, undisturbed_rng
 from .progress import progress_bar
 from .pruning_plan import PruningPlan
 
@@ -103,6 +103,8 @@ def compensate(
     """
     fold, again = check_compensation(how, batches)
     inputs = None if batches is None else _listed(batches)
+    if inputs is not None:
+        original = duplicate(original)  # it is hooked and run: the caller's is not touched
     if fold is not None:
         sites = _sites(plan)
         measured = None if inputs is None else _measure(original, sites, inputs)

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import itertools
 import random
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,8 @@ __all__ = [
     "tensors_of",
     "undisturbed_rng",
 ]
+
+_RUNNING = threading.RLock()
 
 ExampleInputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -82,19 +85,24 @@ def run(model: nn.Module, example_inputs: ExampleInputs) -> Any:
 
 @contextmanager
 def undisturbed_rng(model: nn.Module) -> Iterator[None]:
-    """Put the random number generators of torch, NumPy and Python back afterwards."""
+    """Put the random number generators of torch, NumPy and Python back afterwards.
+
+    They belong to the whole process, as do the hooks that count and the operators that are chosen
+    meanwhile, so only one thread is in here at a time; the others wait.
+    """
     devices = {
         tensor.device.index
         for tensor in itertools.chain(model.parameters(), model.buffers())
         if tensor.device.type == "cuda"
     }
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=sorted(i for i in devices if i is not None)):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
+    with _RUNNING:
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        try:
+            with torch.random.fork_rng(devices=sorted(i for i in devices if i is not None)):
+                yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
 
 @contextmanager

@@ -144,7 +144,8 @@ def plan(
     exactly: what the plan's last step says remains is what the report finds. Multiply-adds of
     layers other than convolutions and linear ones count as if nothing were removed.
 
-    Memory: twice the model and the activations of one forward pass.
+    Memory: twice the model and the activations of one forward pass. Several threads may plan for
+    one model at once: each has its own copy, and they run them in turn.
 
     Examples
     --------

@@ -227,7 +227,7 @@ def _times(
     with torch.no_grad():
         for turn in range(_RUNS + 1):  # the first warms up
             for each, times in zip((model, pruned), taken, strict=True):
-                with evaluating(each), undisturbed_rng(each):
+                with undisturbed_rng(each), evaluating(each):
                     if cuda:
                         torch.cuda.synchronize()
                     start = time.perf_counter()
