@@ -369,7 +369,8 @@ def _store(pruned: nn.Module, site: _Site, folded: torch.Tensor, shift: torch.Te
     for g in range(groups):
         mine = rows[rows // per_group == g] - g * per_group
         columns = kept_in[kept_in // width == g] - g * width
-        parts.append(folded[g][mine][:, columns])
+        if len(columns):  # else the group went as a whole
+            parts.append(folded[g][mine][:, columns])
     smaller = torch.stack(parts)  # (groups, filters, inputs, taps)
     if isinstance(twin, TRANSPOSED):
         smaller = smaller.transpose(1, 2)
