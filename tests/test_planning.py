@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune as masks
 
 import hubprune as hp
 from hubprune import reference
@@ -477,3 +478,22 @@ def test_a_layer_that_its_groups_keep_whole_says_so() -> None:
         "ratio 0.5 removes none of its filters (the groups of a grouped convolution stay equally "
         "large)"
     )
+
+
+@pytest.mark.parametrize("run_before", [False, True])
+def test_a_masked_layer_is_kept_and_says_what_to_do(run_before: bool) -> None:
+    """A mask makes the weight a computed tensor, which torch by itself refuses to copy."""
+    layers = [nn.Conv1d(1, 8, 3), nn.ReLU(), nn.Conv1d(8, 8, 3), nn.ReLU(), nn.Conv1d(8, 2, 3)]
+    model, x = nn.Sequential(*layers), torch.randn(1, 1, 16)
+    masks.random_unstructured(model[0], "weight", amount=0.3)
+    if run_before:
+        model(x)
+    plan = hp.plan(model, x)
+    assert plan.kept["0"].startswith("has a weight that a hook recomputes: call torch.nn.utils.pr")
+    assert list(plan.layers) == ["2"]
+    pruned = hp.prune(model, plan)
+    model[0].weight_orig.data.zero_()
+    assert pruned[0].weight_orig.any()
+    assert pruned(x).shape == (1, 2, 10)
+    masks.remove(model[0], "weight")
+    assert list(hp.plan(model, x).layers) == ["0", "2"]

@@ -127,7 +127,7 @@ def duplicate(model: nn.Module) -> nn.Module:
     """
     with torch.inference_mode(False), torch.no_grad():
         try:
-            twin = copy.deepcopy(model)
+            twin = copy.deepcopy(model, _computed(model))
         except Exception as error:
             raise ValueError(
                 f"model cannot be copied ({type(error).__name__}: {first_line(error)})"
@@ -135,6 +135,20 @@ def duplicate(model: nn.Module) -> nn.Module:
         for parameter in twin.parameters():
             parameter.grad = None
     return twin
+
+
+def _computed(model: nn.Module) -> dict[int, Any]:
+    """{id: copy} of tensors that modules hold besides their state, such as masked weights.
+
+    A hook computes them before each call, with a history of gradients, which torch does not copy.
+    """
+    copies: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            for tensor in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(tensor, torch.Tensor) and not tensor.is_leaf:
+                    copies[id(tensor)] = tensor.detach().clone()
+    return copies
 
 
 def first_line(error: BaseException) -> str:
