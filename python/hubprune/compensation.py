@@ -23,11 +23,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from .arguments import shape_text
 from .channel_paths import Reader
 from .channel_prediction import ChannelPredictor, filters_by_group
 from .cutting import Cut
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, channel_axis
-from .model_runs import duplicate, evaluating, undisturbed_rng
+from .model_runs import duplicate, evaluating, first_line, undisturbed_rng
 from .progress import progress_bar
 from .pruning_plan import PruningPlan
 
@@ -288,8 +289,20 @@ def _run_all(model: nn.Module, inputs: list[torch.Tensor], text: str) -> None:
         progress_bar(text, len(inputs)) as done,
     ):
         for number, x in enumerate(inputs, start=1):
-            model(x.to(device))
+            _run_batch(model, x.to(device), number - 1)
             done(number)
+
+
+def _run_batch(model: nn.Module, x: torch.Tensor, number: int) -> None:
+    try:
+        model(x)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"batches must be inputs of the model; it cannot run on batch {number} of shape "
+            f"{shape_text(x.shape)} ({type(error).__name__}: {first_line(error)})"
+        ) from error
 
 
 def _predict(predictor: ChannelPredictor, site: _Site) -> _Moments | str:
@@ -427,7 +440,7 @@ def recalibrate(
                     seen += len(x)
                     for norm in norms:
                         norm.momentum = len(x) / seen  # a running mean over all inputs
-                    pruned(x.to(_device_of(pruned)))
+                    _run_batch(pruned, x.to(_device_of(pruned)), number - 1)
                     done(number)
     finally:
         for norm, momentum in zip(norms, settings, strict=True):

@@ -21,6 +21,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from .arguments import shape_text
+
 __all__ = [
     "ExampleInputs",
     "check_example_inputs",
@@ -156,7 +158,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "")
 
 
-def check_model(model: nn.Module, name: str = "model") -> None:
+def check_model(model: nn.Module, name: str = "model", *, filled: bool = False) -> None:
     """Refuse what is not a plain, initialised module.
 
     Raises
@@ -164,7 +166,8 @@ def check_model(model: nn.Module, name: str = "model") -> None:
     TypeError
         If it is no `torch.nn.Module`.
     ValueError
-        If it is a wrapper (data parallel, compiled, scripted) or has uninitialised parameters.
+        If it is a wrapper (data parallel, compiled, scripted) or has uninitialised parameters,
+        or, where it must be `filled`, parameters or buffers without values.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"{name} must be a torch.nn.Module; got {type(model).__name__}")
@@ -184,6 +187,11 @@ def check_model(model: nn.Module, name: str = "model") -> None:
     for key, parameter in model.named_parameters():
         if isinstance(parameter, UninitializedParameter):
             raise ValueError(f"{name} must be initialised; '{key}' is lazy: run the model once")
+    for key, tensor in (*model.named_parameters(), *model.named_buffers()) if filled else ():
+        if tensor.is_meta:
+            raise ValueError(
+                f"{name} must hold values; '{key}' is on the meta device, which has none"
+            )
 
 
 def check_example_inputs(model: nn.Module, example_inputs: Any) -> None:
@@ -194,7 +202,7 @@ def check_example_inputs(model: nn.Module, example_inputs: Any) -> None:
     TypeError
         If they are no tensor, sequence or mapping.
     ValueError
-        If they hold no tensor, or lie on a device on which the model has nothing.
+        If they hold no tensor, only empty ones, or lie on a device on which the model has nothing.
     """
     if not isinstance(example_inputs, torch.Tensor | list | tuple | Mapping):
         raise TypeError(
@@ -204,6 +212,9 @@ def check_example_inputs(model: nn.Module, example_inputs: Any) -> None:
     tensors = tensors_of(example_inputs)
     if not tensors:
         raise ValueError("example_inputs must hold at least one tensor; got none")
+    if not any(tensor.numel() for tensor in tensors):
+        shapes = ", ".join(shape_text(tensor.shape) for tensor in tensors)
+        raise ValueError(f"example_inputs must not be empty; got shape {shapes}")
     state = itertools.chain(model.parameters(), model.buffers())
     devices = {str(tensor.device) for tensor in state}
     for tensor in tensors:

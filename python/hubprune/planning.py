@@ -157,7 +157,7 @@ def plan(
     >>> len(decision.layers["0"]), decision.kept
     (2, {'2': "produces the model's output"})
     """
-    check_model(model)
+    check_model(model, filled=True)
     check_example_inputs(model, example_inputs)
     request = _Request(model, scorer, ratio, keep, round_to, global_, budget)
     return _decide(model, example_inputs, request, progress)[0]
