@@ -51,6 +51,7 @@ from .layer_kinds import (
     uncuttable,
 )
 from .model_runs import ExampleInputs, duplicate, first_line, run, tensors_of, undisturbed_rng
+from .recurrent_tracing import recurrent_as_one_step
 
 __all__ = ["Block", "ChannelGroups", "find_channel_groups"]
 
@@ -348,7 +349,8 @@ class _Analysis:
         graph = torch_pruning.DependencyGraph()
         try:
             # Its warnings are about parameters that it would cut by itself; here it cuts nothing.
-            with warnings.catch_warnings(), torch.enable_grad():
+            one_step = recurrent_as_one_step(self.twin)
+            with warnings.catch_warnings(), torch.enable_grad(), one_step:
                 warnings.simplefilter("ignore")
                 graph.build_dependency(
                     self.twin,
@@ -430,7 +432,9 @@ class _Analysis:
         producers = [name for name, module in self.modules.items() if is_producer(module)]
         width = {name: side_size(self.modules[name], "out") or 0 for name in producers}
         for name in producers:
-            if name not in called:
+            if isinstance(self.modules.get(owner_and_leaf(name)[0]), nn.MultiheadAttention):
+                self.veto.setdefault(name, "is a projection of attention, which is not cut")
+            elif name not in called:
                 self.veto.setdefault(name, "is not used by the forward pass on example_inputs")
             elif self.modules[name] not in graph.module2node:
                 self.veto.setdefault(
