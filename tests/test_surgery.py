@@ -401,6 +401,23 @@ def test_damaged_files(damage: Callable[[Path], None], message: str, saved: Save
         hp.load_pruned(built("residual"), saved[2])
 
 
+def test_a_plan_of_another_release_is_not_called_damaged(saved: Saved) -> None:
+    plan = json.loads((saved[2] / "plan.json").read_text())
+    (saved[2] / "plan.json").write_text(json.dumps({**plan, "version": 2}))
+    with pytest.raises(
+        ValueError, match=r"net cannot be loaded: .* got 2: .* another release"
+    ) as e:
+        hp.load_pruned(built("residual"), saved[2])
+    assert "damaged" not in str(e.value)
+
+
+def test_saving_below_a_folder_that_does_not_exist(saved: Saved, tmp_path: Path) -> None:
+    parent = tmp_path / "no" / "such"
+    with pytest.raises(FileNotFoundError, match=re.escape(f"path: {parent} does not exist")):
+        hp.save_pruned(saved[0], saved[1], parent / "x")
+    assert not parent.parent.exists()
+
+
 @pytest.mark.parametrize("name", ["plan.json", "model.safetensors"])
 def test_missing_files(name: str, saved: Saved, tmp_path: Path) -> None:
     (saved[2] / name).unlink()
