@@ -37,6 +37,7 @@ from .command_studies import (
     FINETUNE_HELP,
     add_compare,
     add_finetune,
+    resumable_state,
     run_compare,
     run_finetune,
 )
@@ -69,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        print("hubprune: interrupted", file=sys.stderr)
+        state = resumable_state(arguments)
+        goes_on = "" if state is None else f"; the same command goes on from {state}"
+        print(f"hubprune: interrupted{goes_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader has gone (`| head`): nothing is left to say, also not at exit.

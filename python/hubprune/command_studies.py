@@ -35,7 +35,7 @@ from .training import SCHEDULES
 from .training_data import Examples, preserved_rng
 from .user_functions import find_function
 
-__all__ = ["add_compare", "add_finetune", "run_compare", "run_finetune"]
+__all__ = ["add_compare", "add_finetune", "resumable_state", "run_compare", "run_finetune"]
 
 _DATA_HELP = (
     "--data: a folder with X_train.npy, Y_train.npy, X_valid.npy, ... or an .npz file with such\n"
@@ -95,7 +95,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--calibration", type=int, default=100, metavar="N",
-        help="training examples for compensations other than none (default 256)",
+        help="training examples for compensations other than none (default 100)",
     )  # fmt: skip
     parser.add_argument(
         "--layer", action="append", metavar="NAME",
@@ -329,6 +329,20 @@ def _on(factory: Callable[..., nn.Module], device: torch.device) -> Callable[[in
 # --- finetune -------------------------------------------------------------------------------------
 
 
+def _training_state(output: Path) -> Path:
+    return output.with_name(f"{output.name}.training.safetensors")
+
+
+def resumable_state(arguments: argparse.Namespace) -> Path | None:
+    """What an interrupted command left behind, from which the same command goes on."""
+    state: Path | None = None
+    if arguments.run is run_compare:
+        state = arguments.output / "state"
+    elif arguments.run is run_finetune:
+        state = _training_state(arguments.output)
+    return state if state is not None and state.exists() else None
+
+
 def run_finetune(arguments: argparse.Namespace) -> Any:
     """Run ``hubprune finetune``."""
     output: Path = arguments.output
@@ -354,7 +368,7 @@ def run_finetune(arguments: argparse.Namespace) -> Any:
     data, notes = _read_splits(arguments)
     decision = PruningPlan.from_json((arguments.folder / "plan.json").read_text(encoding="utf-8"))
     model = load_pruned(factory, arguments.folder).to(device).eval()
-    state = output.with_name(f"{output.name}.training.safetensors")
+    state = _training_state(output)
     with progress_display() as bar:
         result = finetune(
             model,
