@@ -15,7 +15,8 @@ from torch import nn
 import hubprune as hp
 from hubprune.channels.groups import ChannelGroups, find_channel_groups
 from hubprune.layer_kinds import is_depthwise
-from hubprune.planning.budgets import Remains, check_budget, first_within
+from hubprune.planning import budgets
+from hubprune.planning.budgets import Remains, check_budget, count_macs, first_within
 from networks import NETWORKS, build
 
 
@@ -280,3 +281,83 @@ def test_pairs_gives_the_order_only() -> None:
     plan = hp.plan(model, x, scorer="pairs", budget={"macs": 0.5})
     assert plan.steps[0].remaining == reported(model, plan, x)
     assert plan.steps[0].ratio is not None
+
+
+# --- multiply-adds against hand counts ---
+
+
+class First(nn.Module):
+    """The first of what a layer returns."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first: torch.Tensor = self.layer(x)[0]
+        return first
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize(
+    ("layer", "options", "matrices"),
+    [
+        (nn.LSTM, {}, 4 * 6 * (5 + 6)),
+        (nn.LSTM, {"bias": False}, 4 * 6 * (5 + 6)),
+        (nn.LSTM, {"num_layers": 2}, 4 * 6 * (5 + 6) + 4 * 6 * (6 + 6)),
+        (nn.LSTM, {"bidirectional": True}, 2 * 4 * 6 * (5 + 6)),
+        (
+            nn.LSTM,
+            {"bidirectional": True, "num_layers": 2},
+            2 * 4 * 6 * (5 + 6) + 2 * 4 * 6 * (2 * 6 + 6),
+        ),
+        (nn.LSTM, {"proj_size": 3}, 4 * 6 * (5 + 3) + 3 * 6),
+        (nn.GRU, {"bidirectional": True}, 2 * 3 * 6 * (5 + 6)),
+        (nn.RNN, {}, 6 * (5 + 6)),
+    ],
+)
+def test_recurrent_layers_are_counted(
+    layer: type[nn.Module], options: dict[str, Any], matrices: int
+) -> None:
+    """Every matrix multiplies every step of every sequence once."""
+    model = First(layer(5, 6, batch_first=True, **options))
+    by_module, total = count_macs(model, torch.randn(2, 7, 5))
+    assert total == by_module["layer"] == 2 * 7 * matrices
+
+
+def test_the_recurrent_operators_of_devices_are_counted() -> None:
+    """cuDNN and MIOpen take all layers at once: inputs, then all matrices and biases."""
+    shapes = [(24, 5), (24, 6), (24,), (24,)] * 2
+    for operator in (torch.ops.aten._cudnn_rnn, torch.ops.aten.miopen_rnn):
+        flops = budgets._fused_flops()[operator]((2, 7, 5), shapes, 4, None, out_val=None)
+        assert flops == 2 * 2 * 7 * 2 * 24 * (5 + 6)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("fast", [True, False])
+def test_attention_is_counted(need_weights: bool, fast: bool) -> None:
+    """Three projections and one behind; every query meets every key, every weight every value."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.MultiheadAttention(16, 4, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.a(x, x, x, need_weights=need_weights)[0]
+            return out
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(fast)
+    try:
+        by_module, total = count_macs(Attention(), torch.randn(2, 50, 16))
+        assert torch.backends.mha.get_fastpath_enabled() is fast
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+    assert total == by_module["a"] == 2 * (4 * 50 * 16 * 16 + 2 * 50 * 50 * 16)
+
+
+def test_an_encoder_layer_is_counted() -> None:
+    layer = nn.TransformerEncoderLayer(16, 4, dim_feedforward=32, batch_first=True)
+    _, total = count_macs(nn.TransformerEncoder(layer, 2), torch.randn(1, 50, 16))
+    assert total == 2 * (4 * 50 * 16 * 16 + 2 * 50 * 50 * 16 + 2 * 50 * 16 * 32)

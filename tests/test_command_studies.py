@@ -18,6 +18,7 @@ import hubprune as hp
 from command_line import Run, runner, user_module
 from hubprune import cli, comparison
 from hubprune.commands import compare as compare_command
+from hubprune.commands import finetune as finetune_command
 from training_cases import classes, network, tags
 
 USERS = """
@@ -116,7 +117,7 @@ def test_compare(run: Run, user: str, features: Path, tmp_path: Path) -> None:
     assert hp.Comparison.from_json(again) == found
     status, _, err = run(*words, "--lr", 0.03)
     assert status == 2
-    assert "holds another comparison" in err
+    assert err.endswith("holds another comparison: finetune.lr was 0.02 and is 0.03\n")
 
 
 def test_compare_goes_on_after_an_interruption(
@@ -133,7 +134,9 @@ def test_compare_goes_on_after_an_interruption(
         return tune(*args, **options)
 
     monkeypatch.setattr(comparison, "fine_tune", interrupted)
-    assert run(*words)[0] == 130
+    status, out, err = run(*words)
+    assert (status, out) == (130, "")
+    assert err.endswith("interrupted; the same command goes on from study/state\n")
     status, out, err = run(*words)
     assert status == 0, err
     assert "the weights that the factory gives" in out
@@ -306,6 +309,26 @@ def test_finetune_mistakes(run: Run, user: str, features: Path) -> None:
     status, _, err = run("finetune", "half", "--model", "dcase21", *rest)
     assert status == 2
     assert "layer" in err or "fit" in err
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_interrupted_finetune_says_how_to_go_on(
+    run: Run, user: str, features: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("prune", f"{user}:build", "--input-shape", "1,1,6,5", "--output", "half")[0] == 0
+    words = ["finetune", "half", "--model", f"{user}:build", "--data", features, "--epochs", 3]
+    words += ["--output", "tuned"]
+    tune = finetune_command.finetune
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if at == 2:
+            tune(*args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune_command, "finetune", interrupted)
+    status, _, err = run(*words)
+    goes_on = "; the same command goes on from tuned.training.safetensors" if at == 2 else ""
+    assert (status, err.splitlines()[-1]) == (130, f"hubprune: interrupted{goes_on}")
 
 
 @pytest.mark.parametrize("command", ["compare", "finetune"])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune as masks
 
 import hubprune as hp
 from hubprune import reference
@@ -477,3 +478,70 @@ def test_a_layer_that_its_groups_keep_whole_says_so() -> None:
         "ratio 0.5 removes none of its filters (the groups of a grouped convolution stay equally "
         "large)"
     )
+
+
+@pytest.mark.parametrize("run_before", [False, True])
+def test_a_masked_layer_is_kept_and_says_what_to_do(run_before: bool) -> None:
+    """A mask makes the weight a computed tensor, which torch by itself refuses to copy."""
+    layers = [nn.Conv1d(1, 8, 3), nn.ReLU(), nn.Conv1d(8, 8, 3), nn.ReLU(), nn.Conv1d(8, 2, 3)]
+    model, x = nn.Sequential(*layers), torch.randn(1, 1, 16)
+    masks.random_unstructured(model[0], "weight", amount=0.3)
+    if run_before:
+        model(x)
+    plan = hp.plan(model, x)
+    assert plan.kept["0"].startswith("has a weight that a hook recomputes: call torch.nn.utils.pr")
+    assert list(plan.layers) == ["2"]
+    pruned = hp.prune(model, plan)
+    model[0].weight_orig.data.zero_()
+    assert pruned[0].weight_orig.any()
+    assert pruned(x).shape == (1, 2, 10)
+    masks.remove(model[0], "weight")
+    assert list(hp.plan(model, x).layers) == ["0", "2"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.RNN, nn.GRU])
+def test_a_recurrent_layer_behind_a_residual_block(kind: Any, packed: bool) -> None:
+    """Whatever operators torch makes of it, its kind decides nothing about what feeds it."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(1, 8, 3, padding=1)
+            self.b = nn.Conv2d(8, 8, 3, padding=1)
+            self.r = kind(8 * 6, 5, batch_first=True, bidirectional=True)
+            self.o = nn.Linear(10, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.a(x))
+            x = (x + torch.relu(self.b(x))).permute(0, 3, 1, 2).flatten(2)
+            if packed:
+                lengths = [x.shape[1]] * len(x)
+                x = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+                x = nn.utils.rnn.pad_packed_sequence(self.r(x)[0], batch_first=True)[0]
+            else:
+                x = self.r(x)[0]
+            y: torch.Tensor = self.o(x)
+            return y
+
+    torch.manual_seed(0)
+    plan = hp.plan(Net(), torch.randn(2, 1, 6, 7))
+    assert widths(plan) == {"a": 4, "b": 4}
+    assert plan.kept == {"o": "produces the model's output"}
+
+
+def test_the_projection_of_attention_is_said_to_stay() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(2, 16, 3)
+            self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+            self.head = nn.Linear(16, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x).transpose(1, 2)
+            y: torch.Tensor = self.head(self.attention(x, x, x)[0])
+            return y
+
+    with pytest.warns(UserWarning, match="out_proj: is a projection of attention, which is not"):
+        hp.plan(Net(), torch.randn(1, 2, 9), ratio={"attention.out_proj": 0.5})

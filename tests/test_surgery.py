@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -400,6 +401,23 @@ def test_damaged_files(damage: Callable[[Path], None], message: str, saved: Save
         hp.load_pruned(built("residual"), saved[2])
 
 
+def test_a_plan_of_another_release_is_not_called_damaged(saved: Saved) -> None:
+    plan = json.loads((saved[2] / "plan.json").read_text())
+    (saved[2] / "plan.json").write_text(json.dumps({**plan, "version": 2}))
+    with pytest.raises(
+        ValueError, match=r"net cannot be loaded: .* got 2: .* another release"
+    ) as e:
+        hp.load_pruned(built("residual"), saved[2])
+    assert "damaged" not in str(e.value)
+
+
+def test_saving_below_a_folder_that_does_not_exist(saved: Saved, tmp_path: Path) -> None:
+    parent = tmp_path / "no" / "such"
+    with pytest.raises(FileNotFoundError, match=re.escape(f"path: {parent} does not exist")):
+        hp.save_pruned(saved[0], saved[1], parent / "x")
+    assert not parent.parent.exists()
+
+
 @pytest.mark.parametrize("name", ["plan.json", "model.safetensors"])
 def test_missing_files(name: str, saved: Saved, tmp_path: Path) -> None:
     (saved[2] / name).unlink()
@@ -610,3 +628,40 @@ def test_loading_keeps_the_saved_dtype(dtype: torch.dtype, tmp_path: Path) -> No
     assert loaded[1].num_batches_tracked.dtype == torch.int64
     assert torch.equal(loaded(x), pruned(x))
     loaded(x).sum().backward()
+
+
+def one_channel_a_group() -> tuple[nn.Module, torch.Tensor, hp.PruningPlan]:
+    """A grouped convolution that pruning leaves looking like a depthwise one."""
+    torch.manual_seed(0)
+    body = [nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2), nn.ReLU()]
+    model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).double()
+    x = torch.randn(2, 1, 9, 9).double()
+    return model.eval(), x, hp.plan(model, x, ratio=0.75)
+
+
+def test_one_channel_a_group_is_saved_and_loaded(tmp_path: Path) -> None:
+    model, x, plan = one_channel_a_group()
+    pruned = hp.prune(model, plan)
+    assert pruned[2].groups == pruned[2].in_channels == pruned[2].out_channels == 2
+    hp.save_pruned(pruned, plan, tmp_path / "saved")
+    loaded = hp.load_pruned(lambda: one_channel_a_group()[0], tmp_path / "saved")
+    assert torch.equal(loaded(x), pruned(x))
+    namespace = runpy.run_path(str(tmp_path / "saved" / "load.py"))
+    alone = namespace["load_pruned"](one_channel_a_group()[0], tmp_path / "saved")
+    assert torch.equal(alone(x), pruned(x))
+
+
+@pytest.mark.parametrize("compensate", ["none", "interpolate"])
+def test_a_whole_group_goes_in_a_second_step(tmp_path: Path, compensate: str) -> None:
+    model, x, plan = one_channel_a_group()
+    pruned = hp.prune(model, plan)
+    again = hp.plan(pruned, x, ratio=0.5)
+    both = plan.then(again)
+    assert hp.PruningPlan.from_json(both.to_json()) == both
+    at_once = hp.prune(model, both, compensate=compensate)
+    assert (at_once[2].groups, at_once[2].in_channels, at_once[2].out_channels) == (1, 1, 1)
+    if compensate == "none":
+        assert torch.equal(at_once(x), hp.prune(pruned, again)(x))
+    hp.save_pruned(at_once, both, tmp_path / "saved")
+    loaded = hp.load_pruned(lambda: one_channel_a_group()[0], tmp_path / "saved")
+    assert torch.equal(loaded(x), at_once(x))

@@ -99,15 +99,22 @@ def read_file(path: StrPath) -> tuple[dict[str, torch.Tensor], Any]:
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Name what differs between two configurations: "lr was 0.001 and is 0.01".
 
+    Of what is nested, only the entries that differ: "finetune.epochs was 30 and is 3".
+
     Of the model they hold a `fingerprint`, which says nothing to a person and is not shown.
     """
-    return [
-        "the model or its weights are others"
-        if key == "model"
-        else f"{key} was {saved.get(key)!r} and is {wanted.get(key)!r}"
-        for key in dict.fromkeys([*wanted, *saved])
-        if saved.get(key) != wanted.get(key)
-    ]
+    found: list[str] = []
+    for key in dict.fromkeys([*wanted, *saved]):
+        was, is_now = saved.get(key), wanted.get(key)
+        if was == is_now:
+            continue
+        if key == "model":
+            found.append("the model or its weights are others")
+        elif isinstance(was, Mapping) and isinstance(is_now, Mapping):
+            found += [f"{key}.{text}" for text in differences(was, is_now)]
+        else:
+            found.append(f"{key} was {was!r} and is {is_now!r}")
+    return found
 
 
 def remove_leftovers(target: Path) -> None:

@@ -21,9 +21,9 @@ from typing import Any
 
 from . import _native
 from .commands.arguments import count, seed
-from .commands.compare import COMPARE_HELP, add_compare, run_compare
+from .commands.compare import COMPARE_HELP, add_compare, compare_state, run_compare
 from .commands.evaluate import EVALUATE_HELP, add_evaluate, run_evaluate
-from .commands.finetune import FINETUNE_HELP, add_finetune, run_finetune
+from .commands.finetune import FINETUNE_HELP, add_finetune, finetune_state, run_finetune
 from .commands.models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG
 from .commands.progress import progress_display
 from .commands.prune import PRUNE_HELP, add_prune, read_plan, run_prune
@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        print("hubprune: interrupted", file=sys.stderr)
+        state = _resumable_state(arguments)
+        goes_on = "" if state is None else f"; the same command goes on from {state}"
+        print(f"hubprune: interrupted{goes_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader has gone (`| head`): nothing is left to say, also not at exit.
@@ -70,6 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hubprune: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, _WRONG_ARGUMENTS) else 1
     return 0
+
+
+_STATES = {run_compare: compare_state, run_finetune: finetune_state}
+
+
+def _resumable_state(arguments: argparse.Namespace) -> Path | None:
+    """What an interrupted command left behind, from which the same command goes on."""
+    if arguments.run not in _STATES:
+        return None
+    state = _STATES[arguments.run](arguments)
+    return state if state.exists() else None
 
 
 _WRONG_ARGUMENTS = (

@@ -24,11 +24,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from .arguments import shape_text
 from .channels.paths import Reader
 from .channels.prediction import ChannelPredictor, filters_by_group
 from .cutting import Cut
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, channel_axis
-from .model_runs import evaluating, undisturbed_rng
+from .model_runs import duplicate, evaluating, first_line, undisturbed_rng
 from .planning.pruning_plan import PruningPlan
 from .progress import progress_bar
 
@@ -104,6 +105,8 @@ def compensate(
     """
     fold, again = check_compensation(how, batches)
     inputs = None if batches is None else _listed(batches)
+    if inputs is not None:
+        original = duplicate(original)  # it is hooked and run: the caller's is not touched
     if fold is not None:
         sites = _sites(plan)
         measured = None if inputs is None else _measure(original, sites, inputs)
@@ -287,8 +290,20 @@ def _run_all(model: nn.Module, inputs: list[torch.Tensor], text: str) -> None:
         progress_bar(text, len(inputs)) as done,
     ):
         for number, x in enumerate(inputs, start=1):
-            model(x.to(device))
+            _run_batch(model, x.to(device), number - 1)
             done(number)
+
+
+def _run_batch(model: nn.Module, x: torch.Tensor, number: int) -> None:
+    try:
+        model(x)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"batches must be inputs of the model; it cannot run on batch {number} of shape "
+            f"{shape_text(x.shape)} ({type(error).__name__}: {first_line(error)})"
+        ) from error
 
 
 def _predict(predictor: ChannelPredictor, site: _Site) -> _Moments | str:
@@ -368,7 +383,8 @@ def _store(pruned: nn.Module, site: _Site, folded: torch.Tensor, shift: torch.Te
     for g in range(groups):
         mine = rows[rows // per_group == g] - g * per_group
         columns = kept_in[kept_in // width == g] - g * width
-        parts.append(folded[g][mine][:, columns])
+        if len(columns):  # else the group went as a whole
+            parts.append(folded[g][mine][:, columns])
     smaller = torch.stack(parts)  # (groups, filters, inputs, taps)
     if isinstance(twin, TRANSPOSED):
         smaller = smaller.transpose(1, 2)
@@ -425,7 +441,7 @@ def recalibrate(
                     seen += len(x)
                     for norm in norms:
                         norm.momentum = len(x) / seen  # a running mean over all inputs
-                    pruned(x.to(_device_of(pruned)))
+                    _run_batch(pruned, x.to(_device_of(pruned)), number - 1)
                     done(number)
     finally:
         for norm, momentum in zip(norms, settings, strict=True):

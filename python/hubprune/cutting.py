@@ -19,6 +19,7 @@ from .layer_kinds import (
     CONVOLUTIONS,
     RECURRENT,
     TRANSPOSED,
+    is_depthwise,
     owner_and_leaf,
     side_size,
     sizes,
@@ -57,7 +58,7 @@ class Cut:
     dim: int = 0
 
 
-def _current_size(model: nn.Module, cut: Cut) -> tuple[int | None, str]:
+def _current_size(model: nn.Module, cut: Cut, done: bool) -> tuple[int | None, str]:
     """The size that a cut finds in a model, None if its target is missing; and why."""
     owner, leaf = owner_and_leaf(cut.target) if cut.side == "parameter" else (cut.target, "")
     try:
@@ -70,6 +71,8 @@ def _current_size(model: nn.Module, cut: Cut) -> tuple[int | None, str]:
             return None, f"it has no parameter '{cut.target}' with an axis {cut.dim}"
         return int(tensor.shape[cut.dim]), ""
     size = side_size(module, cut.side)
+    if size is None and done and is_depthwise(module) and cut.side in ("in", "out"):
+        size = sizes(module)["out_channels"]  # a grouped convolution left with one channel a group
     if size is None:
         return None, f"'{cut.target}' is a {type(module).__name__} without a side '{cut.side}'"
     return size, ""
@@ -102,7 +105,7 @@ def check_cuts(model: nn.Module, cuts: Iterable[Cut], *, done: bool = False) -> 
     """
     for cut in cuts:
         expected = len(cut.kept) if done else cut.size
-        found, why = _current_size(model, cut)
+        found, why = _current_size(model, cut, done)
         if found is None:
             raise ValueError(f"the plan does not fit the model: {why}")
         if found != expected:
@@ -132,10 +135,13 @@ def _select(tensor: torch.Tensor | None, dim: int, kept: Sequence[int]) -> None:
 
 
 def _by_group(kept: Sequence[int], size: int, groups: int, name: str) -> list[list[int]]:
-    """Split kept positions by the group they fall into, counted from the group's start."""
+    """Split kept positions by the group they fall into, counted from the group's start.
+
+    A group may go as a whole; the others keep the same number.
+    """
     width = size // groups
     parts = [[k - g * width for k in kept if k // width == g] for g in range(groups)]
-    if len({len(part) for part in parts}) > 1:
+    if len({len(part) for part in parts if part}) > 1:
         counts = [len(part) for part in parts]
         raise ValueError(
             f"'{name}' has {groups} groups, each of which must keep the same number of channels; "
@@ -153,14 +159,15 @@ def _cut_convolution(
     columns = range(conv.in_channels) if kept_in is None else kept_in
     row_parts = _by_group(rows, conv.out_channels, groups, name)
     column_parts = _by_group(columns, conv.in_channels, groups, name)
+    if [bool(part) for part in row_parts] != [bool(part) for part in column_parts]:
+        raise ValueError(f"'{name}' has {groups} groups, which must go on both sides or stay")
     weight = conv.weight.data
     pieces: list[torch.Tensor] = []
     for part, row, column in zip(weight.chunk(groups), row_parts, column_parts, strict=True):
+        if not row:
+            continue
         # Transposed weights are (in, out / groups, *kernel), others (out, in / groups, *kernel).
-        out_axis, in_axis = (0, 1)
-        if isinstance(conv, TRANSPOSED):
-            part = weight[len(pieces) * part.shape[0] :][: part.shape[0]]
-            out_axis, in_axis = (1, 0)
+        out_axis, in_axis = (1, 0) if isinstance(conv, TRANSPOSED) else (0, 1)
         row_index = torch.tensor(row, dtype=torch.long, device=weight.device)
         column_index = torch.tensor(column, dtype=torch.long, device=weight.device)
         pieces.append(part.index_select(out_axis, row_index).index_select(in_axis, column_index))
@@ -168,6 +175,7 @@ def _cut_convolution(
     if kept_out is not None:
         _select(conv.bias, 0, kept_out)
     conv.out_channels, conv.in_channels = len(rows), len(columns)
+    conv.groups = sum(map(bool, row_parts))
 
 
 def _cut_linear(linear: Any, kept_out: Sequence[int] | None, kept_in: Sequence[int] | None) -> None:

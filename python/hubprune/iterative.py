@@ -180,7 +180,7 @@ def prune_iteratively(
     [8, 6, 4, 2]
     """
     options = _check_options(steps, compensate, seed, finetune)
-    check_model(model)
+    check_model(model, filled=True)
     check_example_inputs(model, example_inputs)
     target, first = plan_counts(
         model,

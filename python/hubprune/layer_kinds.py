@@ -132,7 +132,10 @@ def uncuttable(module: nn.Module) -> str | None:
     """Why the parameters of a layer cannot be replaced by smaller ones, or None."""
     if parametrize.is_parametrized(module):
         return "is parametrized (torch.nn.utils.parametrize): remove the parametrization first"
-    hook_made = "has a weight that a hook recomputes (weight_norm, torch.nn.utils.prune)"
+    hook_made = (
+        "has a weight that a hook recomputes: call torch.nn.utils.prune.remove (for a mask) or "
+        "remove_weight_norm first"
+    )
     if isinstance(module, (*CONVOLUTIONS, nn.Linear)):
         return None if module._parameters.get("weight") is not None else hook_made
     if isinstance(module, nn.RNNBase):

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import itertools
 import random
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
+
+from .arguments import shape_text
 
 __all__ = [
     "ExampleInputs",
@@ -32,6 +35,8 @@ __all__ = [
     "tensors_of",
     "undisturbed_rng",
 ]
+
+_RUNNING = threading.RLock()
 
 ExampleInputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -82,19 +87,24 @@ def run(model: nn.Module, example_inputs: ExampleInputs) -> Any:
 
 @contextmanager
 def undisturbed_rng(model: nn.Module) -> Iterator[None]:
-    """Put the random number generators of torch, NumPy and Python back afterwards."""
+    """Put the random number generators of torch, NumPy and Python back afterwards.
+
+    They belong to the whole process, as do the hooks that count and the operators that are chosen
+    meanwhile, so only one thread is in here at a time; the others wait.
+    """
     devices = {
         tensor.device.index
         for tensor in itertools.chain(model.parameters(), model.buffers())
         if tensor.device.type == "cuda"
     }
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=sorted(i for i in devices if i is not None)):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
+    with _RUNNING:
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        try:
+            with torch.random.fork_rng(devices=sorted(i for i in devices if i is not None)):
+                yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
 
 @contextmanager
@@ -119,7 +129,7 @@ def duplicate(model: nn.Module) -> nn.Module:
     """
     with torch.inference_mode(False), torch.no_grad():
         try:
-            twin = copy.deepcopy(model)
+            twin = copy.deepcopy(model, _computed(model))
         except Exception as error:
             raise ValueError(
                 f"model cannot be copied ({type(error).__name__}: {first_line(error)})"
@@ -129,12 +139,26 @@ def duplicate(model: nn.Module) -> nn.Module:
     return twin
 
 
+def _computed(model: nn.Module) -> dict[int, Any]:
+    """{id: copy} of tensors that modules hold besides their state, such as masked weights.
+
+    A hook computes them before each call, with a history of gradients, which torch does not copy.
+    """
+    copies: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            for tensor in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(tensor, torch.Tensor) and not tensor.is_leaf:
+                    copies[id(tensor)] = tensor.detach().clone()
+    return copies
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, for a message of our own."""
     return next(iter(str(error).splitlines()), "")
 
 
-def check_model(model: nn.Module, name: str = "model") -> None:
+def check_model(model: nn.Module, name: str = "model", *, filled: bool = False) -> None:
     """Refuse what is not a plain, initialised module.
 
     Raises
@@ -142,7 +166,8 @@ def check_model(model: nn.Module, name: str = "model") -> None:
     TypeError
         If it is no `torch.nn.Module`.
     ValueError
-        If it is a wrapper (data parallel, compiled, scripted) or has uninitialised parameters.
+        If it is a wrapper (data parallel, compiled, scripted) or has uninitialised parameters,
+        or, where it must be `filled`, parameters or buffers without values.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"{name} must be a torch.nn.Module; got {type(model).__name__}")
@@ -162,6 +187,11 @@ def check_model(model: nn.Module, name: str = "model") -> None:
     for key, parameter in model.named_parameters():
         if isinstance(parameter, UninitializedParameter):
             raise ValueError(f"{name} must be initialised; '{key}' is lazy: run the model once")
+    for key, tensor in (*model.named_parameters(), *model.named_buffers()) if filled else ():
+        if tensor.is_meta:
+            raise ValueError(
+                f"{name} must hold values; '{key}' is on the meta device, which has none"
+            )
 
 
 def check_example_inputs(model: nn.Module, example_inputs: Any) -> None:
@@ -172,7 +202,7 @@ def check_example_inputs(model: nn.Module, example_inputs: Any) -> None:
     TypeError
         If they are no tensor, sequence or mapping.
     ValueError
-        If they hold no tensor, or lie on a device on which the model has nothing.
+        If they hold no tensor, only empty ones, or lie on a device on which the model has nothing.
     """
     if not isinstance(example_inputs, torch.Tensor | list | tuple | Mapping):
         raise TypeError(
@@ -182,6 +212,9 @@ def check_example_inputs(model: nn.Module, example_inputs: Any) -> None:
     tensors = tensors_of(example_inputs)
     if not tensors:
         raise ValueError("example_inputs must hold at least one tensor; got none")
+    if not any(tensor.numel() for tensor in tensors):
+        shapes = ", ".join(shape_text(tensor.shape) for tensor in tensors)
+        raise ValueError(f"example_inputs must not be empty; got shape {shapes}")
     state = itertools.chain(model.parameters(), model.buffers())
     devices = {str(tensor.device) for tensor in state}
     for tensor in tensors:

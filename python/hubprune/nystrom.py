@@ -127,7 +127,8 @@ def nystrom(
         For another type or dtype.
     ValueError
         For m outside 1 to n, landmarks that are unknown, out of range or there twice, rank < 1 or
-        above m, a tolerance outside [0, 1), or rows that are not finite (the first is named).
+        above m, a tolerance outside [0, 1), rows that are not finite (the first is named), rows of
+        no features, or a tensor without values (on the meta device).
 
     Notes
     -----
@@ -167,6 +168,10 @@ def nystrom(
             raise ValueError(f"rank must be from 1 to m = {m}; got {rank}")
     _check_tolerance(tolerance)
     seed = seed_of(generator)
+    if not rows.shape[-1]:
+        raise ValueError(f"x must have at least one feature; got shape {shape_text(rows.shape)}")
+    if rows.is_meta:
+        raise ValueError("x must hold values; it is on the meta device")
     rows = rows.to(compute_dtype(rows)).contiguous()
     flat = rows.reshape(-1, *rows.shape[-2:])
     if not len(flat):

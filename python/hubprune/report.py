@@ -150,8 +150,8 @@ def report(
 
     Notes
     -----
-    MACs are half the flops that `torch.utils.flop_counter` counts: convolutions and matrix
-    products, as is usual; activations and normalisations are not counted.
+    MACs are half the flops of convolutions and matrix products, as is usual, those inside recurrent
+    layers and attention too; activations and normalisations are not counted.
 
     Examples
     --------
@@ -227,7 +227,7 @@ def _times(
     with torch.no_grad():
         for turn in range(_RUNS + 1):  # the first warms up
             for each, times in zip((model, pruned), taken, strict=True):
-                with evaluating(each), undisturbed_rng(each):
+                with undisturbed_rng(each), evaluating(each):
                     if cuda:
                         torch.cuda.synchronize()
                     start = time.perf_counter()

@@ -29,7 +29,7 @@ from .compensation import compensate as _compensate
 from .cutting import apply_cuts, check_cuts
 from .layer_kinds import sizes
 from .model_runs import check_model, duplicate
-from .planning.plan_file import format_json
+from .planning.plan_file import OtherVersionError, format_json
 from .planning.pruning_plan import PruningPlan
 
 __all__ = ["load_pruned", "prune", "save_pruned"]
@@ -136,6 +136,8 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
         other than dense tensors.
     FileExistsError
         If the path is a file, or a folder with other files in it.
+    FileNotFoundError
+        If the path's parent does not exist.
     OSError
         If it cannot be written.
 
@@ -151,6 +153,8 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
     _check_plan(plan)
     check_cuts(model, plan.cuts, done=True)
     target = Path(path)
+    if not target.absolute().parent.is_dir():
+        raise FileNotFoundError(f"path: {target.absolute().parent} does not exist")
     _put_back(target)
     _check_target(target)
     state = _plain_state(model)
@@ -191,8 +195,8 @@ def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
     FileNotFoundError
         If the folder or one of its files is missing.
     ValueError
-        If a file is damaged, or the architecture is another one: the first layer that does not fit
-        is named.
+        If a file is damaged or of another release, or the architecture is another one: the first
+        layer that does not fit is named.
 
     Examples
     --------
@@ -219,6 +223,8 @@ def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
     try:
         plan = PruningPlan.from_json((folder / _PLAN).read_text(encoding="utf-8"))
         state = load_file(str(folder / _STATE))
+    except OtherVersionError as error:
+        raise ValueError(f"{folder} cannot be loaded: {error}") from error
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{folder} is damaged: {error}") from error
     with torch.inference_mode(False):

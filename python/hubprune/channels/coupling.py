@@ -23,6 +23,7 @@ from ..layer_kinds import (
     uncuttable,
 )
 from ..model_runs import ExampleInputs, first_line, run, tensors_of
+from .recurrent_tracing import recurrent_as_one_step
 
 __all__ = ["Coupling"]
 
@@ -150,7 +151,9 @@ class Coupling:
     def _join_all(self, called: Collection[str]) -> None:
         for name in list(self.width):
             in_graph = self.modules[name] in self._graph.module2node
-            if name not in called:
+            if isinstance(self.modules.get(owner_and_leaf(name)[0]), nn.MultiheadAttention):
+                self.faults[name] = "is a projection of attention, which is not cut"
+            elif name not in called:
                 self.faults[name] = "is not used by the forward pass on example_inputs"
             elif not in_graph:
                 self.faults[name] = "is not on the way from the input to an output through autograd"
@@ -267,7 +270,7 @@ def _traced(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     graph = torch_pruning.DependencyGraph()
     try:
         # Its warnings are about parameters that it would cut by itself; here it cuts nothing.
-        with warnings.catch_warnings(), torch.enable_grad():
+        with warnings.catch_warnings(), torch.enable_grad(), recurrent_as_one_step(model):
             warnings.simplefilter("ignore")
             graph.build_dependency(
                 model,

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..cutting import Cut
 from ..layer_kinds import BATCH_NORMS
-from ..model_runs import evaluating, run, undisturbed_rng
+from ..model_runs import duplicate, run, undisturbed_rng
 from .groups import ChannelGroups
 
 __all__ = ["RECTIFIED", "Path", "Reader", "compose_readers", "find_readers"]
@@ -110,7 +110,7 @@ def find_readers(
     Parameters
     ----------
     model : torch.nn.Module
-        The model of `groups`.
+        The model of `groups`. It is copied and not touched.
     example_inputs : tensor, tuple or dict
         What it is called with.
     groups : ChannelGroups
@@ -129,6 +129,7 @@ def find_readers(
     where there was something below zero before. Leaky and smooth activations count as none. Of
     several batch norms on the way the one called last counts.
     """
+    model = duplicate(model).eval()
     modules = dict(model.named_modules())
     names = [cut.target for cut in cuts if cut.side == "in"]
     producers: dict[int, list[tuple[str, int]]] = {}
@@ -141,7 +142,7 @@ def find_readers(
         elif side == "channels" and isinstance(modules.get(target), BATCH_NORMS):
             for unit in units:
                 norms.setdefault(unit, []).append(target)
-    with _Signs(model) as signs, undisturbed_rng(model), evaluating(model), torch.no_grad():
+    with _Signs(model) as signs, undisturbed_rng(model), torch.no_grad():
         run(model, example_inputs)
 
     readers = {}

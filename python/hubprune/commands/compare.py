@@ -22,7 +22,7 @@ from .models import load_model
 from .progress import progress_display
 from .training_arguments import DATA_HELP, add_data, add_training, read_splits, training_options
 
-__all__ = ["COMPARE_HELP", "add_compare", "run_compare"]
+__all__ = ["COMPARE_HELP", "add_compare", "compare_state", "run_compare"]
 
 COMPARE_HELP = (
     "Prunes a network with several scorers, fine-tunes all in the same way, and measures. Two\n"
@@ -76,6 +76,12 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(seed=0)  # of random weights, where there are no others
 
 
+def compare_state(arguments: argparse.Namespace) -> Path:
+    """Where an interrupted comparison leaves what it has measured."""
+    output: Path = arguments.output
+    return output / "state"
+
+
 def run_compare(arguments: argparse.Namespace) -> Any:
     """Run ``hubprune compare``."""
     scorers = _list(arguments.scorers, str, "--scorers", "names")
@@ -126,7 +132,7 @@ def run_compare(arguments: argparse.Namespace) -> Any:
             metric=arguments.metric,
             output=arguments.returns,
             batch_size=arguments.batch_size,
-            directory=output / "state",
+            directory=compare_state(arguments),
             progress=bar.step,
         )
     title = f"{arguments.model}: {weights}"

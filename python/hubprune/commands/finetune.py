@@ -20,7 +20,7 @@ from .arguments import device_of
 from .progress import progress_display
 from .training_arguments import DATA_HELP, add_data, add_training, read_splits, training_options
 
-__all__ = ["FINETUNE_HELP", "add_finetune", "run_finetune"]
+__all__ = ["FINETUNE_HELP", "add_finetune", "finetune_state", "run_finetune"]
 
 FINETUNE_HELP = (
     "Trains a network that `hubprune prune` has saved, and saves its best weights likewise.\n\n"
@@ -48,6 +48,12 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
     add_training(parser, "passes over the training data (default 30)")
 
 
+def finetune_state(arguments: argparse.Namespace) -> Path:
+    """Where an interrupted training leaves its state."""
+    output: Path = arguments.output
+    return output.with_name(f"{output.name}.training.safetensors")
+
+
 def run_finetune(arguments: argparse.Namespace) -> Any:
     """Run ``hubprune finetune``."""
     output: Path = arguments.output
@@ -73,7 +79,7 @@ def run_finetune(arguments: argparse.Namespace) -> Any:
     data, notes = read_splits(arguments)
     decision = PruningPlan.from_json((arguments.folder / "plan.json").read_text(encoding="utf-8"))
     model = load_pruned(factory, arguments.folder).to(device).eval()
-    state = output.with_name(f"{output.name}.training.safetensors")
+    state = finetune_state(arguments)
     with progress_display() as bar:
         result = finetune(
             model,

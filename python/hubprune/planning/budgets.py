@@ -8,7 +8,9 @@ and the sizes of its tensors tell what every plan leaves, without cutting or run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Real
@@ -17,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..cutting import SideKey
 from ..layer_kinds import CONVOLUTIONS, is_depthwise
-from ..model_runs import ExampleInputs, evaluating, run, undisturbed_rng
+from ..model_runs import ExampleInputs, duplicate, evaluating, run, undisturbed_rng
 
 __all__ = ["QUANTITIES", "Remains", "check_budget", "count_macs", "first_within", "shares_text"]
 
@@ -78,10 +80,12 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> tuple[dict[st
 
     Notes
     -----
-    Half the flops that `torch.utils.flop_counter` counts: convolutions and matrix products.
+    Half the flops that `torch.utils.flop_counter` counts: convolutions and matrix products, those
+    inside recurrent layers and attention too, which it does not see where one operator does it all:
+    a recurrent layer multiplies every step of its input by each of its matrices once.
     """
-    counter = FlopCounterMode(display=False)
-    with evaluating(model), undisturbed_rng(model), torch.no_grad(), counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_fused_flops())
+    with undisturbed_rng(model), evaluating(model), torch.no_grad(), _plain_attention(), counter:
         run(model, example_inputs)
     root = type(model).__name__
     by_module = {
@@ -89,6 +93,46 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> tuple[dict[st
         for name, counts in counter.get_flop_counts().items()
     }
     return by_module, counter.get_total_flops() // 2
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Make attention layers call the operators that they consist of, which are counted."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+Shape = Sequence[int]
+
+
+def _fused_flops() -> dict[Any, Callable[..., int]]:
+    """The flops of operators that `torch.utils.flop_counter` leaves out, from their shapes."""
+    aten = torch.ops.aten
+    return {
+        aten.mkldnn_rnn_layer: _rnn_layer_flops,  # LSTM on the CPU
+        aten._cudnn_rnn: _rnn_flops,
+        aten.miopen_rnn: _rnn_flops,
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        aten._scaled_dot_product_fused_attention_overrideable: _attention_flops,
+    }
+
+
+def _rnn_flops(x: Shape, weights: Sequence[Shape], *_: Any, **__: Any) -> int:
+    """All layers and directions: inputs (..., features), matrices and biases."""
+    return 2 * math.prod(x[:-1]) * sum(math.prod(shape) for shape in weights if len(shape) == 2)
+
+
+def _rnn_layer_flops(x: Shape, w0: Shape, w1: Shape, *_: Any, **__: Any) -> int:
+    """One layer in one direction: its two matrices come first."""
+    return _rnn_flops(x, (w0, w1))
+
+
+def _attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
 
 
 @dataclass(frozen=True)
@@ -105,7 +149,7 @@ class Remains:
     Parameters
     ----------
     model : torch.nn.Module
-        The whole model; it is called once, in evaluation mode.
+        The whole model; a copy of it is called once, in evaluation mode.
     example_inputs : tensor, sequence or mapping
         What it is called with. Shares of multiply-adds do not depend on the batch's size.
     sides : mapping
@@ -211,7 +255,7 @@ def _sides_of(
 def _mac_terms(
     model: nn.Module, example_inputs: ExampleInputs, sides: Mapping[SideKey, Any]
 ) -> Iterator[_Term]:
-    by_module, rest = count_macs(model, example_inputs)
+    by_module, rest = count_macs(duplicate(model), example_inputs)
     for name, module in model.named_modules():
         # A layer that holds others would count theirs again; it is left to the rest.
         holds_others = next(module.children(), None) is not None

@@ -115,7 +115,8 @@ def plan(
     exactly: what the plan's last step says remains is what the report finds. Multiply-adds of
     layers other than convolutions and linear ones count as if nothing were removed.
 
-    Memory: twice the model and the activations of one forward pass.
+    Memory: twice the model and the activations of one forward pass. Several threads may plan for
+    one model at once: each has its own copy, and they run them in turn.
 
     Examples
     --------
@@ -127,7 +128,7 @@ def plan(
     >>> len(decision.layers["0"]), decision.kept
     (2, {'2': "produces the model's output"})
     """
-    check_model(model)
+    check_model(model, filled=True)
     check_example_inputs(model, example_inputs)
     request = read_request(
         model,

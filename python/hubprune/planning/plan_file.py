@@ -18,10 +18,14 @@ from ..cutting import Cut
 from .budgets import QUANTITIES
 from .plan_records import LayerRecord, Step
 
-__all__ = ["FORMAT", "VERSION", "PlanFields", "format_json", "plan_fields"]
+__all__ = ["FORMAT", "VERSION", "OtherVersionError", "PlanFields", "format_json", "plan_fields"]
 
 FORMAT = "hubprune-plan"
 VERSION = 1
+
+
+class OtherVersionError(ValueError):
+    """The plan is whole, but of another version."""
 
 
 class PlanFields(TypedDict):
@@ -97,7 +101,7 @@ class _PlanReader:
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise ValueError(f"the JSON text must have the format {FORMAT!r}; got {found!r}")
         if data.get("version") != VERSION:
-            raise ValueError(
+            raise OtherVersionError(
                 f"the plan must have version {VERSION}; got {data.get('version')!r}: it was "
                 "written by another release of hubprune"
             )

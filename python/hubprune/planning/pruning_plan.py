@@ -8,12 +8,13 @@ composed with another and applied (`hubprune.prune`). It is made by `hubprune.pl
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..arguments import unknown_layer_text
 from ..channels.paths import Reader, compose_readers
-from ..cutting import Cut
+from ..cutting import Cut, SideKey
 from ..tables import text_table
 from .plan_file import FORMAT, VERSION, format_json, plan_fields
 from .plan_records import ExplanationRow, LayerExplanation, LayerRecord, Step, compose_record
@@ -147,7 +148,7 @@ class PruningPlan:
             raise TypeError(f"other must be a PruningPlan; got {type(other).__name__}")
         mine = {(cut.target, cut.side, cut.dim): cut for cut in self.cuts}
         composed = dict(mine)
-        for cut in other.cuts:
+        for cut in _split_cuts(mine, other.cuts):
             key = (cut.target, cut.side, cut.dim)
             first = mine.get(key)
             if first is not None and len(first.kept) != cut.size:
@@ -274,6 +275,16 @@ class PruningPlan:
             where).
         """
         return PruningPlan(**plan_fields(text))
+
+
+def _split_cuts(first: Mapping[SideKey, Cut], second: Iterable[Cut]) -> Iterator[Cut]:
+    """The second cuts; a convolution that the first made depthwise is cut on both its sides."""
+    for cut in second:
+        two_sided = (cut.target, "out", 0) in first or (cut.target, "in", 0) in first
+        if cut.side == "channels" and two_sided:
+            yield from (replace(cut, side="in"), replace(cut, side="out"))
+        else:
+            yield cut
 
 
 def _compose_cut(first: Cut, second: Cut) -> Cut:

@@ -115,6 +115,8 @@ class Scorer(ABC):
             check_weight(weight, label)
             if weight.shape[0] == 0 or weight.numel() == 0:
                 raise ValueError(f"{label} must not be empty; got shape {tuple(weight.shape)}")
+            if weight.is_meta:
+                raise ValueError(f"{label} must hold values; it is on the meta device")
         vectors, norms = self._describe_filters(weights)
         norms = _on_host(norms)
         for layer_norms, label in zip(norms, labels, strict=True):
