@@ -77,7 +77,7 @@ __device__ __forceinline__ void copy_side(ShortSide<kFeatures>& side,
   float* target = &side[panel][0][0] + at;
 #pragma unroll
   for (int i = 0; i < kPanel * kSideFeatures<kFeatures>; i += 4 * kThreads) {
-    if (at + i < kPanel * d) copy_async(target + i, values + i, panel == 0 || both);
+    if (at + i < kPanel * d) copy_async<16>(target + i, values + i, panel == 0 || both);
   }
 }
 

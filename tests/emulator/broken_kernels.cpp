@@ -201,7 +201,7 @@ __global__ void copy_kernel(float* data, int64_t) {
   if (threadIdx.x >= 32) before = shared.values[threadIdx.x];
   if (kFirstSync) __syncthreads();
   if (threadIdx.x == 0) {
-    copy_async(shared.values + 32, shared.values, false);
+    copy_async<16>(shared.values + 32, shared.values, false);
     if (kWait) wait_for_copies();
   }
   if (kSync) __syncthreads();
@@ -211,7 +211,7 @@ __global__ void copy_kernel(float* data, int64_t) {
 
 __global__ void copy_left_kernel(float* data, int64_t) {
   Memory& shared = block_memory<Memory>();
-  if (threadIdx.x == 0) copy_async(shared.values, shared.values, false);
+  if (threadIdx.x == 0) copy_async<16>(shared.values, shared.values, false);
   data[block_index() * kThreads + thread_index()] = 0.0f;
 }
 

@@ -6,8 +6,9 @@
 
 namespace hubprune::cuda {
 
-inline void copy_async(void* shared, const void* source, bool valid) {
-  ::emulator::copy_async(shared, source, 16, valid);
+template <int kBytes>
+void copy_async(void* shared, const void* source, bool valid) {
+  ::emulator::copy_async(shared, source, kBytes, valid);
 }
 inline void wait_for_copies() { ::emulator::wait_for_copies(); }
 
