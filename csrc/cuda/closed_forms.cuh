@@ -7,9 +7,10 @@
 // zero row.
 // Bound: two reads of x and one for the norms (row_norms_kernel), with kLoadsAhead loads of a
 // thread under way and no division in a loop. Estimate for (2048, 18432) in float32 on an H200, not
-// a measurement: 3 x 35 us at 4.3 TB/s. Numerics: everything in float64. A block sums kSumRows rows
-// in a fixed order, blocks meet in 64-bit fixed point (|y_ik| <= 1), so the result has the same
-// bits on every run and for every grid. Twin: hubprune.reference.weighted_degree.
+// a measurement: 3 x 35 us at 4.3 TB/s.
+// Numerics: everything in float64. A block sums kSumRows rows in a fixed order, blocks meet in
+// 64-bit fixed point (|y_ik| <= 1), so the result has the same bits on every run and for every
+// grid. Twin: hubprune.reference.weighted_degree.
 #pragma once
 
 #include <cmath>

@@ -10,8 +10,10 @@
 // Estimate for an H200, not a measurement: the 320 MB of CNN14 in float32 are 67 us of memory,
 // 27 us of multiply-adds and 31 us of conversions, which overlap; 16 warps on a multiprocessor,
 // each of which has the next 1152 bytes under way while it multiplies, hide most of the latency (18
-// of the 25 KB it takes): 75 to 100 us. Numerics: products of float32 are exact in float64; sums in
-// a fixed order, relative to the trace |error| <= (c / 32 + 6) 2^-53. Twin: `A @ A.T` in float64.
+// of the 25 KB it takes): 75 to 100 us.
+// Numerics: products of float32 are exact in float64; sums in a fixed order, relative to the trace
+// |error| <= (c / 32 + 6) 2^-53.
+// Twin: `A @ A.T` in float64.
 #pragma once
 
 #include <cstdint>

@@ -6,15 +6,14 @@
 //
 // Shapes: packed rows (normalized_rows.cuh); 128 x 128 tiles of the upper triangle, two packed
 // panels a side, 8 x 8 entries a thread. A block has a strip (short_strips.h): it keeps the columns
-// in shared memory and their sums in registers, and walks down the rows, of which the next tile's
-// are on their way while it computes. Bound: instructions. A pair takes d multiply-adds, one for
-// the weight and two additions: 12 for d = 9. nvcc 13.0 makes 14.1 of them for sm_90a (abs;
-// positive: 13.2), reads of shared memory, sums of a tile and copies included, and 441 a warp and
-// strip. Estimate for 10^6 rows on an H200, not a measurement: 7.1e12 / 32 warp instructions on 528
-// schedulers at 1.98 GHz, 210 ms if none waits. Numerics: one chain of d fused multiply-adds per
-// product, |error| <= d u; 64 weights of a row are added as a tree in float32, 8 of a column, then
-// rows in fixed point and columns in float64 until the strip ends: |error of a degree| <= (e + 7 u)
-// n. The order depends on n and d alone. Twin: hubprune.reference.weighted_degree.
+// in shared memory and their sums in registers, and walks down the rows, copied a tile ahead.
+// Bound: instructions. A pair takes d multiply-adds, one for the weight and two additions: 12 for
+// d = 9. nvcc 13.0 makes 14.1 for sm_90a (positive: 13.2), and 441 a warp and strip. Estimate for
+// 10^6 rows on an H200, no measurement: 2.2e11 of a warp, 212 ms at 1.98 GHz if none waits.
+// Numerics: one chain of d multiply-adds per product, |error| <= d u; 64 weights of a row are added
+// as a tree in float32, 8 of a column, then rows in fixed point, columns in float64 to the end of
+// the strip: |error of a degree| <= (e + 6 u) n. The order depends on n and d alone.
+// Twin: hubprune.reference.weighted_degree.
 #pragma once
 
 #include <cmath>
