@@ -74,6 +74,8 @@ class EmulatedDevice:
             ("emulator_read", long, [address, address, size]),
             ("emulated_last_error", ctypes.c_char_p, []),
             ("emulated_triangular_index", None, [long, address, address]),
+            ("emulated_strip_count", long, [long]),
+            ("emulated_strip_at", None, [long, long, address]),
             ("emulated_filter_vectors_scratch", long, [address, long]),
             ("emulated_row_norms_scratch", long, [long]),
             ("emulated_pairwise_cosine_scratch", long, [long] * 4 + [integer] * 2),

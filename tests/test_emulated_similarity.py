@@ -10,6 +10,7 @@ import pytest
 
 from emulation import (
     EDGES,
+    MOST_BLOCKS,
     SIZES,
     EmulatedDevice,
     assert_cosines_close,
@@ -157,6 +158,47 @@ def test_nearest_with_several_panels_to_a_share(device: EmulatedDevice) -> None:
     # 86 x 3 row panels: two shares of the three column panels, the second one smaller.
     x = random_rows((86, 129, 3))
     assert_nearest_close(*device.nearest(x), x)
+
+
+# Short rows: tiles of 128, of one panel or two, nine features or any number, in any order and grid.
+@pytest.mark.parametrize("edge", ["abs", "positive", "squared"])
+@pytest.mark.parametrize(
+    ("n", "d"),
+    [(129, 9), (191, 9), (193, 9), (257, 9), (320, 9), (192, 4), (127, 8), (200, 25), (385, 32)],
+)
+def test_short_rows(device: EmulatedDevice, n: int, d: int, edge: str) -> None:
+    x = random_rows((2, n, d), seed=n + d)
+    x[0, 5] = x[1, n - 1] = 0
+    x[0, 100] = x[0, 3]
+    x[1, n - 2] = -x[1, 0]
+    x[1, 7] *= 1e-30
+    results = []
+    for seed, most_blocks in ((0, MOST_BLOCKS), (1, MOST_BLOCKS), (2, 3)):
+        device.reset(seed, most_blocks)
+        results.append(device.weighted_degree(x, edge))
+        assert results[-1].tobytes() == results[0].tobytes()
+    assert_degree_close(results[0], x, edge)
+    x[1, n // 2, d - 1] = np.inf
+    degree = device.weighted_degree(x, edge)
+    assert degree[0].tobytes() == results[0][0].tobytes()
+    assert np.isnan(degree[1]).all()
+
+
+def test_short_rows_of_equal_cosines(device: EmulatedDevice) -> None:
+    """Sums of equal weights round the same way every time: off by 1.5e-7 here."""
+    x = np.tile(np.array([[0.1, 1.0], [1.0, 0.4]], np.float32), (150, 1))[None]
+    assert_degree_close(device.weighted_degree(x, "abs"), x, "abs")
+    x = np.ones((1, 300, 9), np.float32)
+    np.testing.assert_allclose(device.weighted_degree(x, "abs"), 299, rtol=1e-7)
+
+
+def test_strips_of_several_tiles(device: EmulatedDevice) -> None:
+    """From 8065 rows on. With one feature a cosine is a sign, and a degree a count."""
+    sign = np.where(np.random.default_rng(0).random(8070) < 0.3, -1, 1).astype(np.float32)
+    device.reset(1, 700)
+    degree = device.weighted_degree(sign[None, :, None].copy(), "positive")
+    count = np.where(sign > 0, (sign > 0).sum(), (sign < 0).sum()) - 1
+    np.testing.assert_array_equal(degree[0], count)
 
 
 def test_rounding_does_not_add_up(device: EmulatedDevice) -> None:

@@ -40,6 +40,11 @@ BROKEN: Final = {
     "no_fence": r"race: global memory that thread \d+ of block \d wrote is read",
     "warp_not_met": r"race: global memory that thread \d+ of block \d wrote is read",
     "no_second_fence": r"race: global memory that thread \d+ of block \d wrote is read",
+    "correct_copy": "",
+    "copy_not_awaited": r"init: shared memory is read before it is written",
+    "copy_overwrites": r"race: shared memory that thread \d+ of block \d",
+    "copy_without_barrier": r"race: shared memory that thread \d+ of block \d",
+    "copy_left": r"copy: the block ends before a thread has waited for its own",
 }
 
 LAST_BLOCK: Final = ("correct_last_block", "no_fence", "warp_not_met", "no_second_fence")
@@ -66,6 +71,11 @@ def test_emulator_names_the_mistake(device: EmulatedDevice, name: str, seed: int
         np.testing.assert_array_equal(
             device.download(data, (2, 64), np.float32), np.tile(np.arange(63.0, -1, -1), (2, 1))
         )
+    elif name == "correct_copy":
+        assert (status, device.error()) == (OK, "")
+        found = device.download(data, (2, 64), np.float32)
+        np.testing.assert_array_equal(found[:, 32:36], np.ones((2, 4)))
+        np.testing.assert_array_equal(found[:, 36:], np.full((2, 28), 2.0))
     elif name == "correct_last_block":
         assert (status, device.error()) == (OK, "")
         sums = device.download(data, (128,), np.float32)[32:64]

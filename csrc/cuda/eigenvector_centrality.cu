@@ -189,7 +189,7 @@ Status launch_eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64
   if (tiles) {
     enqueue_normalized_panels(launches, table);
   } else {
-    enqueue_row_norms(launches, table, false);
+    enqueue_row_norms(launches, table, Norm::kReciprocal);
   }
   const LanczosSearch<T> search = {
       batch, n, start, edge == Edge::kSigned, tol, noise, max_iter, vector, converged, residual};

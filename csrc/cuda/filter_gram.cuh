@@ -60,9 +60,10 @@ __host__ __device__ int64_t shorter_side(const LayerFilters<T>& layer) {
 
 // What nine_gram.cuh takes.
 constexpr int kNineTaps = 9;
+constexpr int64_t kMostNineChannels = int64_t{1} << 27;  // the weights of a filter fit an int
 template <class T>
 __host__ __device__ bool has_nine_taps(const LayerFilters<T>& layer) {
-  return layer.p == kNineTaps && layer.c >= kNineTaps;
+  return layer.p == kNineTaps && layer.c >= kNineTaps && layer.c <= kMostNineChannels;
 }
 
 // float32 filters are never scaled, and have no exponents.

@@ -19,6 +19,7 @@
 // 2^-53 lambda_1 / (lambda_1 - lambda_2), lambda = the squared singular values.
 // A zero filter gives the zero vector, a filter with a NaN or an infinity a NaN vector.
 // Twin: hubprune.reference.filter_vectors.
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <type_traits>
@@ -200,6 +201,9 @@ struct VectorScratch {
       own.exponents = pieces.take<int>(n);
       layers.push_back(own);
     }
+    // Blocks start in the layers' order: long filters first, so that none is started last.
+    std::stable_sort(layers.begin(), layers.end(),
+                     [](const auto& a, const auto& b) { return a.c * a.p > b.c * b.p; });
     bytes = pieces.bytes();
   }
 };

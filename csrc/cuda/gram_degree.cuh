@@ -240,7 +240,7 @@ __global__ void __launch_bounds__(kUnitThreads)
 // sums (batch, d, d) and nonfinite (batch) are zero.
 template <class T>
 void enqueue_gram_degree(Launches& launches, GraphTable<T>& table) {
-  enqueue_row_norms(launches, table, false);
+  enqueue_row_norms(launches, table, Norm::kReciprocal);
   const int64_t gram_blocks =
       table.number([](const auto& layer) { return unit_gram_blocks(layer); });
   launches.kernel(unit_gram_kernel<T>, gram_blocks, kUnitThreads, sizeof(UnitGramMemory), table);

@@ -40,7 +40,7 @@ __device__ __forceinline__ bool all_done(const GraphRows<T>& rows, const Progres
 
 // Adds Y'v and, as column d, the sum of v to rows.sums.
 template <class T>
-__global__ void __launch_bounds__(kClosedThreads)
+__global__ void __launch_bounds__(kClosedThreads, kClosedBlocks<T>)
     weighted_sum_kernel(const __grid_constant__ GraphRows<T> rows, int j,
                         const Progress* __restrict__ progress, const double* __restrict__ basis) {
   SumMemory& shared = block_memory<SumMemory>();
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kClosedThreads)
 
 // basis[j + 1] of signed or shifted from rows.sums.
 template <class T>
-__global__ void __launch_bounds__(kClosedThreads)
+__global__ void __launch_bounds__(kClosedThreads, kClosedBlocks<T>)
     linear_product_kernel(const __grid_constant__ GraphRows<T> rows, bool shifted, int j,
                           const Progress* __restrict__ progress, double* __restrict__ basis) {
   const int64_t block_rows = kClosedThreads / closed_lanes(rows.d);

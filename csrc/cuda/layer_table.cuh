@@ -55,7 +55,7 @@ struct GraphRows {
   int64_t d;
   double scale;                   // of the fixed-point sums
   T* out;                         // (batch, n)
-  double* norms;                  // (batch, n): |x_i| 2^-exponent
+  double* norms;                  // (batch, n): |x_i| 2^-exponent, or its reciprocal (Norm)
   int* exponents;                 // (batch, n)
   unsigned long long* nonfinite;  // (batch), or null
   unsigned long long* sums;       // fixed-point sums: (batch, n), (batch, d) or (batch, d, d)

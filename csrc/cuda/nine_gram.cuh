@@ -8,8 +8,9 @@
 // Bound: bytes, each weight is read once. One warp per filter, one channel per lane and step: the
 // 45 different entries stay in registers, so a weight costs five multiply-adds (28 in a tile).
 // Estimate for an H200, not a measurement: the 320 MB of CNN14 in float32 are 67 us of memory,
-// 27 us of multiply-adds and 31 us of conversions, which overlap; 16 warps on a multiprocessor with
-// 1152 bytes each under way hide most of the latency (18 of the 25 KB it takes): 75 to 100 us.
+// 27 us of multiply-adds and 31 us of conversions, which overlap; 16 warps on a multiprocessor,
+// each of which has the next 1152 bytes under way while it multiplies, hide most of the latency (18
+// of the 25 KB it takes): 75 to 100 us.
 // Numerics: products of float32 are exact in float64; sums in a fixed order, relative to the trace
 // |error| <= (c / 32 + 6) 2^-53.
 // Twin: `A @ A.T` in float64.
@@ -17,6 +18,7 @@
 
 #include <cstdint>
 
+#include "cuda/async_copy.cuh"
 #include "cuda/filter_gram.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/layer_table.cuh"
@@ -32,8 +34,18 @@ constexpr int kNineEntries = 48;  // 45 and three zeros: 16 lanes end with three
 
 template <class T>
 struct NineMemory {
-  T steps[kNineWarps][kWarp * kNineTaps];
+  T steps[kNineWarps][2][kWarp * kNineTaps];  // double-buffered
 };
+
+// Starts copying a warp's next step of weights, `left` of the layer's from the lane's first one on,
+// then zeros; neighbouring lanes copy neighbouring weights.
+template <class T>
+__device__ __forceinline__ void copy_step(T* step, const T* __restrict__ values, int left) {
+#pragma unroll
+  for (int i = 0; i < kNineTaps; ++i) {
+    copy_async<sizeof(T)>(step + i * kWarp, values + i * kWarp, i * kWarp < left);
+  }
+}
 
 // Adds up over the warp. Each step exchanges halves of what a lane still has, so that a lane ends
 // with three sums, sums[0 .. 2], of the entries from the returned one on.
@@ -63,7 +75,7 @@ template <class T>
 __global__ void __launch_bounds__(kNineThreads, kNineBlocks)
     filter_gram_nine_kernel(const __grid_constant__ FilterTable<T> table) {
   const int lane = thread_index() % kWarp;
-  T(&staged)[kWarp * kNineTaps] = block_memory<NineMemory<T>>().steps[thread_index() / kWarp];
+  auto& steps = block_memory<NineMemory<T>>().steps[thread_index() / kWarp];
 
   for (int64_t next = block_index() * kNineWarps + thread_index() / kWarp; next < table.total();
        next += grid_blocks() * kNineWarps) {
@@ -72,20 +84,18 @@ __global__ void __launch_bounds__(kNineThreads, kNineBlocks)
     const int64_t filter = next - table.first[at];
     const int exponent = scale_exponent<T>(layer.exponents, filter);
     double sums[kNineEntries] = {};
-    int64_t left = layer.c * kNineTaps - lane;  // of the weights, from the lane's next one on
+    int left = static_cast<int>(layer.c) * kNineTaps - lane;  // weights from the lane's next one on
     const T* __restrict__ values = layer.weight + filter * layer.c * kNineTaps + lane;
+    copy_step(&steps[0][lane], values, left);
 #pragma unroll 1
-    for (; left > -lane; left -= kWarp * kNineTaps) {
-      // Load: neighbouring lanes read neighbouring weights, then each takes its channel.
-      T loaded[kNineTaps];
-#pragma unroll
-      for (int i = 0; i < kNineTaps; ++i) {
-        loaded[i] = i * kWarp < left ? values[i * kWarp] : T(0);
-      }
-      values += kWarp * kNineTaps;
-#pragma unroll
-      for (int i = 0; i < kNineTaps; ++i) staged[i * kWarp + lane] = loaded[i];
+    for (int current = 0; left > -lane; current = 1 - current) {
+      // Load: the next step's weights while this one's are multiplied; each lane takes its channel.
+      wait_for_copies();
       __syncwarp();
+      left -= kWarp * kNineTaps;
+      values += kWarp * kNineTaps;
+      if (left > -lane) copy_step(&steps[1 - current][lane], values, left);
+      const T* staged = steps[current];
 
       // Compute: entry (i, j), j <= i, is number i (i + 1) / 2 + j. The last four taps are read
       // twice, so that never all nine take registers.
@@ -106,12 +116,14 @@ __global__ void __launch_bounds__(kNineThreads, kNineBlocks)
 #pragma unroll
         for (int j = 0; j <= i; ++j) sums[(i + 5) * (i + 6) / 2 + 5 + j] += high[i] * high[j];
       }
-      __syncwarp();
     }
+    __syncwarp();  // the warp's next filter starts with copies
 
     // Store
     const int entry = scatter_sums(sums);
-    double* gram = layer.gram + filter * kNineTaps * kNineTaps;
+    // Found again: kept over the loop, the layer and the filter would take registers too many.
+    const int own = table.find(next);
+    double* gram = table.layers[own].gram + (next - table.first[own]) * kNineTaps * kNineTaps;
 #pragma unroll
     for (int k = 0; k < 3; ++k) {
       int i = 0;

@@ -28,12 +28,15 @@ namespace hubprune::cuda {
 constexpr int kRowThreads = 256;
 constexpr int kRowWarps = kRowThreads / kWarp;
 
-// One warp per row. x (batch, n, d) -> norms (batch, n): |x_i| 2^-exponent, NaN for a non-finite
-// row (or infinite, with keep_infinity, where it holds no NaN); exponents (batch, n): 0 in float32;
+// What row_norms_kernel stores of a row: |x_i| 2^-exponent, which is NaN, or infinite where the row
+// holds no NaN, if it is not finite; or its reciprocal, 0 for a zero row.
+enum class Norm : int { kFinite, kInfinite, kReciprocal };
+
+// One warp per row. x (batch, n, d) -> norms (batch, n); exponents (batch, n): 0 in float32;
 // nonfinite (batch) or null: 1 where an item has such a row. Work: rows.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
-    row_norms_kernel(const __grid_constant__ GraphTable<T> table, bool keep_infinity) {
+    row_norms_kernel(const __grid_constant__ GraphTable<T> table, Norm kind) {
   const int lane = thread_index() % kWarp;
   const int warp = thread_index() / kWarp;
   const int64_t rows = table.total();
@@ -47,13 +50,13 @@ __global__ void __launch_bounds__(kRowThreads)
     int exponent = 0;
     if constexpr (kNeedsScaling<T>) {
       double largest = 0.0;
-#pragma unroll 4
+#pragma unroll 8
       for (int64_t k = lane; k < d; k += kWarp) largest = fmax(largest, fabs(values[k]));
       exponent = range_exponent(warp_max(largest));
     }
 
     double square = 0.0;
-#pragma unroll 4
+#pragma unroll 8
     for (int64_t k = lane; k < d; k += kWarp) {
       const double value = scaled(values[k], exponent);
       square += value * value;
@@ -62,19 +65,21 @@ __global__ void __launch_bounds__(kRowThreads)
 
     if (lane == 0) {
       const bool finite = square <= DBL_MAX;
-      layer.norms[row] = finite || keep_infinity ? sqrt(square) : NAN;
+      double norm = finite || kind == Norm::kInfinite ? sqrt(square) : NAN;
+      if (kind == Norm::kReciprocal && norm != 0.0) norm = 1.0 / norm;
+      layer.norms[row] = norm;
       layer.exponents[row] = exponent;
       if (!finite && layer.nonfinite) atomicOr(layer.nonfinite + row / layer.n, 1ull);
     }
   }
 }
 
-// One entry of a unit row, 0 outside and in a zero row.
+// One entry of a unit row, 0 outside and in a zero row; norms are reciprocals.
 template <class T>
 __device__ __forceinline__ double unit_entry(const GraphRows<T>& layer, int64_t row, bool inside,
                                              int64_t feature) {
-  if (!inside || feature >= layer.d || layer.norms[row] == 0.0) return 0.0;
-  return scaled(layer.x[row * layer.d + feature], layer.exponents[row]) / layer.norms[row];
+  if (!inside || feature >= layer.d) return 0.0;
+  return scaled(layer.x[row * layer.d + feature], layer.exponents[row]) * layer.norms[row];
 }
 
 constexpr int kChunk = 32;  // features a block transposes at once
@@ -147,15 +152,14 @@ int64_t panels_count(int64_t batch, int64_t n, int64_t d) {
 }
 
 template <class T>
-void enqueue_row_norms(Launches& launches, GraphTable<T>& table, bool keep_infinity) {
+void enqueue_row_norms(Launches& launches, GraphTable<T>& table, Norm kind) {
   const int64_t rows = table.number([](const auto& layer) { return layer.batch * layer.n; });
-  launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, table,
-                  keep_infinity);
+  launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, table, kind);
 }
 
 template <class T>
 void enqueue_normalized_panels(Launches& launches, GraphTable<T>& table) {
-  enqueue_row_norms(launches, table, false);
+  enqueue_row_norms(launches, table, Norm::kFinite);
   const int64_t blocks = table.number([](const auto& layer) { return panel_chunks(layer); });
   launches.kernel(normalized_panels_kernel<T>, blocks, kRowThreads, sizeof(PanelChunk<T>), table);
 }

@@ -51,7 +51,7 @@ Status launch_row_norms(const T* x, int64_t rows, int64_t d, T* out, void* scrat
   Launches launches("row_norms", device, stream);
   GraphTable<T> table = table_of(GraphRows<T>{x, 1, rows, d, 0.0, nullptr, scratch.norms,
                                               scratch.exponents, nullptr, nullptr, nullptr});
-  enqueue_row_norms(launches, table, true);
+  enqueue_row_norms(launches, table, Norm::kInfinite);
   launches.kernel(row_norms_finish_kernel<T>, ceil_divide(rows, kFinishThreads), kFinishThreads, 0,
                   scratch.norms, scratch.exponents, rows, out);
   return launches.status();

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: MIT
 // Weighted degree of every row, fused: no n x n matrix exists. All layers of a model share the
-// launches: four for the tiles, three for a closed form, whatever their number (layer_table.cuh).
+// launches: four for the tiles (up to two more where float32 layers have short rows), three for a
+// closed form, whatever their number (layer_table.cuh).
 //
 //   degree_i = sum_{j != i} f(clamp(<y_i, y_j>)),   y = rows of unit length, f = the edge function
 //
 // Shapes: x (batch, n, d) -> degree (batch, n). signed and shifted never form a pair
-// (closed_forms.cuh), squared none while 8 d <= n (gram_degree.cuh). What follows is the rest.
+// (closed_forms.cuh), squared none while 8 d <= n (gram_degree.cuh), and float32 rows of at most 32
+// features have a kernel of their own (short_degree.cuh). What follows is the rest.
 // Bound: n^2 d / 2 float multiply-adds (upper tiles only; every tile serves its rows and its
 // columns). Below d ~ 64 the sums over the tile weigh as much as the products.
 // Numerics: T -> T products (tile_product.cuh) -> sums of a tile (tile_sums.cuh) -> 64-bit fixed
 // point. Integer addition has no order: the result has the same bits on every run and for every
 // grid, and whatever other layers are computed with it.
-// |error| <= (e + 3 u) n for an error e of a cosine, typically 1e-8 n in float32.
+// |error| <= (e + 3 u) n (short rows: 6 u) for an error e of a cosine, typically 1e-8 n in float32.
 // A batch item with a NaN or an infinity has NaN degrees; n = 1 has degree 0.
 // Twin: hubprune.reference.weighted_degree.
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "core/edge.h"
@@ -26,6 +29,7 @@
 #include "cuda/launchers.h"
 #include "cuda/layer_table.cuh"
 #include "cuda/normalized_rows.cuh"
+#include "cuda/short_degree.cuh"
 #include "cuda/tile_product.cuh"
 #include "cuda/tile_sums.cuh"
 #include "cuda/triangular_index.h"
@@ -39,6 +43,7 @@ constexpr int kBlocks = sizeof(T) == sizeof(float) ? kDenseBlocks : 2;
 
 template <class T>
 __host__ __device__ int64_t upper_tiles(const GraphRows<T>& layer) {
+  if (has_short_rows(layer)) return 0;
   return layer.batch * triangular_count(ceil_divide(layer.n, kPanel));
 }
 
@@ -155,6 +160,7 @@ struct DegreeScratch {
 template <Edge kEdge, class T>
 void enqueue_tiles(Launches& launches, GraphTable<T>& table) {
   enqueue_normalized_panels(launches, table);
+  if constexpr (std::is_same_v<T, float>) enqueue_short_degree<kEdge>(launches, table);
   const int64_t tiles = table.number([](const auto& layer) { return upper_tiles(layer); });
   launches.kernel(weighted_degree_kernel<kEdge, T>, tiles, kTileThreads, sizeof(TileSumMemory<T>),
                   table);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Kernels with one deliberate mistake each: the emulator must name every one of them, or its
 // silence about the real kernels would mean nothing.
+#include "cuda/async_copy.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/warp_reduce.cuh"
 
@@ -191,6 +192,29 @@ __global__ void last_block_kernel(float* data, int64_t) {
   data[kThreads - 1 - lane] = data[lane] + __ldcg(data + kThreads + lane);
 }
 
+// Lane 0 copies 16 bytes; the next warp reads them.
+template <bool kWait, bool kFirstSync, bool kSync>
+__global__ void copy_kernel(float* data, int64_t) {
+  Memory& shared = block_memory<Memory>();
+  shared.values[threadIdx.x] = 1.0f;
+  float before = 0.0f;
+  if (threadIdx.x >= 32) before = shared.values[threadIdx.x];
+  if (kFirstSync) __syncthreads();
+  if (threadIdx.x == 0) {
+    copy_async<16>(shared.values + 32, shared.values, false);
+    if (kWait) wait_for_copies();
+  }
+  if (kSync) __syncthreads();
+  if (threadIdx.x >= 32) before += shared.values[threadIdx.x];
+  data[block_index() * kThreads + thread_index()] = before;
+}
+
+__global__ void copy_left_kernel(float* data, int64_t) {
+  Memory& shared = block_memory<Memory>();
+  if (threadIdx.x == 0) copy_async<16>(shared.values, shared.values, false);
+  data[block_index() * kThreads + thread_index()] = 0.0f;
+}
+
 struct Case {
   const char* name;
   void (*kernel)(float*, int64_t);
@@ -226,6 +250,11 @@ constexpr Case kCases[] = {
     {"no_fence", last_block_kernel<false, true, true>, 0},
     {"warp_not_met", last_block_kernel<true, false, true>, 0},
     {"no_second_fence", last_block_kernel<true, true, false>, 0},
+    {"correct_copy", copy_kernel<true, true, true>, sizeof(Memory)},
+    {"copy_not_awaited", copy_kernel<false, true, true>, sizeof(Memory)},
+    {"copy_overwrites", copy_kernel<true, false, true>, sizeof(Memory)},
+    {"copy_without_barrier", copy_kernel<true, true, false>, sizeof(Memory)},
+    {"copy_left", copy_left_kernel, sizeof(Memory)},
 };
 constexpr int kCaseCount = static_cast<int>(sizeof kCases / sizeof kCases[0]);
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cuda/launchers.h"
+#include "cuda/short_strips.h"
 #include "cuda/sm90_layout.h"
 #include "cuda/sm90_schedule.h"
 #include "cuda/triangular_index.h"
@@ -47,6 +48,14 @@ void emulated_triangular_index(int64_t index, int64_t* row, int64_t* column) {
   const cuda::TileIndex tile = cuda::triangular_index(index);
   *row = tile.row;
   *column = tile.column;
+}
+
+int64_t emulated_strip_count(int64_t side) { return cuda::strip_count(side); }
+void emulated_strip_at(int64_t index, int64_t side, int* strip) {
+  const cuda::Strip found = cuda::strip_at(index, side);
+  strip[0] = found.column;
+  strip[1] = found.first;
+  strip[2] = found.end;
 }
 
 // layers: `count` times (weight, n, c, p, vectors, norms), 64 bits each.

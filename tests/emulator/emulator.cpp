@@ -96,7 +96,14 @@ struct Fence {
   Knowledge known;  // of other blocks
 };
 
-std::map<uintptr_t, Buffer> buffers;  // by the address of the first byte
+// A copy on its way to shared memory.
+struct Copy {
+  unsigned char* target;
+  std::vector<unsigned char> bytes;
+};
+
+std::vector<std::vector<Copy>> copies;  // of the threads of a block
+std::map<uintptr_t, Buffer> buffers;    // by the address of the first byte
 std::map<const Word*, Knowledge> passed_on;
 std::vector<Fence> fences;     // of the threads of a block
 std::vector<Knowledge> taken;  // by its warps
@@ -371,6 +378,7 @@ void start_block(int index) {
   fences.assign(static_cast<size_t>(block_threads), Fence());
   taken.assign(warp_barriers.size(), Knowledge());
   any_fence = false;
+  copies.assign(static_cast<size_t>(block_threads), {});
   hopper::start_block(block_threads, machine.seed);
   while (static_cast<int>(fibers.size()) < block_threads) {
     fibers.push_back(std::make_unique<Fiber>());
@@ -504,6 +512,9 @@ void run_block(int index, std::mt19937_64& random) {
       left += own.done ? 0 : 1;
     }
     if (left == 0) {
+      for (const auto& own : copies) {
+        if (!own.empty()) fail("copy: the block ends before a thread has waited for its own");
+      }
       hopper::end_block();
       return;
     }
@@ -562,6 +573,37 @@ void fence() {
   own.warp_barriers = warp_barriers[warp];
   own.known = taken[warp];
   any_fence = true;
+}
+
+void copy_async(void* shared, const void* source, size_t bytes, bool valid) {
+  auto* target = static_cast<unsigned char*>(shared);
+  if (!in_range(reinterpret_cast<uintptr_t>(target), bytes,
+                reinterpret_cast<uintptr_t>(shared_start()), shared_bytes())) {
+    fail("memory: a copy of %zu bytes ends outside the block's shared memory", bytes);
+  }
+  if ((reinterpret_cast<uintptr_t>(source) | reinterpret_cast<uintptr_t>(target)) % bytes != 0) {
+    fail("memory: a copy of %zu bytes is misaligned", bytes);
+  }
+  Copy copy = {target, std::vector<unsigned char>(bytes, 0)};
+  if (valid) {
+    check(source, bytes, Access::kRead);
+    std::memcpy(copy.bytes.data(), source, bytes);
+  }
+  // It lands at any time from now on.
+  check(target, bytes, Access::kWrite);
+  std::memset(target, 0xff, bytes);
+  const auto first = static_cast<size_t>(target - shared_start()) / kWord;
+  for (size_t word = 0; word < bytes / kWord; ++word) shared_words[first + word].written = false;
+  copies[static_cast<size_t>(current_thread)].push_back(std::move(copy));
+}
+
+void wait_for_copies() {
+  auto& own = copies[static_cast<size_t>(current_thread)];
+  for (const Copy& copy : own) {
+    check(copy.target, copy.bytes.size(), Access::kWrite);
+    std::memcpy(copy.target, copy.bytes.data(), copy.bytes.size());
+  }
+  own.clear();
 }
 
 void atomic_load(const void* address, void* value, size_t bytes) {
