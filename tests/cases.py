@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -57,6 +58,40 @@ def relative_error(got: torch.Tensor, expected: np.ndarray) -> float:
         return 0.0
     assert got.shape == expected.shape
     return float(np.max(np.abs(numpy64(got) - expected) / np.maximum(1.0, np.abs(expected))))
+
+
+def assert_within(
+    got: ArrayLike | torch.Tensor,
+    expected: ArrayLike | torch.Tensor,
+    atol: float,
+    *,
+    equal_nan: bool = False,
+) -> None:
+    """Assert |got - expected| <= atol in every entry, whatever its size, and name the worst one.
+
+    The shapes must be equal, unless `expected` is one number, and of two tensors the dtypes too.
+    """
+    if isinstance(got, torch.Tensor) and isinstance(expected, torch.Tensor):
+        assert got.dtype == expected.dtype
+    a, b = (
+        np.asarray(x.detach().double().cpu() if isinstance(x, torch.Tensor) else x, np.float64)
+        for x in (got, expected)
+    )
+    assert b.ndim == 0 or a.shape == b.shape, f"shape {a.shape} instead of {b.shape}"
+    b = np.broadcast_to(b, a.shape)
+    same = a == b  # infinities too
+    if equal_nan:
+        same |= np.isnan(a) & np.isnan(b)
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(a - b))
+    difference[np.isnan(difference)] = np.inf
+    if difference.size == 0 or difference.max() <= atol:
+        return
+    at = np.unravel_index(difference.argmax(), a.shape)
+    raise AssertionError(
+        f"{np.count_nonzero(difference > atol)} of {a.size} entries differ by more than {atol:g}; "
+        f"the worst by {difference[at]:.3g}, at {tuple(map(int, at))}: {a[at]!r}, not {b[at]!r}"
+    )
 
 
 def random_lengths(kind: str, n: int, seed: int = 0) -> np.ndarray:
