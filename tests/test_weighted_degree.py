@@ -21,6 +21,7 @@ from cases import (
     DTYPES,
     SHAPES,
     assert_within,
+    degree_bound,
     numpy64,
     random_rows,
     relative_error,
@@ -41,7 +42,8 @@ def test_matches_the_reference(n: int, d: int, dtype: torch.dtype) -> None:
     for edge in EDGES:
         got = hp.weighted_degree(x, edge=edge)
         assert got.dtype == dtype
-        assert relative_error(got, reference.weighted_degree(numpy64(x), edge)) < DEGREE[dtype]
+        expected = reference.weighted_degree(numpy64(x), edge)
+        assert relative_error(got, expected) < degree_bound(edge, dtype)
 
 
 @pytest.mark.parametrize("edge", EDGES)
@@ -148,7 +150,7 @@ def test_large_n_needs_little_memory() -> None:
     run = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     added, error = map(float, run.stdout.split())
-    assert added < 100  # MiB
+    assert added < 20  # MiB; 9 to 11 were measured
     assert error < DEGREE[torch.float32]
 
 
