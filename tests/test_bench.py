@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import hubprune as hp
+from cases import assert_within
 from hubprune import bench, cli
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -112,17 +112,17 @@ def test_the_oracles_are_the_reference() -> None:
     weight = bench.weights([(6, 5, 3, 3)])[0]
     x = bench.rows(40, 9)
     reference = hp.reference
-    assert np.allclose(
-        bench.rank1_gram(weight.double()), reference.filter_vectors(weight.numpy(), "rank1")
+    assert_within(
+        bench.rank1_gram(weight.double()), reference.filter_vectors(weight.numpy(), "rank1"), 1e-14
     )
     for edge in ("abs", "signed", "squared"):
         some, degree = bench.exact.exact_degree(x, edge)
         assert some.tolist() == list(range(40))
-        assert np.allclose(degree, reference.weighted_degree(x.numpy(), edge), rtol=1e-12)
-    assert np.allclose(bench.exact.exact_nearest(x)[1], reference.nearest(x.numpy())[0], rtol=1e-12)
+        assert_within(degree, reference.weighted_degree(x.numpy(), edge), 1e-13)
+    assert_within(bench.exact.exact_nearest(x)[1], reference.nearest(x.numpy())[0], 1e-15)
     for edge in ("abs", "squared"):
         exact = bench.eigenvector_case("", 40, 9, edge=edge).exact(x)
-        assert np.allclose(exact, reference.eigenvector_centrality(x.numpy(), edge), atol=1e-9)
+        assert_within(exact, reference.eigenvector_centrality(x.numpy(), edge), 1e-14)
 
 
 def test_a_sample_has_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_a_sample_has_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     some, degree = bench.exact.exact_degree(x, "abs")
     assert len(some.unique()) == 256
     assert {0, 999} <= set(some.tolist())
-    assert np.allclose(degree, hp.reference.weighted_degree(x.numpy(), "abs")[some])
+    assert_within(degree, hp.reference.weighted_degree(x.numpy(), "abs")[some], 5e-13)
 
 
 def test_a_wrong_result_is_an_error() -> None:

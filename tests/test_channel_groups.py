@@ -265,7 +265,8 @@ def test_pruned_equals_silenced(name: str) -> None:
     expected = tree_leaves(silenced_output(case, model, plan, x))
     for ours, theirs, before in zip(got, expected, whole, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
-        assert not torch.allclose(before, theirs)  # the removed channels did matter
+        # The removed channels did matter.
+        assert not torch.allclose(before, theirs, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["cnn6", "dcase21"])

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from cases import assert_within
 from hubprune.channels import prediction
 from hubprune.channels.paths import Path, Reader
 from hubprune.channels.prediction import ChannelPredictor
 
 # Nothing but Gaussian inputs and 1 x 1 kernels: the formulas hold, up to the rectified Gaussians'
 # sums, which the next layer is told of as if they were Gaussian.
-EXACT = 0.02
+EXACT = 0.005
 
 
 @pytest.fixture(autouse=True)
@@ -92,11 +93,11 @@ def test_correlations_go_on_from_layer_to_layer(groups: int) -> None:
     expected = np.cov(arriving)
     if groups == 2:  # other inputs: what correlates them is not looked at
         expected[:2, 2:] = expected[2:, :2] = 0.0
-    np.testing.assert_allclose(mean, arriving.mean(1), atol=1e-3)
-    np.testing.assert_allclose(covariance, expected, atol=EXACT)
+    assert_within(mean, arriving.mean(1), 1e-6)
+    assert_within(covariance, expected, EXACT)
     white = ChannelPredictor(model, {"4": readers["4"]})  # as if nothing were known of the first
     _, other = white.moments(readers["4"].paths, [(0, i) for i in range(4)])
-    assert np.abs(other.numpy() - expected).max() > 5 * EXACT
+    assert np.abs(other.numpy() - expected).max() > 20 * EXACT
 
 
 def test_added_outputs_add_up() -> None:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -680,3 +683,35 @@ def test_the_bar_is_for_terminals_only(tmp_path: Path) -> None:
         [*command, "--overwrite"], capture_output=True, check=True, timeout=120, env=environment
     )
     assert quiet.stderr == b""
+
+
+# Of these the default is found later: the file of a decision may say otherwise, or the data.
+SETTLED_LATER = {"--metric", "--returns", "--round-to", "--scorer", "--task", "--threads"}
+
+
+def options(parser: argparse.ArgumentParser, command: str = "") -> Iterator[tuple[str, Any]]:
+    """Every option of the sub-commands, with the name of its command."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, commands in action.choices.items():
+                yield from options(commands, f"{command} {name}".strip())
+        else:
+            yield command, action
+
+
+def test_the_help_names_the_real_defaults() -> None:
+    wrong, checked = [], 0
+    for command, action in options(cli._parser()):
+        found = re.search(r"(\S+) \(default\)|\bdefault:? ([^);]+)", action.help or "")
+        if found is None:
+            continue
+        said = found[1] or found[2]
+        if action.default is None:
+            assert action.option_strings[-1] in SETTLED_LATER, (command, action.help)
+        else:
+            checked += 1
+            number = isinstance(action.default, (int, float))
+            if (float(said) if number else said) != action.default:
+                wrong.append((command, action.option_strings, said, action.default))
+    assert wrong == []
+    assert checked >= 20

@@ -14,6 +14,7 @@ import torch_pruning as tp
 from torch import nn
 
 import hubprune as hp
+from cases import assert_within
 from hubprune import scorers
 from hubprune.compat.torch_pruning import (
     Betweenness,
@@ -142,7 +143,7 @@ def test_normalizers_are_torch_prunings(normalizer: str | None) -> None:
     raw = CosineDegree(normalizer=None)(group)
     got = CosineDegree(normalizer=normalizer)(group)
     theirs = tp.importance.MagnitudeImportance()._normalize(raw.clone(), normalizer)
-    assert torch.allclose(got, theirs)
+    assert_within(got, theirs, 1e-6)
     doubled = CosineDegree(normalizer=lambda importance: 2 * importance)(group)
     assert torch.equal(doubled, 2 * raw)
 
@@ -169,7 +170,7 @@ def test_first_mean_and_max_of_a_residual_sum() -> None:
         return CosineDegree(group_reduction=reduction, normalizer=None)(group)
 
     assert torch.equal(of("first"), each[0])
-    assert torch.allclose(of("mean"), torch.stack(each).mean(0))
+    assert_within(of("mean"), torch.stack(each).mean(0), 5e-7)
     assert torch.equal(of("max"), torch.stack(each).amax(0))
 
 

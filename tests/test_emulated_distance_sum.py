@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emulation import SIZES, TOLERANCE, Array, EmulatedDevice, random_rows, special_rows
+from device_tolerances import DISTANCE_SUM
+from emulation import SIZES, Array, EmulatedDevice, random_rows, special_rows
 
 
 def assert_distance_sums_close(actual: Array, x: Array, equal: int = 0) -> None:
     """`equal` other rows at most equal a row: those distances are off by the root of a rounding."""
     rows = x.astype(np.float64)
     expected = np.array([np.linalg.norm(rows - row, axis=1).sum() for row in rows])
-    tolerance = TOLERANCE[x.dtype] * max(expected, default=0.0)
+    tolerance = DISTANCE_SUM[x.dtype] * max(expected, default=0.0)
     if equal:
         tolerance += equal * 4 * np.sqrt(np.finfo(x.dtype).eps) * np.linalg.norm(rows, axis=1).max()
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)

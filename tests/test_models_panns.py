@@ -16,8 +16,6 @@ import torch.nn.functional as F
 
 from hubprune.models import AudioTagger, Cnn6, Cnn10, Cnn14, LogMel, PannsBody, load_panns
 
-BODIES = (Cnn14, Cnn10, Cnn6)
-
 
 def on_meta(body: type[PannsBody], classes_num: int = 527) -> PannsBody:
     with torch.device("meta"):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hubprune as hp
-from cases import CREPE, DCASE, DTYPES, VGGISH, numpy64
+from cases import CREPE, DCASE, DTYPES, VGGISH, assert_within, numpy64
 from hubprune import reference
 from hubprune.scorers import OperatorNorm
 from published import published_operator_norm
@@ -30,10 +30,10 @@ SHAPES = [
 ]
 
 # Relative to the largest of the layer. Measured at the levels v2, v3 and v4: 6e-16 for singular
-# values, 1e-13 for projections (a leading direction is only as sharp as its singular value is far
+# values, 1.5e-14 for projections (a leading direction is only as sharp as its singular value is far
 # from the next). Inputs are the same bits in both, whatever their dtype.
 SPECTRAL = 1e-14
-PUBLISHED = 1e-10
+PUBLISHED = 1e-13
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float16, torch.bfloat16])
@@ -58,10 +58,8 @@ def test_spectral_is_the_two_norm_of_each_filter(
 def test_published_importance(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     weight = torch.randn(shape, dtype=dtype)
     scores = hp.score(weight, "opnorm")
-    np.testing.assert_allclose(
-        scores.values, reference.operator_norm(numpy64(weight)), atol=PUBLISHED
-    )
-    np.testing.assert_allclose(-scores.values, published_operator_norm(numpy64(weight)), atol=1e-10)
+    assert_within(scores.values, reference.operator_norm(numpy64(weight)), PUBLISHED)
+    assert_within(-scores.values, published_operator_norm(numpy64(weight)), PUBLISHED)
 
 
 def test_more_channels_and_filters_than_one_block() -> None:
@@ -69,7 +67,7 @@ def test_more_channels_and_filters_than_one_block() -> None:
     for shape in ((600, 300, 3, 3), (130, 2000, 3, 3)):
         weight = torch.randn(shape)
         expected = reference.operator_norm(numpy64(weight))
-        np.testing.assert_allclose(hp.score(weight, "opnorm").values, expected, atol=PUBLISHED)
+        assert_within(hp.score(weight, "opnorm").values, expected, PUBLISHED)
         singular = torch.linalg.matrix_norm(weight.flatten(2).double(), ord=2)
         got = OperatorNorm(rule="spectral").score(weight).values
         np.testing.assert_allclose(-got, singular, rtol=SPECTRAL)
@@ -97,7 +95,8 @@ def test_any_finite_scale(rule: str, dtype: torch.dtype) -> None:
         assert bool(got.isfinite().all())
         if rule == "spectral":
             got = got / scale
-        assert torch.allclose(got, expected, rtol=1e-5 if dtype == torch.float32 else 1e-10)
+        bound = 1.5e-7 if dtype == torch.float32 else 2e-15  # the scaled weights are rounded
+        assert_within(got, expected, bound * float(expected.abs().max()))
     tiny = torch.full((3, 2, 3, 3), torch.finfo(dtype).smallest_normal / 4, dtype=dtype)
     assert bool(scorer.score(tiny).values.isfinite().all())
 
@@ -137,7 +136,7 @@ def test_properties(seed: int, n: int, c: int, kernel: tuple[int, ...]) -> None:
     assert bool((published >= -1).all())
     # A weight that all filters share is the mean's: it changes no importance.
     moved = OperatorNorm(dead="rank").score(weight + weight[0] * 0.5).values
-    assert torch.allclose(moved, published, atol=1e-7)
+    assert_within(moved, published, 1e-10)
 
 
 def test_through_the_plan() -> None:

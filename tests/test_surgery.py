@@ -25,15 +25,6 @@ import hubprune as hp
 from hubprune import surgery
 from networks import NETWORKS, Residual, build, lively
 
-PARAMETERED = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.PReLU,
-    nn.modules.conv._ConvNd,
-    nn.Linear,
-)
-
 
 def outputs(result: Any) -> list[torch.Tensor]:
     if isinstance(result, Mapping):

@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hubprune as hp
-from cases import DEGREE, DTYPES, SHAPES, numpy64, random_rows, relative_error
+from cases import (
+    DEGREE,
+    DTYPES,
+    SHAPES,
+    assert_within,
+    numpy64,
+    random_rows,
+    relative_error,
+)
 from hubprune import reference
 from hubprune.arguments import EDGES
 from hubprune.ops import weighted_degree_route
@@ -33,7 +41,8 @@ def test_matches_the_reference(n: int, d: int, dtype: torch.dtype) -> None:
     for edge in EDGES:
         got = hp.weighted_degree(x, edge=edge)
         assert got.dtype == dtype
-        assert relative_error(got, reference.weighted_degree(numpy64(x), edge)) < DEGREE[dtype]
+        expected = reference.weighted_degree(numpy64(x), edge)
+        assert relative_error(got, expected) < DEGREE[dtype]
 
 
 @pytest.mark.parametrize("edge", EDGES)
@@ -52,7 +61,7 @@ def test_is_the_strength_of_networkx() -> None:
     w = hp.pairwise_cosine(x, zero_diagonal=True).numpy()
     graph = nx.from_numpy_array(w)
     strength = [value for _, value in graph.degree(weight="weight")]
-    np.testing.assert_allclose(hp.weighted_degree(x), strength, atol=1e-12)
+    assert_within(hp.weighted_degree(x), strength, 5e-15)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -65,20 +74,21 @@ def test_closed_forms(dtype: torch.dtype) -> None:
             float(hp.pairwise_cosine(torch.ones(1, 1), edge=edge)),
             0.5 * (edge == "shifted"),
         )
-        assert torch.allclose(
-            hp.weighted_degree(equal, edge=edge), torch.full((70,), 69 * at_one, dtype=dtype)
-        )
-        assert torch.allclose(
-            hp.weighted_degree(orthogonal, edge=edge), torch.full((70,), 69 * at_zero, dtype=dtype)
-        )
+        bound = 69 * DEGREE[dtype]
+        ones = torch.full((70,), 69 * at_one, dtype=dtype)
+        zeros = torch.full((70,), 69 * at_zero, dtype=dtype)
+        assert_within(hp.weighted_degree(equal, edge=edge), ones, bound)
+        assert_within(hp.weighted_degree(orthogonal, edge=edge), zeros, bound)
 
 
 def test_opposite_rows() -> None:
     x = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
     expected = {"signed": -1.0, "squared": 1.0, "abs": 1.0, "positive": 0.0, "shifted": 0.0}
     for edge in EDGES:
-        assert torch.allclose(
-            hp.weighted_degree(x, edge=edge), torch.full((2,), expected[edge], dtype=torch.float64)
+        assert_within(
+            hp.weighted_degree(x, edge=edge),
+            torch.full((2,), expected[edge], dtype=torch.float64),
+            1e-15,
         )
 
 
@@ -139,7 +149,7 @@ def test_large_n_needs_little_memory() -> None:
     run = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     added, error = map(float, run.stdout.split())
-    assert added < 100  # MiB
+    assert added < 20  # MiB; 9 to 11 were measured
     assert error < DEGREE[torch.float32]
 
 
@@ -152,10 +162,10 @@ def test_properties(seed: int, n: int, d: int, edge: str) -> None:
     assert float(degree.abs().max()) <= n - 1 + 1e-9
     permutation = torch.randperm(n, generator=generator)
     permuted = hp.weighted_degree(x[permutation], edge=edge)
-    assert torch.allclose(permuted, degree[permutation], atol=1e-12 * n)
+    assert_within(permuted, degree[permutation], 1e-15 * n)
     doubled = hp.weighted_degree(torch.cat([x, x]), edge=edge)
     own = float(hp.pairwise_cosine(torch.ones(1, 1, dtype=torch.float64), edge=edge))
-    assert torch.allclose(doubled[:n], 2 * degree + own, atol=1e-10)
+    assert_within(doubled[:n], 2 * degree + own, 2e-15 * n)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +229,7 @@ def test_medium_precision_where_rows_are_extreme() -> None:
     expected = hp.weighted_degree(x, edge="abs", precision="medium")
     for scale in (1e-38, 1e-20, 1e30):
         got = hp.weighted_degree(x * scale, edge="abs", precision="medium")
-        assert torch.allclose(got, expected, rtol=1e-3)
+        np.testing.assert_allclose(got, expected, rtol=1e-3)
     x[3, 5] = float("nan")
     assert bool(hp.weighted_degree(x, edge="abs", precision="medium").isnan().all())
 
