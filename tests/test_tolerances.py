@@ -14,9 +14,6 @@ from cases import assert_within
 
 TESTS = Path(__file__).parent
 
-# To be brought into line: these still let the default rtol of 1e-5 decide.
-NOT_YET = {"test_gpu.py"}
-
 # Their defaults: rtol 1e-5, atol 1e-8.
 BOTH_BOUNDS = {"allclose", "isclose"}
 
@@ -39,7 +36,7 @@ def test_no_default_decides() -> None:
     """A small atol alone says nothing: torch's rtol of 1e-5, NumPy's of 1e-7 are added to it."""
     found = {path.name: loose_comparisons(path) for path in sorted(TESTS.glob("*.py"))}
     found = {name: lines for name, lines in found.items() if lines}
-    assert set(found) <= NOT_YET, found
+    assert not found
 
 
 def test_loose_comparisons_are_found(tmp_path: Path) -> None:
