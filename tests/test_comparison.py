@@ -195,7 +195,7 @@ def test_a_comparison_can_be_widened(tmp_path: Path) -> None:
         ({"model": network(1)}, "the model or its weights are others"),
         ({"finetune": {"epochs": 2}}, "finetune was None and is {'epochs': 2}"),
         ({"keep": ["0"]}, "keep was [] and is ['0']"),
-        ({"test": classes(8)}, "examples was {'valid': 64} and is {'valid': 64, 'test': 8}"),
+        ({"test": classes(8)}, "examples.test was None and is 8"),
         ({"metric": "log_loss"}, "metric was 'accuracy' and is 'log_loss'"),
         ({"scorers": {"l1": "l2"}}, "scorer 'l1' was L1Norm(dead='first') and is L2Norm"),
     ],
