@@ -23,7 +23,7 @@ RANK1 = {torch.float32: 1e-7, torch.float64: 1e-13}
 
 # Around the edges of the register blocks, the panels and both tiles.
 ROW_COUNTS = [1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 200]
-# Both sides of the switch to long-row tiles (64), of one and two feature blocks (128), and one feature.
+# Both sides of the switch to long-row tiles (64), of two feature blocks (256), and one feature.
 SHAPES = [(n, 9) for n in ROW_COUNTS] + [
     (1, 1),
     (5, 1),

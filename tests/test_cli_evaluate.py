@@ -172,3 +172,64 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "dcase21"])
     assert "--data" in capsys.readouterr().err
+
+
+def arrays(seed: int, one_hot: bool) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 3, 7)
+    inputs = rng.standard_normal((7, 1, 9)).astype(np.float32)
+    return inputs, np.eye(3)[targets] if one_hot else targets
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_folder_or_file_of_arrays(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, module: str, packed: bool, one_hot: bool
+) -> None:
+    """The forms that compare and finetune read."""
+    place = tmp_path / ("data.npz" if packed else "data")
+    found = {
+        f"{letter}_{split}": array
+        for seed, split in enumerate(("train", "valid", "test"))
+        for letter, array in zip("XY", arrays(seed, one_hot), strict=True)
+    }
+    if packed:
+        np.savez(place, **found)
+    else:
+        place.mkdir()
+        for name, array in found.items():
+            np.save(place / f"{name}.npy", array)
+    net = command_models.build_model(f"{module}:net").eval()
+    for words, seed in (([], 2), (["--split", "test"], 2), (["--split", "valid"], 1)):
+        got = result(capsys, f"{module}:net", "--data", str(place), *words)
+        assert got["metrics"] == evaluate(net, arrays(seed, False))
+        assert got["examples"] == 7
+        assert got["split"] == ("valid" if seed == 1 else "test")
+    assert cli.main(["evaluate", f"{module}:net", "--data", str(place)]) == 0
+    shown = capsys.readouterr().out
+    assert f"7 examples of {place}, test" in shown
+    assert ("targets are one-hot: taken as classes" in shown) is one_hot
+    if one_hot:
+        tags = result(capsys, f"{module}:net", "--data", str(place), "--task", "tags")
+        assert set(tags["metrics"]) == {"mean_average_precision", "roc_auc", "log_loss"}
+
+
+def test_arrays_without_a_test_part(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, module: str
+) -> None:
+    inputs, targets = arrays(0, False)
+    (tmp_path / "bare").mkdir()
+    net = command_models.build_model(f"{module}:net").eval()
+    for file, names in (("valid.npz", ("X_valid", "Y_valid")), ("one.npz", ("X", "Y"))):
+        np.savez(tmp_path / file, **dict(zip(names, (inputs, targets), strict=True)))
+        got = result(capsys, f"{module}:net", "--data", file)
+        assert got["metrics"] == evaluate(net, (inputs, targets))
+        assert got["split"] == ("valid" if file == "valid.npz" else None)
+    for words, message in (
+        (["one.npz", "--split", "test"], "--data: one.npz cannot be used: it has no X_test"),
+        ([f"{module}:pair", "--split", "test"], "--split is of a folder or an .npz file; got "),
+        (["bare"], "say what 'bare' is, such as tau:bare"),
+        ([f"{module}:pair", "--task", "tags"], "--task is of a folder or an .npz file; got "),
+    ):
+        assert cli.main(["evaluate", f"{module}:net", "--data", *words]) == 2
+        assert message in capsys.readouterr().err

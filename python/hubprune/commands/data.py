@@ -15,7 +15,14 @@ import torch
 from ..datasets import open_data
 from ..training_data import Examples, preserved_rng
 
-__all__ = ["one_hot_to_classes", "read_data", "unlabelled_inputs"]
+__all__ = [
+    "SPLITS",
+    "has_split",
+    "one_hot_to_classes",
+    "read_arrays",
+    "read_data",
+    "unlabelled_inputs",
+]
 
 SPLITS = ("train", "valid", "test")
 
@@ -59,6 +66,33 @@ def read_data(text: str, split: str, argument: str) -> Any:
     except _TOLD as error:
         kind = next(kind for kind in _TOLD if isinstance(error, kind))
         raise kind(f"{argument}: {error}") from error
+
+
+def read_arrays(text: str, split: str | None, task: str | None) -> tuple[Any, str | None, bool]:
+    """Read one part of a folder or an .npz file, as `hubprune.evaluate` takes it.
+
+    Parameters
+    ----------
+    text : str
+        Where it is.
+    split : str or None
+        Which part; None: the test part, or the valid part where there is no test.
+    task : str or None
+        ``"tags"`` leaves one-hot targets as they are; else they become classes.
+
+    Returns
+    -------
+    (inputs, targets), str or None, bool
+        The arrays; the part they are, None where the file has only one; whether the targets were
+        one-hot and became classes.
+    """
+    parts = [part for part in ("test", "valid") if has_split(text, part)]
+    chosen = split if split is not None else parts[0] if parts else None
+    # A file of one part has X and Y alone; what else is missing is told as of the test part.
+    data: Any = _arrays(Path(text), chosen or "test", "--data", names_alone=split is None)
+    data, one_hot = one_hot_to_classes(data) if task != "tags" else (data, False)
+    inputs, targets = data
+    return (inputs, targets.astype(np.float32) if targets.ndim == 2 else targets), chosen, one_hot
 
 
 _TOLD = (TypeError, ValueError, ImportError, RuntimeError)

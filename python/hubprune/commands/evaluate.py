@@ -13,6 +13,7 @@ from ..datasets import KNOWN_DATA, open_data
 from ..finetuning import evaluate
 from ..tables import text_table
 from .arguments import count, device_of, seed
+from .data import SPLITS, has_split, read_arrays
 from .models import MODELS_EPILOG, load_model, load_saved
 from .progress import progress_display
 
@@ -29,10 +30,13 @@ EVALUATE_HELP = (
     "  hubprune evaluate dcase21 --checkpoint weights.h5 --data dcase-npy:DCASE2021:test\n"
     "  hubprune evaluate dcase21 --pruned dcase-half \\\n"
     "      --data 'tau:TAU-urban-acoustic-scenes-2020-mobile-development?cache=features'\n"
-    "  hubprune evaluate my_package.nets:build --data my_package.sets:valid --json\n\n"
+    "  hubprune evaluate my_package.nets:build --data my_package.sets:valid --json\n"
+    "  hubprune evaluate dcase21 --pruned dcase-half --data features --split valid\n\n"
     "Classes: accuracy and log loss. Tags: mean average precision, area under ROC, log loss.\n"
     "Options of the data stand behind '?', as name=value with '&' between; quote them.\n\n"
-    f"{_DATA_EPILOG}\n  package.module:function\n      your own; takes no arguments\n\n"
+    f"{_DATA_EPILOG}\n  a folder with X_test.npy and Y_test.npy, or an .npz file with such arrays\n"
+    "      as `hubprune compare` and `hubprune finetune` take\n"
+    "  package.module:function\n      your own; takes no arguments\n\n"
     f"{MODELS_EPILOG}"
 )
 
@@ -46,6 +50,16 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--pruned", type=Path, metavar="FOLDER", help="what `hubprune prune` saved of this model"
     )
     parser.add_argument("--data", required=True, metavar="SPEC", help="the data set; see below")
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        help="the part of a folder or .npz file (default test, or valid where there is no test)",
+    )
+    parser.add_argument(
+        "--task",
+        choices=("classes", "tags"),
+        help="what one-hot targets of a folder or .npz file are (default classes)",
+    )
     parser.add_argument(
         "--batch-size", type=count, default=32, metavar="N", help="examples a pass (default 32)"
     )
@@ -76,6 +90,21 @@ class _Watched:
         return self._data[index]
 
 
+def _read(arguments: argparse.Namespace) -> tuple[Any, str | None, list[str]]:
+    """The data, which part of a file they are, and what to tell about them."""
+    path = Path(arguments.data)
+    if (path.is_file() and path.suffix == ".npz") or any(
+        has_split(arguments.data, split) for split in SPLITS if path.is_dir()
+    ):
+        data, split, one_hot = read_arrays(arguments.data, arguments.split, arguments.task)
+        note = "targets are one-hot: taken as classes (--task tags: as tags)"
+        return data, split, [note] if one_hot and arguments.task is None else []
+    for name in ("split", "task"):
+        if getattr(arguments, name) is not None:
+            raise ValueError(f"--{name} is of a folder or an .npz file; got {arguments.data}")
+    return open_data(arguments.data), None, []
+
+
 def run_evaluate(arguments: argparse.Namespace) -> Any:
     """Measure, and return what to print: JSON-able with ``--json``, else text."""
     device = device_of(arguments.device)
@@ -86,7 +115,7 @@ def run_evaluate(arguments: argparse.Namespace) -> Any:
         model, weights = loaded.model, loaded.weights
     with progress_display() as bar:
         bar.stage("opening the data")
-        data = open_data(arguments.data)
+        data, split, notes = _read(arguments)
         examples = None
         if hasattr(data, "__getitem__") and not isinstance(data, tuple | list):
             examples = len(data)
@@ -103,17 +132,20 @@ def run_evaluate(arguments: argparse.Namespace) -> Any:
             "model": arguments.model,
             "weights": weights,
             "data": arguments.data,
+            "split": split,
             "examples": examples,
             "device": str(device),
             "seconds": seconds,
             "metrics": metrics,
         }
     of = "" if examples is None else f"{examples} examples of "
+    part = "" if split is None else f", {split}"
     rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in metrics.items()]
     return "\n".join(
         [
             f"{arguments.model}: {weights}",
-            f"{of}{arguments.data}",
+            f"{of}{arguments.data}{part}",
+            *notes,
             "",
             text_table(["metric", "value"], rows),
             "",
