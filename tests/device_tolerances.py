@@ -27,8 +27,9 @@ def _by_dtype(single: float, double: float) -> dict[Any, float]:
 COSINE: Final = _by_dtype(8e-7, 2.5e-15)
 #: A degree, relative to max(1, sum of |w_ij|): 1.7e-7 and 8.6e-16.
 DEGREE: Final = _by_dtype(5e-7, 3e-15)
-#: An entry of a rank-1 vector: 3e-8 and 3.2e-14.
-RANK1: Final = _by_dtype(1e-7, 1e-13)
+#: An entry of a rank-1 vector: 3e-8 and 3.2e-14; the CPU's kernel on shorter sides of 64 and 80, as
+#: in test_gpu.py, 1.5e-13.
+RANK1: Final = _by_dtype(1e-7, 5e-13)
 #: An entry of an eigenvector, times the relative gap to the next eigenvalue: 2.5e-8 and 1.7e-14.
 EIGENVECTOR: Final = _by_dtype(8e-8, 5e-14)
 #: A sum of distances, relative to the largest of the layer: 4.0e-8 and 4.8e-16.
