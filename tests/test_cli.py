@@ -686,7 +686,10 @@ def test_the_bar_is_for_terminals_only(tmp_path: Path) -> None:
 
 
 # Of these the default is found later: the file of a decision may say otherwise, or the data.
-SETTLED_LATER = {"--metric", "--returns", "--round-to", "--scorer", "--task", "--threads"}
+SETTLED_LATER = {
+    *("--metric", "--returns", "--round-to", "--scorer"),
+    *("--split", "--task", "--threads"),
+}
 
 
 def options(parser: argparse.ArgumentParser, command: str = "") -> Iterator[tuple[str, Any]]:
