@@ -41,7 +41,7 @@ $(VENV)/.tested-with: $(VENV)/.installed
 build: $(VENV)/.installed ## Make the environment, build and install the extension in it
 	$(BIN)/python -c "import hubprune; hubprune.show_config()"
 
-demo: build ## Prune a real pretrained pitch network and measure it (about a minute)
+demo: build ## Prune a real pretrained pitch network and measure it (about half a minute)
 	$(BIN)/hubprune demo --output $(OUTPUT)
 
 test: build $(VENV)/.tested-with ## Run all tests

@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         "prune a real pretrained pitch network and measure what it costs",
         "Takes CREPE (tiny), a pretrained pitch network, makes tones of exactly known pitch,\n"
         "measures its accuracy before and after pruning with several scorers, and scores a\n"
-        "CNN14. No network access, no fine-tuning, about a minute on two cores.\n\n"
+        "CNN14. No network access, no fine-tuning, about half a minute on two cores.\n\n"
         "examples:\n  hubprune demo\n  hubprune demo --quick --output quick-demo",
     )
     demo.add_argument("--output", "-o", type=Path, default=Path("demo-output"))
