@@ -59,15 +59,13 @@ void distance_sum(const T* x, int64_t n, int64_t d, double* sums, void* scratch,
         work.relative[i] = i < n && largest > 0.0 ? static_cast<T>(work.norms[i] / largest) : T(0);
       }
     });
-    const int64_t edge = product_edge(n);
-    share_triangle(team, finite ? n : 0, edge, edge, [&](int64_t i0, int64_t j0) {
+    share_tiles(team, finite ? n : 0, [&](const TileShape& shape) {
       alignas(64) T tile[kTileMax * kTileMax];
-      const TileShape shape = triangle_shape(i0, j0, n, edge);
       similarity_tile(work.panels, work.panels, shape, tile);
       const auto end = column_numbers<T>(shape.width)[0];
       add_tile(tile, shape, scale, own, [&](int64_t r, int64_t j, Vector<T> s) {
-        const T a = work.relative[i0 + r];
-        const Vector<T> b = load(work.relative + j0 + j);
+        const T a = work.relative[shape.i0 + r];
+        const Vector<T> b = load(work.relative + shape.j0 + j);
         const Vector<T> difference = a - b;
         Vector<T> square = difference * difference + T(2) * a * b * (T(1) - clamp_cosines<T>(s));
         for (int lane = 0; lane < kLanes<T>; ++lane) square[lane] = std::sqrt(square[lane]);

@@ -109,8 +109,7 @@ struct StripBest {
 // Rows [i0, i0 + 64) of short rows: the columns pass in pieces that stay in the nearest cache.
 template <class T>
 static void best_of_short_rows(const Panels<T>& x, int64_t i0, int64_t height, StripBest<T>& best) {
-  constexpr int64_t kWidth = kPanel<T>;
-  const int64_t end = (x.n + kWidth - 1) / kWidth * kWidth;
+  const int64_t end = padded_rows<T>(x.n);
   const int64_t step = strip_width(x.d);
   for (int64_t first = 0; first < end; first += step) {
     const int64_t last = first + step < end ? first + step : end;
@@ -174,18 +173,11 @@ struct TriangleBest {
           1);
     }
     for (int64_t j = 0; j < shape.width; ++j) {
-      const int64_t height = shape.triangle ? triangle_height(shape, j) : shape.height;
-      add(shape.j0 + j, column_best[j], shape.i0, height, tile + j, kTileMax);
+      add(shape.j0 + j, column_best[j], shape.i0, shape.last_row<T>(j), tile + j, kTileMax);
     }
   }
 
  private:
-  // Column j of a triangle ends with the diagonal's panel.
-  static int64_t triangle_height(const TileShape& shape, int64_t j) {
-    const int64_t end = j - j % kPanel<T> + kPanel<T>;
-    return end < shape.height ? end : shape.height;
-  }
-
   // Row i against the rows [first, first + count), whose cosines lie `stride` apart and reach
   // `largest`.
   void add(int64_t i, T largest, int64_t first, int64_t count, const T* cosines,
@@ -205,10 +197,8 @@ static void nearest_of_long_rows(const Team& team, const Panels<T>& x, const Tri
     own.similarity[i] = kNoSimilarity<T>;
     own.index[i] = -1;
   }
-  const int64_t edge = product_edge(x.n);
-  share_triangle(team, x.n, edge, edge, [&](int64_t i0, int64_t j0) {
+  share_tiles(team, x.n, [&](const TileShape& shape) {
     alignas(64) T tile[kTileMax * kTileMax];
-    const TileShape shape = triangle_shape(i0, j0, x.n, edge);
     similarity_tile(x, x, shape, tile);
     own.add_tile(tile, shape);
   });

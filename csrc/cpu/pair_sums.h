@@ -77,7 +77,7 @@ static void add_short_tile(const Panels<T>& x, int64_t i0, int64_t j0, double sc
   constexpr int64_t kWidth = kPanel<T>;
   alignas(64) T column_sums[512] = {};
   alignas(64) Vector<T> row_sums[kStripHeight];
-  const int64_t end = (x.n + kWidth - 1) / kWidth * kWidth;
+  const int64_t end = padded_rows<T>(x.n);
   const int64_t last = j0 + strip_width(x.d) < end ? j0 + strip_width(x.d) : end;
   const int64_t height = x.n - i0 < kStripHeight ? x.n - i0 : kStripHeight;
   for (int64_t r = 0; r < kStripHeight; r += kTileRows) {
@@ -143,6 +143,14 @@ static void share_triangle(const Team& team, int64_t n, int64_t height, int64_t 
     const int64_t j0 = task % columns * width;
     if (j0 + width > i0) body(i0, j0);
   });
+}
+
+// Calls body(shape) for every tile of the upper triangle of the products of long rows.
+template <class Body>
+static void share_tiles(const Team& team, int64_t n, const Body& body) {
+  const int64_t edge = product_edge(n);
+  share_triangle(team, n, edge, edge,
+                 [&](int64_t i0, int64_t j0) { body(triangle_shape(i0, j0, n, edge)); });
 }
 
 // Calls body(i, sum) for every row with the sum of its fixed-point sums over the team's threads,

@@ -84,9 +84,17 @@ struct TileShape {
   int64_t edge;
   bool triangle;
 
+  // Of row r the columns from here on are computed,
   template <class T>
   int64_t first_column(int64_t r) const {
     return triangle ? r - r % kPanel<T> : 0;
+  }
+
+  // of column j the rows before this one.
+  template <class T>
+  int64_t last_row(int64_t j) const {
+    const int64_t end = j - j % kPanel<T> + kPanel<T>;
+    return triangle && end < height ? end : height;
   }
 };
 
@@ -133,8 +141,7 @@ static inline void multiply_panels(const Word* x, const Word* y, int64_t d, cons
     int64_t count = 0;
     for (int64_t j = 0; j < shape.width; j += kWidth) {
       const Word* b = columns + j * d + k * kWidth;
-      const bool last = shape.triangle && j + kWidth < shape.height;
-      const int64_t height = last ? j + kWidth : shape.height;
+      const int64_t height = shape.last_row<T>(j);
       for (int64_t i = 0; i < height; i += kTileRows, ++count) {
         const int64_t inside = i % kWidth;
         const Word* a = rows + (i - inside) * d + k * kWidth + inside;

@@ -75,15 +75,13 @@ static void tiled_degree(const Team& team, const DegreeWork<T>& work, const T* x
   const double scale = fixed_point_scale(n);
   int64_t* own = work.partial + team.thread * padded;
   for (int64_t i = 0; i < padded; ++i) own[i] = 0;
-  const int64_t edge = product_edge(n);
   bool finite = true;
   if (DegreeWork<T>::use_medium(d, precision)) {
     if constexpr (sizeof(T) == sizeof(float)) {
       work.medium.pack(team, x);
       finite = work.medium.finite();
-      share_triangle(team, finite ? n : 0, edge, edge, [&](int64_t i0, int64_t j0) {
+      share_tiles(team, finite ? n : 0, [&](const TileShape& shape) {
         alignas(64) float tile[kTileMax * kTileMax];
-        const TileShape shape = triangle_shape(i0, j0, n, edge);
         work.medium.multiply(shape, tile);
         add_tile<kEdge>(tile, shape, scale, own);
       });
@@ -91,18 +89,18 @@ static void tiled_degree(const Team& team, const DegreeWork<T>& work, const T* x
   } else {
     work.panels.pack(team, x);
     finite = work.panels.finite();
-    const bool narrow = d <= kShortRows;
-    share_triangle(team, finite ? n : 0, narrow ? kStripHeight : edge,
-                   narrow ? strip_width(d) : edge, [&](int64_t i0, int64_t j0) {
-                     if (narrow) {
-                       add_short_tile<kEdge>(work.panels, i0, j0, scale, own);
-                       return;
-                     }
-                     alignas(64) T tile[kTileMax * kTileMax];
-                     const TileShape shape = triangle_shape(i0, j0, n, edge);
-                     similarity_tile(work.panels, work.panels, shape, tile);
-                     add_tile<kEdge>(tile, shape, scale, own);
-                   });
+    const int64_t rows = finite ? n : 0;
+    if (d <= kShortRows) {
+      share_triangle(team, rows, kStripHeight, strip_width(d), [&](int64_t i0, int64_t j0) {
+        add_short_tile<kEdge>(work.panels, i0, j0, scale, own);
+      });
+    } else {
+      share_tiles(team, rows, [&](const TileShape& shape) {
+        alignas(64) T tile[kTileMax * kTileMax];
+        similarity_tile(work.panels, work.panels, shape, tile);
+        add_tile<kEdge>(tile, shape, scale, own);
+      });
+    }
   }
   share_totals<T>(team, work.partial, n, [&](int64_t i, int64_t sum) {
     degree[i] =
