@@ -20,21 +20,6 @@
 
 namespace hubprune::cuda {
 
-// One step of a sum over the lanes that differ in bit kHalf: each of a pair keeps one half of the
-// values and gets the other lane's share of these, in the first kHalf places. Returns how far up
-// its half began.
-template <int kHalf, int kValues>
-__device__ __forceinline__ int keep_half(float (&values)[kValues], int lane) {
-  const bool upper = (lane & kHalf) != 0;
-#pragma unroll
-  for (int q = 0; q < kHalf; ++q) {
-    const float kept = upper ? values[q + kHalf] : values[q];
-    const float sent = upper ? values[q] : values[q + kHalf];
-    values[q] = kept + __shfl_xor_sync(kFullWarp, sent, kHalf);
-  }
-  return upper ? kHalf : 0;
-}
-
 // Called by whole warps; `thread` counts within the warpgroup. The products are of rows first_row
 // .. and columns first_column ..; a diagonal tile (128 rows, of which these are 64) holds every
 // pair twice, and only its rows are summed.
@@ -84,9 +69,10 @@ __device__ __forceinline__ void add_fragment_sums(float (&products)[kTensorValue
     const int v = q / 2 * 4 + q % 2;
     column_sums[q] = products[v] + products[v + 2];
   }
-  int first = keep_half<16>(column_sums, lane);
-  first += keep_half<8>(column_sums, lane);
-  first += keep_half<4>(column_sums, lane);
+  exchange_half<16>(column_sums, (lane & 16) != 0, 16);
+  exchange_half<8>(column_sums, (lane & 8) != 0, 8);
+  exchange_half<4>(column_sums, (lane & 4) != 0, 4);
+  const int first = lane & (16 + 8 + 4);
 #pragma unroll
   for (int q = 0; q < kColumns / 8; ++q) {
     const int64_t column = first_column + fragment_column(thread, first * 2 + q / 2 * 4 + q % 2);

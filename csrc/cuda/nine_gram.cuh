@@ -60,12 +60,7 @@ __device__ __forceinline__ int scatter_sums(double (&sums)[kNineEntries]) {
     constexpr int kHalf = kCount / 2;
     constexpr int kStep = kNineEntries / kCount;
     const bool upper = (lane & kStep) != 0;
-#pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      const double given = upper ? sums[i] : sums[i + kHalf];
-      const double kept = upper ? sums[i + kHalf] : sums[i];
-      sums[i] = kept + __shfl_xor_sync(kFullWarp, given, kStep);
-    }
+    exchange_half<kHalf>(sums, upper, kStep);
     return scatter_sums<kHalf>(sums) + (upper ? kHalf : 0);
   }
 }

@@ -84,17 +84,6 @@ __device__ __forceinline__ float sum_of_eight(const float (&v)[kShortMicro]) {
   return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
 }
 
-// Of `count` sums a lane keeps half and gets its partner's: the lower half where `upper` is false.
-template <int kHalf, class Sum>
-__device__ __forceinline__ void exchange_half(Sum (&sums)[kShortMicro], bool upper, int step) {
-#pragma unroll
-  for (int i = 0; i < kHalf; ++i) {
-    const Sum given = upper ? sums[i] : sums[i + kHalf];
-    const Sum kept = upper ? sums[i + kHalf] : sums[i];
-    sums[i] = kept + __shfl_xor_sync(kFullWarp, given, step);
-  }
-}
-
 // Adds one strip to sums (n), of an item whose panels are given. kFeatures = d, or 0: any.
 template <Edge kEdge, int kFeatures>
 __device__ __forceinline__ void add_strip(const GraphRows<float>& layer, const Strip& strip,

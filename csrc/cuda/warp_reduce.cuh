@@ -33,6 +33,20 @@ __device__ __forceinline__ double warp_max(double value) {
   return value;
 }
 
+// One step of a sum over the lanes that are `step` apart: of 2 kHalf values each lane of a pair
+// keeps half, the upper one where it says so, and adds the other lane's share of it, in the first
+// kHalf places.
+template <int kHalf, class Value, int kValues>
+__device__ __forceinline__ void exchange_half(Value (&values)[kValues], bool upper, int step) {
+  static_assert(2 * kHalf <= kValues, "");
+#pragma unroll
+  for (int i = 0; i < kHalf; ++i) {
+    const Value given = upper ? values[i] : values[i + kHalf];
+    const Value kept = upper ? values[i + kHalf] : values[i];
+    values[i] = kept + __shfl_xor_sync(kFullWarp, given, step);
+  }
+}
+
 // The sum of `value` over a block of kWarps warps, on every thread; `partial` is shared memory, and
 // may be used again at once. Two barriers, and a fixed order.
 template <int kWarps>
