@@ -176,6 +176,26 @@ class FrontEnd(nn.Module):
         return self.head(torch.relu(self.conv(self.stft(x).square()[:, None])))
 
 
+class Recurrent(nn.Module):
+    """Layers without filters: a recurrent one that reads a convolution, and attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(2, 8, 3, padding=1), nn.BatchNorm1d(8)
+        self.gru = nn.GRU(8, 5, num_layers=2, bidirectional=True, batch_first=True)
+        self.attention = nn.MultiheadAttention(10, 2, batch_first=True)
+        self.head = nn.Linear(10, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.gru(torch.relu(self.norm(self.conv(x))).transpose(1, 2))[0]
+        return self.head(self.attention(x, x, x)[0])
+
+
+def recurrent() -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    return Recurrent().eval(), torch.randn(1, 2, 7)
+
+
 def sequence_of(model: Callable[[], nn.Module], *shape: int) -> Network:
     return lambda: (model(), torch.randn(shape))
 

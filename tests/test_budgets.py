@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 import hubprune as hp
+from hubprune import counting
 from hubprune.channels.groups import ChannelGroups, find_channel_groups
 from hubprune.layer_kinds import is_depthwise
-from hubprune.planning import budgets
-from hubprune.planning.budgets import Remains, check_budget, count_macs, first_within
+from hubprune.planning.budgets import Remains, check_budget, first_within
 from networks import NETWORKS, build
 
 
@@ -321,15 +321,15 @@ def test_recurrent_layers_are_counted(
 ) -> None:
     """Every matrix multiplies every step of every sequence once."""
     model = First(layer(5, 6, batch_first=True, **options))
-    by_module, total = count_macs(model, torch.randn(2, 7, 5))
-    assert total == by_module["layer"] == 2 * 7 * matrices
+    counts = counting.count(model, torch.randn(2, 7, 5))
+    assert counts.total.macs == counts.layers["layer"].macs == 2 * 7 * matrices
 
 
 def test_the_recurrent_operators_of_devices_are_counted() -> None:
     """cuDNN and MIOpen take all layers at once: inputs, then all matrices and biases."""
     shapes = [(24, 5), (24, 6), (24,), (24,)] * 2
     for operator in (torch.ops.aten._cudnn_rnn, torch.ops.aten.miopen_rnn):
-        flops = budgets._fused_flops()[operator]((2, 7, 5), shapes, 4, None, out_val=None)
+        flops = counting._fused_flops()[operator]((2, 7, 5), shapes, 4, None, out_val=None)
         assert flops == 2 * 2 * 7 * 2 * 24 * (5 + 6)
 
 
@@ -350,14 +350,14 @@ def test_attention_is_counted(need_weights: bool, fast: bool) -> None:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(fast)
     try:
-        by_module, total = count_macs(Attention(), torch.randn(2, 50, 16))
+        counts = counting.count(Attention(), torch.randn(2, 50, 16))
         assert torch.backends.mha.get_fastpath_enabled() is fast
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-    assert total == by_module["a"] == 2 * (4 * 50 * 16 * 16 + 2 * 50 * 50 * 16)
+    assert counts.total.macs == counts.layers["a"].macs == 2 * (4 * 50 * 16 * 16 + 2 * 50 * 50 * 16)
 
 
 def test_an_encoder_layer_is_counted() -> None:
     layer = nn.TransformerEncoderLayer(16, 4, dim_feedforward=32, batch_first=True)
-    _, total = count_macs(nn.TransformerEncoder(layer, 2), torch.randn(1, 50, 16))
-    assert total == 2 * (4 * 50 * 16 * 16 + 2 * 50 * 50 * 16 + 2 * 50 * 16 * 32)
+    counts = counting.count(nn.TransformerEncoder(layer, 2), torch.randn(1, 50, 16))
+    assert counts.total.macs == 2 * (4 * 50 * 16 * 16 + 2 * 50 * 50 * 16 + 2 * 50 * 16 * 32)

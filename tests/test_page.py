@@ -24,7 +24,7 @@ import hubprune as hp
 from hubprune.page import drawings, layer_graph
 from hubprune.page.linkage import cluster_order
 from hubprune.page.markup import Markup, element, number, table
-from networks import build
+from networks import build, recurrent
 
 VOID = {"meta", "img", "br", "col"}
 
@@ -77,6 +77,11 @@ def network(names: tuple[str, str] = ("first", "second")) -> tuple[nn.Module, to
     return model.eval(), torch.randn(1, 1, 6, 6)
 
 
+class First(nn.Module):
+    def forward(self, x: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return x[0]
+
+
 def decided(
     model: nn.Module, x: torch.Tensor, **options: object
 ) -> tuple[hp.PruningPlan, hp.Report]:
@@ -102,7 +107,7 @@ def test_every_layer_and_its_numbers(tmp_path: Path) -> None:
     report = hp.report(model, hp.prune(model, plan), x, latency=False)  # not told the dead
     path = hp.write_page(tmp_path / "page.html", model, plan, report)
     page = Page(path.read_text(encoding="utf-8"))
-    totals, layers, *pairs = page.tables
+    totals, layers, alike, *pairs = page.tables
     assert [row[:3] for row in totals[1:]] == [
         ["parameters", f"{report.before.parameters:,}", f"{report.after.parameters:,}"],
         ["multiply-adds (MACs)", f"{report.before.macs:,}", f"{report.after.macs:,}"],
@@ -113,17 +118,19 @@ def test_every_layer_and_its_numbers(tmp_path: Path) -> None:
     assert [row[0] for row in layers[1:]] == ["first", "second", "dense"]
     for row, layer in zip(layers[1:], report.layers, strict=True):
         assert row[2:4] == [str(layer.filters_before), str(layer.filters_after)]
-        assert row[9:11] == [f"{layer.macs_before:,}", f"{layer.macs_after:,}"]
+        assert row[5:7] == [f"{layer.macs_before:,}", f"{layer.macs_after:,}"]
+        assert row[7:9] == [f"{layer.parameters_before:,}", f"{layer.parameters_after:,}"]
     assert layers[1][4] == "1"
-    assert layers[3][11] == plan.kept["dense"]
+    assert layers[3][9] == plan.kept["dense"]
+    assert [row[0] for row in alike] == ["layer", "first", "second", "dense"]
     # The similarities, recounted with the plain formula.
     vectors = hp.reference.filter_vectors(model.second.weight.detach().numpy())  # type: ignore[union-attr, operator]
     s = hp.reference.pairwise_cosine(vectors)
     kept = list(plan.layers["second"])
-    for chosen, columns in ((list(range(8)), (5, 7)), (kept, (6, 8))):
+    for chosen, columns in ((list(range(8)), (1, 3)), (kept, (2, 4))):
         square = s[np.ix_(chosen, chosen)]
         off = square[~np.eye(len(square), dtype=bool)]
-        got = [float(layers[2][c].replace("\N{MINUS SIGN}", "-")) for c in columns]
+        got = [float(alike[2][c].replace("\N{MINUS SIGN}", "-")) for c in columns]
         assert got == pytest.approx([off.mean(), off.max()], abs=6e-4)
     # What was cut for what, in the plan's order.
     removed = [row for row in plan.explain("second").rows if row.removed]
@@ -137,6 +144,40 @@ def test_every_layer_and_its_numbers(tmp_path: Path) -> None:
         assert value == pytest.approx(s[row.index, best], abs=6e-5)
     assert pairs[0][1][:3] == ["3", "dead", "yes"]
     assert len(page.all("details")) == 4  # a box and a table each
+
+
+def test_layers_without_filters_and_the_rest_have_rows(tmp_path: Path) -> None:
+    model, x = recurrent()
+    plan, report = decided(model, x)
+    text = hp.write_page(tmp_path / "p.html", model, plan, report).read_text("utf-8")
+    page = Page(text)
+    totals, (header, *rows), alike, *_ = page.tables
+    assert [row[:2] for row in rows] == [
+        ["conv", "Conv1d"],
+        ["gru", "GRU"],
+        ["attention", "MultiheadAttention"],
+        ["head", "Linear"],
+        ["everything else", ""],
+    ]
+    assert all(len(row) == len(header) for row in rows)
+    none = "\N{EN DASH}"
+    for row, layer in zip(rows[1:3], report.layers[1:3], strict=True):
+        assert row[2:5] == [none, none, none]
+        assert row[5:7] == [f"{layer.macs_before:,}", f"{layer.macs_after:,}"]
+        assert row[7:9] == [f"{layer.parameters_before:,}", f"{layer.parameters_after:,}"]
+        assert row[9] == "has no filters: at most its input is cut"
+    assert rows[4][1:] == [*[""] * 4, "0", "0", "16", "8", ""]
+    assert [row[0] for row in alike] == ["layer", "conv", "head"]
+    for column, total in zip(range(5, 9), [*totals[2][1:3], *totals[1][1:3]], strict=True):
+        assert f"{sum(int(row[column].replace(',', '')) for row in rows):,}" == total
+
+
+@pytest.mark.filterwarnings("ignore:the plan changes nothing")
+def test_a_model_without_filters_has_a_page(tmp_path: Path) -> None:
+    model, x = nn.Sequential(nn.GRU(3, 2), First()), torch.randn(4, 3)
+    plan, report = decided(model, x)
+    page = Page(hp.write_page(tmp_path / "p.html", model, plan, report).read_text("utf-8"))
+    assert [[row[0] for row in each] for each in page.tables[1:]] == [["layer", "0"]]
 
 
 def test_nothing_is_loaded_from_elsewhere(written: Callable[..., str]) -> None:
@@ -266,13 +307,13 @@ def test_strange_weights_have_a_page(
     # Nearly everything goes: one kept filter has no pairs.
     plan, report = decided(model, x, ratio=0.99)
     text = hp.write_page(tmp_path / "p.html", model, plan, report).read_text("utf-8")
-    layers = Page(text).tables[1]
+    _, layers, alike, *_ = Page(text).tables
     assert layers[1][2:4] == ["12", "1"]
-    assert layers[1][6] == layers[1][8] == "\N{EN DASH}"
+    assert alike[1][2] == alike[1][4] == "\N{EN DASH}"
     if change is zeroed:
-        assert layers[1][5] == "0.000"
+        assert alike[1][1] == "0.000"
     if change is all_equal:
-        assert layers[1][5] == layers[1][7] == "1.000"
+        assert alike[1][1] == alike[1][3] == "1.000"
     assert not re.search(r"[^a-z](nan|inf)[^a-z]", re.sub(r"base64,[^\"]*|<script>.*", "", text))
 
 

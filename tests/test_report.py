@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import hubprune as hp
-from networks import build
+from networks import NETWORKS, build, recurrent
 
 
 def network() -> tuple[nn.Module, torch.Tensor]:
@@ -82,6 +82,112 @@ def test_nested_layers_have_their_own_macs() -> None:
     ]
     assert sum(layer.macs_before for layer in result.layers) == result.before.macs
     assert sum(layer.macs_after for layer in result.layers) == result.after.macs
+
+
+def test_layers_without_filters() -> None:
+    model, x = recurrent()
+    plan = hp.plan(model, x)
+    result = hp.report(model, hp.prune(model, plan), x, plan=plan, latency=False)
+    conv, gru, attention, head = result.layers
+    assert (conv.filters_before, conv.filters_after) == (8, 4)
+    assert (gru.name, gru.kind) == ("gru", "GRU")
+    assert (attention.name, attention.kind) == ("attention", "MultiheadAttention")
+    for layer in (gru, attention):
+        assert layer.filters_before is layer.filters_after is None
+        assert layer.dead == 0
+    # In both directions three gates of 5 units, which read 8 or 4 channels, or both directions, and
+    # their own state; two biases each. 7 steps.
+    second, biases = 2 * 15 * (10 + 5), 4 * 2 * 15
+    for channels, parameters, macs in (
+        (8, gru.parameters_before, gru.macs_before),
+        (4, gru.parameters_after, gru.macs_after),
+    ):
+        matrices = 2 * 15 * (channels + 5) + second
+        assert (parameters, macs) == (matrices + biases, 7 * matrices)
+    # Three projections and one behind; every step meets every step, twice.
+    assert attention.parameters_before == attention.parameters_after == 4 * 10 * 11
+    assert attention.macs_before == attention.macs_after == 7 * 4 * 100 + 2 * 7 * 7 * 10
+    assert (head.macs_before, head.macs_after) == (7 * 30, 7 * 30)
+    assert (result.rest.macs_before, result.rest.macs_after) == (0, 0)
+    assert (result.rest.parameters_before, result.rest.parameters_after) == (16, 8)
+    lines = [" ".join(line.split()) for line in str(result).splitlines()]
+    assert "gru GRU 5.88k -> 5.04k 960 -> 840" in lines
+    assert "attention MultiheadAttention 3.78k 440" in lines
+    assert "everything else 0 16 -> 8" in lines
+    data = json.loads(json.dumps(result.to_dict()))
+    assert data["layers"][1] == {
+        "name": "gru",
+        "kind": "GRU",
+        "filters_before": None,
+        "filters_after": None,
+        "dead": 0,
+        "macs_before": 5880,
+        "macs_after": 5040,
+        "parameters_before": 960,
+        "parameters_after": 840,
+    }
+    assert data["rest"] == {
+        "macs_before": 0,
+        "macs_after": 0,
+        "parameters_before": 16,
+        "parameters_after": 8,
+    }
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rows_add_up(name: str) -> None:
+    model, x = build(name)
+    result = hp.report(model, hp.prune(model, hp.plan(model, x)), x, latency=False)
+    for total, when in ((result.before, "before"), (result.after, "after")):
+        rows = (*result.layers, result.rest)
+        assert sum(getattr(row, f"macs_{when}") for row in rows) == total.macs
+        assert sum(getattr(row, f"parameters_{when}") for row in rows) == total.parameters
+
+
+def test_the_rest_is_what_no_layer_holds() -> None:
+    class Mixed(nn.Linear):
+        """A layer that holds another one, beside a bare matrix and a layer that is shared."""
+
+        def __init__(self) -> None:
+            super().__init__(4, 4)
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + self.inner(x)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mixed, self.one, self.two = Mixed(), nn.Linear(4, 4), nn.Linear(4, 4)
+            self.two.weight = self.one.weight
+            self.bare = nn.Parameter(torch.randn(4, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(self.one(self.mixed(x))) @ self.bare
+
+    model = Net()
+    result = hp.report(model, model, torch.randn(1, 4), latency=False)
+    rows = {row.name: (row.macs_before, row.parameters_before) for row in result.layers}
+    assert rows == {
+        "mixed": (32, 40),
+        "mixed.inner": (16, 20),
+        "one": (16, 20),
+        "two": (16, 20),
+    }
+    assert (result.rest.macs_before, result.rest.parameters_before) == (8, 8)
+    assert (result.before.macs, result.before.parameters) == (72, 40 + 16 + 8 + 8)
+    assert "everything else" in str(result)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.MultiheadAttention(4, 2)])
+def test_a_layer_by_itself(layer: nn.Module) -> None:
+    x = torch.randn(2, 3) if isinstance(layer, nn.Linear) else (torch.randn(3, 1, 4),) * 3
+    result = hp.report(layer, layer, x, latency=False)
+    (row,) = result.layers
+    assert (row.name, row.macs_before) == ("", result.before.macs)
+    assert row.parameters_before == result.before.parameters
+    assert result.rest.empty
+    assert "everything else" not in str(result)
 
 
 def test_models_are_left_alone() -> None:

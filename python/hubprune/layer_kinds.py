@@ -7,6 +7,8 @@ compensating) asks here which kind a layer is, so that a kind that is added is k
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
@@ -19,6 +21,7 @@ __all__ = [
     "RECURRENT",
     "TRANSPOSED",
     "channel_axis",
+    "is_attention_projection",
     "is_channelwise",
     "is_depthwise",
     "is_grouped",
@@ -65,6 +68,12 @@ def is_channelwise(module: nn.Module) -> bool:
 
 def is_grouped(module: nn.Module) -> bool:
     return isinstance(module, CONVOLUTIONS) and module.groups > 1 and not is_depthwise(module)
+
+
+def is_attention_projection(name: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether the layer of this name is one of an attention layer, which is not cut."""
+    owner, leaf = owner_and_leaf(name)
+    return bool(leaf) and isinstance(modules.get(owner), nn.MultiheadAttention)
 
 
 def sizes(module: nn.Module) -> dict[str, int]:

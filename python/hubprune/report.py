@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .layer_kinds import CONVOLUTIONS
+from .counting import Counts, count, counted_layers
+from .layer_kinds import is_depthwise, side_size
 from .model_runs import (
     ExampleInputs,
     check_example_inputs,
@@ -20,28 +21,48 @@ from .model_runs import (
     run,
     undisturbed_rng,
 )
-from .planning.budgets import count_macs
 from .planning.pruning_plan import PruningPlan
 from .tables import text_table
 
-__all__ = ["LayerReport", "Report", "Totals", "report"]
+__all__ = ["REST", "LayerReport", "Report", "RestReport", "Totals", "report"]
 
 _RUNS = 7
+
+REST = "everything else"
+"""What tables call that which is in no layer."""
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One convolution or linear layer, before and after. MACs are multiply-adds of one call."""
+    """One layer, before and after. MACs are multiply-adds of one call.
+
+    Recurrent and attention layers have no filters (None): of them only the input is cut, if at all.
+    """
 
     name: str
     kind: str
-    filters_before: int
-    filters_after: int
+    filters_before: int | None
+    filters_after: int | None
     dead: int
     macs_before: int
     macs_after: int
     parameters_before: int
     parameters_after: int
+
+
+@dataclass(frozen=True)
+class RestReport:
+    """What is in no layer, before and after: normalisations, bare parameters, other products."""
+
+    macs_before: int
+    macs_after: int
+    parameters_before: int
+    parameters_after: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing."""
+        return not any(asdict(self).values())
 
 
 @dataclass(frozen=True)
@@ -65,12 +86,15 @@ class Report:
     Attributes
     ----------
     layers : tuple of LayerReport
-        Every convolution and linear layer, in the model's order.
+        Every convolution, linear, recurrent and attention layer, in the model's order.
+    rest : RestReport
+        What is in none of them.
     before, after : Totals
         The two models.
     """
 
     layers: tuple[LayerReport, ...]
+    rest: RestReport
     before: Totals
     after: Totals
 
@@ -83,13 +107,14 @@ class Report:
             [
                 layer.name,
                 layer.kind,
-                _change(layer.filters_before, layer.filters_after),
+                _filters_text(layer),
                 str(layer.dead) if layer.dead else "",
-                _change(layer.macs_before, layer.macs_after, _engineering),
-                _change(layer.parameters_before, layer.parameters_after, _engineering),
+                *_amounts_text(layer),
             ]
             for layer in self.layers
         ]
+        if not self.rest.empty:
+            rows.append([REST, "", "", "", *_amounts_text(self.rest)])
         table = text_table(["layer", "kind", "filters", "dead", "MACs", "parameters"], rows)
         before, after = self.before, self.after
         totals = [
@@ -151,7 +176,9 @@ def report(
     Notes
     -----
     MACs are half the flops of convolutions and matrix products, as is usual, those inside recurrent
-    layers and attention too; activations and normalisations are not counted.
+    layers and attention too; activations and normalisations are not counted. The projections of an
+    attention layer are part of it. Unless layers lie in layers or share parameters, `layers` and
+    `rest` add up to the totals.
 
     Examples
     --------
@@ -165,15 +192,14 @@ def report(
     for name, each in (("model", model), ("pruned", pruned)):
         check_model(each, name)
         check_example_inputs(each, example_inputs)
-    before, after = _counted(model), _counted(pruned)
+    before, after = counted_layers(model), counted_layers(pruned)
     if list(before) != list(after):
         other = sorted(set(before) ^ set(after))
         raise ValueError(
             "pruned must have the layers of model; they differ in "
             f"{', '.join(repr(name) for name in other[:3]) or 'their order'}"
         )
-    macs_before, all_before = count_macs(model, example_inputs)
-    macs_after, all_after = count_macs(pruned, example_inputs)
+    whole, left = count(model, example_inputs), count(pruned, example_inputs)
     seconds = _times(model, pruned, example_inputs) if latency else ((None, None), (None, None))
     dead = plan.dead if plan is not None else {}
     layers = tuple(
@@ -183,35 +209,25 @@ def report(
             _filters(module),
             _filters(after[name]),
             len(dead.get(name, ())),
-            macs_before.get(name, 0),
-            macs_after.get(name, 0),
-            _parameters(module),
-            _parameters(after[name]),
+            whole.layers[name].macs,
+            left.layers[name].macs,
+            whole.layers[name].parameters,
+            left.layers[name].parameters,
         )
         for name, module in before.items()
     )
+    rest = RestReport(whole.rest.macs, left.rest.macs, whole.rest.parameters, left.rest.parameters)
     return Report(
-        layers,
-        Totals(_parameters(model), all_before, _bytes(model), *seconds[0]),
-        Totals(_parameters(pruned), all_after, _bytes(pruned), *seconds[1]),
+        layers, rest, _totals(model, whole, seconds[0]), _totals(pruned, left, seconds[1])
     )
 
 
-def _counted(model: nn.Module) -> dict[str, nn.Module]:
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, (*CONVOLUTIONS, nn.Linear))
-    }
+def _filters(module: nn.Module) -> int | None:
+    return side_size(module, "channels" if is_depthwise(module) else "out")
 
 
-def _filters(module: nn.Module) -> int:
-    filters = module.out_features if isinstance(module, nn.Linear) else module.out_channels
-    return int(filters)  # type: ignore[arg-type]
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _totals(model: nn.Module, counts: Counts, seconds: tuple[float | None, float | None]) -> Totals:
+    return Totals(counts.total.parameters, counts.total.macs, _bytes(model), *seconds)
 
 
 def _bytes(model: nn.Module) -> int:
@@ -249,6 +265,19 @@ def _engineering(value: int) -> str:
         if value >= limit:
             return f"{value / limit:.3g}{letter}"
     return str(value)
+
+
+def _filters_text(layer: LayerReport) -> str:
+    if layer.filters_before is None or layer.filters_after is None:
+        return ""
+    return _change(layer.filters_before, layer.filters_after)
+
+
+def _amounts_text(row: LayerReport | RestReport) -> list[str]:
+    return [
+        _change(row.macs_before, row.macs_after, _engineering),
+        _change(row.parameters_before, row.parameters_after, _engineering),
+    ]
 
 
 def _change(before: int, after: int, text: Any = str) -> str:

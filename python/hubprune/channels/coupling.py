@@ -15,6 +15,7 @@ from ..layer_kinds import (
     MIXING_NORMS,
     NORMS,
     RECURRENT,
+    is_attention_projection,
     is_channelwise,
     is_depthwise,
     is_producer,
@@ -151,7 +152,7 @@ class Coupling:
     def _join_all(self, called: Collection[str]) -> None:
         for name in list(self.width):
             in_graph = self.modules[name] in self._graph.module2node
-            if isinstance(self.modules.get(owner_and_leaf(name)[0]), nn.MultiheadAttention):
+            if is_attention_projection(name, self.modules):
                 self.faults[name] = "is a projection of attention, which is not cut"
             elif name not in called:
                 self.faults[name] = "is not used by the forward pass on example_inputs"

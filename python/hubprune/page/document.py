@@ -27,7 +27,7 @@ from ..model_runs import check_model
 from ..planning.plan_records import Step
 from ..planning.pruning_plan import PruningPlan
 from ..progress import Progress
-from ..report import LayerReport, Report
+from ..report import REST, LayerReport, Report, RestReport
 from .drawings import share_bar
 from .layer_graph import Alikeness, alikeness, layer_graph, layer_vectors
 from .layer_panel import layer_panel
@@ -122,6 +122,9 @@ def write_page(
     for done, layer in enumerate(report.layers):
         if progress is not None:
             progress(done, len(report.layers), layer.name)
+        if layer.filters_before is None:
+            rows.append(_Row(layer, None, None, None, "", _NO_FILTERS))
+            continue
         try:
             vectors = layer_vectors(modules[layer.name], kind)
         except ValueError as error:
@@ -144,7 +147,8 @@ def write_page(
         _header(heading, notes, plan),
         _totals(report),
         _metrics_table(stages),
-        _layers(rows),
+        _layers(rows, report.rest),
+        _alikenesses(rows),
         _panels(panels),
         _reading(),
         element("footer", f"Made by hubprune {_native.__version__}. This page is one file."),
@@ -203,7 +207,7 @@ class _Row:
     """A layer in the table: how alike its filters were and are, where its panel is, why whole."""
 
     layer: LayerReport
-    whole: Alikeness
+    whole: Alikeness | None  # None: it has no filters
     left: Alikeness | None
     dead: int | None  # the plan's: a report need not have been told the plan
     anchor: str
@@ -283,33 +287,62 @@ def _metrics_table(metrics: Metrics) -> Markup:
     return element("section", element("h2", "What it does"), body)
 
 
-def _layers(rows: Sequence[_Row]) -> Markup:
-    cells = []
-    for row in rows:
-        layer, whole, left = row.layer, row.whole, row.left
-        name: str = layer.name
-        if row.anchor:
-            name = element("a", layer.name, href=f"#{row.anchor}")
-        cells.append(
-            [
-                name,
-                layer.kind,
-                f"{layer.filters_before:,}",
-                f"{layer.filters_after:,}",
-                number(None) if row.dead is None else f"{row.dead:,}",
-                number(whole.mean),
-                number(left.mean) if left is not None else "",
-                number(whole.largest),
-                number(left.largest) if left is not None else "",
-                f"{layer.macs_before:,}",
-                f"{layer.macs_after:,}",
-                row.reason,
-            ]
-        )
-    header = ["layer", "kind", "filters", "after", "dead", "mean similarity", "after"]
-    header += ["largest similarity", "after", "MACs", "after", "why it stays whole"]
+_NO_FILTERS = "has no filters: at most its input is cut"
+
+
+def _layers(rows: Sequence[_Row], rest: RestReport) -> Markup:
+    cells = [
+        [
+            _name(row),
+            row.layer.kind,
+            _count(row.layer.filters_before),
+            _count(row.layer.filters_after),
+            _count(row.dead),
+            *_amounts(row.layer),
+            row.reason,
+        ]
+        for row in rows
+    ]
+    if not rest.empty:
+        cells.append([REST, *[""] * 4, *_amounts(rest), ""])
+    header = ["layer", "kind", "filters", "after", "dead", "MACs", "after", "parameters", "after"]
+    header.append("why it stays whole")
+    body = table("What each layer takes.", header, cells, words=(1, 9))
+    return element("section", element("h2", "Layers"), body)
+
+
+def _alikenesses(rows: Sequence[_Row]) -> Markup:
+    cells = [
+        [
+            _name(row),
+            number(row.whole.mean),
+            number(row.left.mean) if row.left is not None else "",
+            number(row.whole.largest),
+            number(row.left.largest) if row.left is not None else "",
+        ]
+        for row in rows
+        if row.whole is not None
+    ]
+    if not cells:
+        return Markup("")
     caption = "Similarity: cosine over all pairs of different filters, before and among those kept."
-    return element("section", element("h2", "Layers"), table(caption, header, cells, words=(1, 11)))
+    header = ["layer", "mean similarity", "after", "largest similarity", "after"]
+    heading = element("h2", "How alike the filters are")
+    return element("section", heading, table(caption, header, cells))
+
+
+def _name(row: _Row) -> str:
+    name = row.layer.name
+    return element("a", name, href=f"#{row.anchor}") if row.anchor else name
+
+
+def _count(value: int | None) -> str:
+    return number(None) if value is None else f"{value:,}"
+
+
+def _amounts(row: LayerReport | RestReport) -> list[str]:
+    values = (row.macs_before, row.macs_after, row.parameters_before, row.parameters_after)
+    return [f"{value:,}" for value in values]
 
 
 def _panels(panels: Sequence[Markup]) -> Markup:

@@ -8,24 +8,21 @@ and the sizes of its tensors tell what every plan leaves, without cutting or run
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from ..counting import count
 from ..cutting import SideKey
 from ..layer_kinds import CONVOLUTIONS, is_depthwise
-from ..model_runs import ExampleInputs, duplicate, evaluating, run, undisturbed_rng
+from ..model_runs import ExampleInputs, duplicate
 
-__all__ = ["QUANTITIES", "Remains", "check_budget", "count_macs", "first_within", "shares_text"]
+__all__ = ["QUANTITIES", "Remains", "check_budget", "first_within", "shares_text"]
 
 QUANTITIES = ("parameters", "macs")
 """What a budget can limit."""
@@ -73,66 +70,6 @@ def shares_text(shares: Mapping[str, float]) -> str:
     '50 % of the parameters and 12.5 % of the multiply-adds'
     """
     return " and ".join(f"{100 * share:.4g} % of {_WORDS[name]}" for name, share in shares.items())
-
-
-def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> tuple[dict[str, int], int]:
-    """Multiply-adds of one call in evaluation mode: {module: MACs} and the whole model's.
-
-    Notes
-    -----
-    Half the flops that `torch.utils.flop_counter` counts: convolutions and matrix products, those
-    inside recurrent layers and attention too, which it does not see where one operator does it all:
-    a recurrent layer multiplies every step of its input by each of its matrices once.
-    """
-    counter = FlopCounterMode(display=False, custom_mapping=_fused_flops())
-    with undisturbed_rng(model), evaluating(model), torch.no_grad(), _plain_attention(), counter:
-        run(model, example_inputs)
-    root = type(model).__name__
-    by_module = {
-        str(name).removeprefix(f"{root}."): sum(counts.values()) // 2
-        for name, counts in counter.get_flop_counts().items()
-    }
-    return by_module, counter.get_total_flops() // 2
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Make attention layers call the operators that they consist of, which are counted."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-Shape = Sequence[int]
-
-
-def _fused_flops() -> dict[Any, Callable[..., int]]:
-    """The flops of operators that `torch.utils.flop_counter` leaves out, from their shapes."""
-    aten = torch.ops.aten
-    return {
-        aten.mkldnn_rnn_layer: _rnn_layer_flops,  # LSTM on the CPU
-        aten._cudnn_rnn: _rnn_flops,
-        aten.miopen_rnn: _rnn_flops,
-        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-        aten._scaled_dot_product_fused_attention_overrideable: _attention_flops,
-    }
-
-
-def _rnn_flops(x: Shape, weights: Sequence[Shape], *_: Any, **__: Any) -> int:
-    """All layers and directions: inputs (..., features), matrices and biases."""
-    return 2 * math.prod(x[:-1]) * sum(math.prod(shape) for shape in weights if len(shape) == 2)
-
-
-def _rnn_layer_flops(x: Shape, w0: Shape, w1: Shape, *_: Any, **__: Any) -> int:
-    """One layer in one direction: its two matrices come first."""
-    return _rnn_flops(x, (w0, w1))
-
-
-def _attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
 
 
 @dataclass(frozen=True)
@@ -255,13 +192,14 @@ def _sides_of(
 def _mac_terms(
     model: nn.Module, example_inputs: ExampleInputs, sides: Mapping[SideKey, Any]
 ) -> Iterator[_Term]:
-    by_module, rest = count_macs(duplicate(model), example_inputs)
+    counts = count(duplicate(model), example_inputs)
+    rest = counts.total.macs
     for name, module in model.named_modules():
         # A layer that holds others would count theirs again; it is left to the rest.
         holds_others = next(module.children(), None) is not None
         if not isinstance(module, (*CONVOLUTIONS, nn.Linear)) or holds_others or not name:
             continue
-        amount = by_module.get(name, 0)
+        amount = counts.layers[name].macs
         rest -= amount
         yield _Term(amount, tuple(_sides_of(module, name, "weight", sides)))
     yield _Term(rest, ())
