@@ -17,6 +17,7 @@ from torch import nn
 
 from .layer_kinds import (
     CONVOLUTIONS,
+    INPUT_WEIGHTS,
     RECURRENT,
     TRANSPOSED,
     is_depthwise,
@@ -189,9 +190,7 @@ def _cut_linear(linear: Any, kept_out: Sequence[int] | None, kept_in: Sequence[i
 
 
 def _input_weights(module: nn.Module) -> list[torch.Tensor]:
-    """The matrices (rows, input features) through which a recurrent layer reads its input."""
-    names = ("weight_ih_l0", "weight_ih_l0_reverse", "weight_ih")
-    return [p for name in names if (p := module._parameters.get(name)) is not None]
+    return [p for name in INPUT_WEIGHTS if (p := module._parameters.get(name)) is not None]
 
 
 def _cut_recurrent(module: Any, kept: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 __all__ = [
     "BATCH_NORMS",
     "CONVOLUTIONS",
+    "INPUT_WEIGHTS",
     "MIXING_NORMS",
     "NORMS",
     "RECURRENT",
@@ -37,6 +38,9 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 """The layers whose output filters are pruned by default."""
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+INPUT_WEIGHTS = ("weight_ih_l0", "weight_ih_l0_reverse", "weight_ih")
+"""The matrices (rows, input features) through which a recurrent layer reads its input."""
+
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)

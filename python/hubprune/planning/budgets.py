@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Budgets: how many parameters and multiply-adds a model has left after some cuts, counted.
 
-A tensor axis that keeps k of its n entries leaves k / n of the tensor, and a convolution or linear
-layer does multiply-adds in proportion to both its sides. So one measuring pass of the whole model
-and the sizes of its tensors tell what every plan leaves, without cutting or running it.
+A tensor axis that keeps k of its n entries leaves k / n of the tensor, and convolutions, linear and
+recurrent layers do multiply-adds in proportion to each of their weights. So one measuring pass of
+the whole model and the sizes of its tensors tell what every plan leaves, without cutting or running
+it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..counting import count
+from ..counting import count, counted_layers
 from ..cutting import SideKey
-from ..layer_kinds import CONVOLUTIONS, is_depthwise
+from ..layer_kinds import CONVOLUTIONS, INPUT_WEIGHTS, RECURRENT, is_depthwise
 from ..model_runs import ExampleInputs, duplicate
 
 __all__ = ["QUANTITIES", "Remains", "check_budget", "first_within", "shares_text"]
@@ -94,9 +95,10 @@ class Remains:
 
     Notes
     -----
-    Parameters are exact. Multiply-adds are exact for convolutions and linear layers; those of
-    anything else (recurrent layers, attention, products with bare parameters) count as if nothing
-    were removed, so there are never more than counted.
+    Parameters are exact, and so are multiply-adds of convolutions, linear and recurrent layers
+    whose channels lie along their own axis. Those of anything else (attention, layers that hold
+    others, products outside of layers) count as if nothing were removed, so there are never more
+    than counted.
     """
 
     def __init__(
@@ -182,7 +184,7 @@ def _sides_of(
     if leaf in ("weight", "bias"):
         layer = isinstance(module, (*CONVOLUTIONS, nn.Linear)) and not is_depthwise(module)
         wanted = ["channels"] if not layer else ["out", "in"] if leaf == "weight" else ["out"]
-    elif leaf in ("weight_ih_l0", "weight_ih_l0_reverse", "weight_ih"):
+    elif isinstance(module, RECURRENT) and leaf in INPUT_WEIGHTS:
         wanted = ["in"]
     else:
         wanted = []
@@ -194,12 +196,20 @@ def _mac_terms(
 ) -> Iterator[_Term]:
     counts = count(duplicate(model), example_inputs)
     rest = counts.total.macs
-    for name, module in model.named_modules():
+    for name, module in counted_layers(model).items():
         # A layer that holds others would count theirs again; it is left to the rest.
-        holds_others = next(module.children(), None) is not None
-        if not isinstance(module, (*CONVOLUTIONS, nn.Linear)) or holds_others or not name:
+        if next(module.children(), None) is not None:
             continue
-        amount = counts.layers[name].macs
-        rest -= amount
-        yield _Term(amount, tuple(_sides_of(module, name, "weight", sides)))
+        sizes = {
+            leaf: parameter.numel()
+            for leaf, parameter in module.named_parameters(recurse=False)
+            if leaf.startswith("weight")
+        }
+        for leaf, size in sizes.items():
+            axes = tuple(_sides_of(module, name, leaf, sides))
+            if axes:
+                # Each weight of a layer meets what arrives there equally often.
+                amount = counts.layers[name].macs * size // sum(sizes.values())
+                rest -= amount
+                yield _Term(amount, axes)
     yield _Term(rest, ())

@@ -112,8 +112,9 @@ def plan(
     that run only in training, or only on other inputs, are not seen.
 
     *Budgets* count all parameters and the multiply-adds of `hubprune.report` on the example inputs,
-    exactly: what the plan's last step says remains is what the report finds. Multiply-adds of
-    layers other than convolutions and linear ones count as if nothing were removed.
+    exactly: what the plan's last step says remains is what the report finds. Only multiply-adds of
+    attention, of products outside of layers, and of layers in which the channels lie along another
+    axis than their own, count as if nothing were removed.
 
     Memory: twice the model and the activations of one forward pass. Several threads may plan for
     one model at once: each has its own copy, and they run them in turn.
