@@ -55,7 +55,7 @@ def test_counts_are_those_of_the_cut_model(name: str) -> None:
     plan = hp.plan(model, x, ratio=0.4)
     roots = [name for name in plan.layers if not is_depthwise(model.get_submodule(name))]
     groups = find_channel_groups(model, x, roots=roots, veto={})
-    remains = Remains(model, x, groups.sides)
+    remains = Remains(model, x, groups)
     removed = {
         unit
         for block in groups.blocks
@@ -162,6 +162,38 @@ def test_packed_sequences_count_their_steps(layer: type[nn.RNNBase], batch_first
 def test_recurrent_cells_lose_input_weights(cell: type[nn.RNNCellBase]) -> None:
     torch.manual_seed(0)
     check_budgets(Stepwise(cell).eval(), torch.randn(2, 2, 5))
+
+
+class Across(nn.Module):
+    """A layer that sees every channel by itself: its inputs lie along another axis."""
+
+    def __init__(self, middle: nn.Module) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.middle = middle
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.conv(x))  # (batch, 8, time, 6)
+        if isinstance(self.middle, nn.RNNBase):
+            x = self.middle(x.flatten(0, 1))[0].unflatten(0, (-1, x.shape[1]))
+        else:
+            x = self.middle(x)
+        y: torch.Tensor = self.head(x)
+        return y
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda: nn.Linear(6, 6),
+        lambda: nn.GRU(6, 6, batch_first=True),
+        lambda: nn.LSTM(6, 3, batch_first=True, bidirectional=True, num_layers=2),
+    ],
+)
+def test_layers_along_another_axis_run_fewer_times(middle: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    check_budgets(Across(middle()).eval(), torch.randn(2, 1, 5, 6))
 
 
 def test_products_outside_of_layers_are_never_counted_too_low() -> None:

@@ -28,13 +28,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from ..cutting import Cut, SideKey
-from ..layer_kinds import is_channelwise, is_depthwise, is_grouped
+from ..layer_kinds import RECURRENT, is_channelwise, is_depthwise, is_grouped
 from ..model_runs import ExampleInputs, duplicate, first_line, tensors_of, undisturbed_rng
 from .coupling import Coupling
 from .probe import ControlFlowError, NaNFoundError, Place, Probe, Reading, code_words
@@ -96,6 +96,9 @@ class ChannelGroups:
         Layers with nothing but channel-wise operations between them and an output.
     sides : dict
         (target, side, dim) -> unit number of each position, -1 where it never leaves.
+    rows : dict of str to list of int
+        Linear and recurrent layers that take each channel by itself, along another axis than that
+        of their input features -> the same for the rows of their input.
     """
 
     blocks: list[Block]
@@ -103,6 +106,7 @@ class ChannelGroups:
     input_norms: tuple[str, ...]
     outputs: tuple[str, ...]
     sides: dict[SideKey, list[int]]
+    rows: dict[str, list[int]]
     _model: nn.Module = field(repr=False)
     _inputs: ExampleInputs = field(repr=False)
 
@@ -196,13 +200,14 @@ def find_channel_groups(
             )
             analysis = _Analysis(coupling, probe, roots, veto)
             analysis.probe_until_stable()
-        blocks, sides = analysis.settled()
+        blocks, sides, rows = analysis.settled()
     return ChannelGroups(
         blocks,
         analysis.kept,
         coupling.input_norms,
         coupling.outputs,
         sides,
+        rows,
         model,
         example_inputs,
     )
@@ -233,6 +238,18 @@ def _record(probe: Probe) -> None:
         )
 
 
+_Key = TypeVar("_Key")
+
+
+def _living(places: Mapping[_Key, Sequence[int]], live: Collection[int]) -> dict[_Key, list[int]]:
+    """The places where units are that can go, -1 for the others."""
+    return {
+        key: [unit if unit in live else -1 for unit in units]
+        for key, units in places.items()
+        if any(unit in live for unit in units)
+    }
+
+
 class _Analysis:
     """One run of `find_channel_groups`: the state that its steps share."""
 
@@ -249,24 +266,21 @@ class _Analysis:
         self.dropped: dict[int, tuple[str | None, str]] = {}  # block -> (layer at fault, reason)
         self.kept: dict[str, str] = {}
         self.sides: dict[SideKey, list[int]] = {}
+        self.rows: dict[str, list[int]] = {}
         # unit -> the groups of grouped convolutions that it belongs to
         self.signatures: dict[int, tuple[tuple[str, int], ...]] = {}
         self._make_blocks()
 
-    def settled(self) -> tuple[list[Block], dict[SideKey, list[int]]]:
-        """The blocks that can be pruned, and the sides on which their units are."""
+    def settled(self) -> tuple[list[Block], dict[SideKey, list[int]], dict[str, list[int]]]:
+        """The blocks that can be pruned, and the sides and rows on which their units are."""
         self._check_sides()
         blocks = [block for block in self._active() if self._read_somewhere(block)]
         live = {unit for block in blocks for unit in block.units}
         for block in blocks:
             self._name_followers(block)
-        sides = {
-            key: [unit if unit in live else -1 for unit in units]
-            for key, units in self.sides.items()
-            if live.intersection(units)
-        }
+        sides, rows = _living(self.sides, live), _living(self.rows, live)
         self._explain_dropped()
-        return blocks, sides
+        return blocks, sides, rows
 
     # --- step 1: coupling ---
 
@@ -388,6 +402,11 @@ class _Analysis:
             else:
                 sides[name, "parameter", self.coupling.axes[name]] = row.tolist()
         self.sides = sides
+        self.rows = {
+            name: reading.units_of_rows(name)
+            for name in sorted(self.probe.through)
+            if isinstance(self.modules[name], (nn.Linear, *RECURRENT))
+        }
         return True
 
     def _in_order(self, modules: Mapping[str, nn.Module]) -> list[tuple[str, nn.Module]]:

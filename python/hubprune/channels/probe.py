@@ -195,7 +195,8 @@ class Reading:
         self._ones = ones
         self._unit_of = {int(code): unit for unit, code in enumerate(codes.tolist()) if code}
         self._heard: dict[Place, torch.Tensor] = {}  # how many bits each element saw
-        self._words: dict[Place, torch.Tensor] = {}  # the word of each position, or output element
+        # the word of each position, row (of a layer that passes channels on), or output element
+        self._words: dict[Place, torch.Tensor] = {}
         for bit in range(bits):
             for place, mask in probe.replay((codes >> bit) & 1 == 1).items():
                 summary = self._positions(probe, place, mask).long() << bit
@@ -214,6 +215,8 @@ class Reading:
         axis = channel_axis(probe.modules[name], mask)
         if axis < 0:
             return mask.flatten()
+        if name in probe.through:
+            return mask.any(axis).flatten()
         return mask.movedim(axis, 0).flatten(1).any(1) if mask.dim() > 1 else mask
 
     def calls_of(self, name: str) -> list[Place]:
@@ -225,10 +228,19 @@ class Reading:
 
     def units_at(self, place: Place) -> torch.Tensor | None:
         """(positions,) the unit at each position, -1 for none, -2 for several; None if none."""
-        words = self._words[place].tolist()
-        if not any(words):
-            return None
-        return torch.tensor([self._unit_of.get(word, -2) if word else -1 for word in words])
+        words = self._words[place]
+        return self._units(words) if words.any() else None
+
+    def units_of_rows(self, name: str) -> list[int]:
+        """The same for the rows of a layer that passes channels on, those of all its calls."""
+        words = torch.cat([self._words[place] for place in self.calls_of(name)])
+        units: list[int] = self._units(words).tolist()
+        return units
+
+    def _units(self, words: torch.Tensor) -> torch.Tensor:
+        found, index = words.cpu().unique(return_inverse=True)
+        units = [self._unit_of.get(word, -2) if word else -1 for word in found.tolist()]
+        return torch.tensor(units, dtype=torch.long)[index]
 
     def units_at_outputs(self) -> list[int]:
         """The units that reach an output of the model alone."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ..channels.groups import ChannelGroups
 from ..counting import count, counted_layers
 from ..cutting import SideKey
 from ..layer_kinds import CONVOLUTIONS, INPUT_WEIGHTS, RECURRENT, is_depthwise
@@ -90,23 +91,25 @@ class Remains:
         The whole model; a copy of it is called once, in evaluation mode.
     example_inputs : tensor, sequence or mapping
         What it is called with. Shares of multiply-adds do not depend on the batch's size.
-    sides : mapping
-        `ChannelGroups.sides`: the unit of every position of every axis that can shrink.
+    groups : ChannelGroups
+        The units of every axis that can shrink.
 
     Notes
     -----
-    Parameters are exact, and so are multiply-adds of convolutions, linear and recurrent layers
-    whose channels lie along their own axis. Those of anything else (attention, layers that hold
-    others, products outside of layers) count as if nothing were removed, so there are never more
-    than counted.
+    Parameters are exact, and so are multiply-adds of convolutions, linear and recurrent layers.
+    Those of anything else (attention, layers that hold others, products outside of layers,
+    convolutions in which the channels lie along another axis than their own) count as if nothing
+    were removed, so there are never more than counted.
     """
 
     def __init__(
         self,
         model: nn.Module,
         example_inputs: ExampleInputs,
-        sides: Mapping[SideKey, Collection[int]],
+        groups: ChannelGroups,
     ) -> None:
+        rows = {(name, "rows", 0): units for name, units in groups.rows.items()}
+        sides: dict[SideKey, list[int]] = {**groups.sides, **rows}
         self._units = {key: np.array(list(row), dtype=np.int64) for key, row in sides.items()}
         self._unit_count = 1 + max(
             (int(row.max(initial=-1)) for row in self._units.values()), default=-1
@@ -200,13 +203,14 @@ def _mac_terms(
         # A layer that holds others would count theirs again; it is left to the rest.
         if next(module.children(), None) is not None:
             continue
+        rows = [key for key in sides if key[:2] == (name, "rows")]
         sizes = {
             leaf: parameter.numel()
             for leaf, parameter in module.named_parameters(recurse=False)
             if leaf.startswith("weight")
         }
         for leaf, size in sizes.items():
-            axes = tuple(_sides_of(module, name, leaf, sides))
+            axes = (*_sides_of(module, name, leaf, sides), *rows)
             if axes:
                 # Each weight of a layer meets what arrives there equally often.
                 amount = counts.layers[name].macs * size // sum(sizes.values())

@@ -113,8 +113,8 @@ def plan(
 
     *Budgets* count all parameters and the multiply-adds of `hubprune.report` on the example inputs,
     exactly: what the plan's last step says remains is what the report finds. Only multiply-adds of
-    attention, of products outside of layers, and of layers in which the channels lie along another
-    axis than their own, count as if nothing were removed.
+    attention, of products outside of layers, and of convolutions in which the channels lie along
+    another axis than their own, count as if nothing were removed.
 
     Memory: twice the model and the activations of one forward pass. Several threads may plan for
     one model at once: each has its own copy, and they run them in turn.
@@ -220,7 +220,7 @@ def _decide(
     choices = [Choice(block, bench) for block in groups.blocks]
     kept = dict(groups.kept)
     if request.budget is not None:
-        remains = Remains(model, example_inputs, groups.sides)
+        remains = Remains(model, example_inputs, groups)
         choices, request = _within_budget(request, bench, groups, choices, kept, remains)
     else:
         if counts is None:
