@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A float32-accurate number as a sum of up to three bfloat16 numbers, 8 bits of the mantissa each:
-// what matrix units that multiply bfloat16 need to follow float32.
+// what matrix units that multiply bfloat16 need to follow float32; and the products of such planes.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,23 @@ HUBPRUNE_SHARED float from_bfloat16(uint16_t value) {
   float result = 0.0f;
   memcpy(&result, &bits, sizeof result);
   return result;
+}
+
+struct PlanePair {
+  int left;
+  int right;
+};
+
+constexpr HUBPRUNE_SHARED int plane_pair_count(int planes) { return planes * (planes + 1) / 2; }
+
+// The pairs (left, right) with left + right < planes, the smallest products first.
+constexpr HUBPRUNE_SHARED PlanePair plane_pair(int planes, int index) {
+  int sum = planes - 1;
+  while (index > sum) {
+    index -= sum + 1;
+    --sum;
+  }
+  return {index, sum - index};
 }
 
 }  // namespace hubprune::cuda

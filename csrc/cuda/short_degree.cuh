@@ -16,7 +16,6 @@
 // Twin: hubprune.reference.weighted_degree.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #include "core/edge.h"
@@ -25,6 +24,7 @@
 #include "cuda/launch.cuh"
 #include "cuda/layer_table.cuh"
 #include "cuda/short_strips.h"
+#include "cuda/short_weight.cuh"
 #include "cuda/tile_product.cuh"
 #include "cuda/warp_reduce.cuh"
 
@@ -53,16 +53,6 @@ struct ShortMemory {
   alignas(16) ShortSide<kFeatures> rows[2];  // double-buffered
   alignas(16) ShortSide<kFeatures> columns;
 };
-
-// f(clamp(s)) of the edges with f(0) = 0, so that the padding adds nothing. A NaN may get lost: an
-// item that has one is not computed.
-template <Edge kEdge>
-__device__ __forceinline__ float short_weight(float s) {
-  static_assert(kEdge == Edge::kSquared || kEdge == Edge::kAbs || kEdge == Edge::kPositive, "");
-  if constexpr (kEdge == Edge::kSquared) return fminf(fmaxf(s * s, 0.0f), 1.0f);
-  if constexpr (kEdge == Edge::kAbs) return fminf(fabsf(s), 1.0f);
-  return fminf(fmaxf(s, 0.0f), 1.0f);
-}
 
 // Starts copying the side of a tile, half a block a panel: two packed panels, or one, beside which
 // the side is zero. Panels have rows of features beyond d, which are left out.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where things are in weighted_degree_sm90.cu, in functions that run on any machine: the order of
-// the products, the operand's descriptor, and which entry of a product a thread's register holds.
+// Where things are in weighted_degree_sm90.cu, in functions that run on any machine: the operand's
+// descriptor, and which entry of a product a thread's register holds.
 // Source: PTX ISA 8.0 and later, "Asynchronous Warpgroup Level Matrix Instructions".
 #pragma once
 
@@ -28,23 +28,6 @@ constexpr HUBPRUNE_SHARED int tensor_stages(int planes) { return kTensorSlots / 
 // reach 2e-6 with four stages; one plane keeps 1e-3 in any case.
 constexpr HUBPRUNE_SHARED int promoted_stages(int planes) {
   return planes == 1 ? 64 : planes == 2 ? 4 : 1;
-}
-
-struct PlanePair {
-  int left;
-  int right;
-};
-
-constexpr HUBPRUNE_SHARED int plane_pair_count(int planes) { return planes * (planes + 1) / 2; }
-
-// The pairs (left, right) with left + right < planes, the smallest products first.
-constexpr HUBPRUNE_SHARED PlanePair plane_pair(int planes, int index) {
-  int sum = planes - 1;
-  while (index > sum) {
-    index -= sum + 1;
-    --sum;
-  }
-  return {index, sum - index};
 }
 
 // Row (0 to 63) and column (0 to 127) of register `value` of a thread (0 to 127) of a warpgroup:

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "cuda/bfloat16_split.h"
 #include "cuda/launch.cuh"
 #include "cuda/sm90.cuh"
 #include "cuda/sm90_layout.h"
