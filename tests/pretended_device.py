@@ -23,6 +23,7 @@ from hubprune import _native
 ABOUT_THE_DEVICE = (
     "captured_in_a_graph",  # a replay computes again
     "needs_one",
+    "refuses_long_ones",
     "with_one_wait",
     "running_out_of_memory",
     "refused_launch",

@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from emulation import EDGES, INVALID_VALUE, MOST_BLOCKS, OK, Array, EmulatedDevice, random_rows
+from emulation import (
+    EDGES,
+    INVALID_VALUE,
+    MOST_BLOCKS,
+    OK,
+    EmulatedDevice,
+    assert_plane_degree_close,
+    random_rows,
+)
 from hubprune import panel_route
-from hubprune import reference as ref
 
 # -------------------------------------------------------------------------------------------------
 # Long rows: the kernels around the matrix products of row panels, and the route through them
@@ -51,20 +58,6 @@ class EmulatedPanels:
         return torch.from_numpy(self.device.degree_finish(sums.numpy()))
 
 
-# Largest errors of a degree, relative to the sum of the weights' magnitudes or to 1, measured here
-# over the shapes below, one to three planes: 2.2e-3, 6.3e-6 and 4.3e-7 by panels with sums to
-# nearest, 2.2e-3, 1.1e-5 and 7.9e-7 with truncated ones, 2.6e-3, 4.9e-6 and 2.4e-7 on the model of
-# Hopper's units.
-PLANE_TOLERANCE: Final = {1: 1e-2, 2: 1.5e-5, 3: 1e-6}
-
-
-def assert_panel_degree_close(degree: Array, x: Array, edge: str, planes: int) -> None:
-    expected = ref.weighted_degree(x, edge)
-    scale = np.maximum(np.abs(ref.adjacency(x, edge)).sum(axis=-1), 1)
-    error = np.abs(degree - expected) / scale
-    assert error.max() <= PLANE_TOLERANCE[planes]
-
-
 @pytest.mark.parametrize("planes", [1, 2, 3])
 @pytest.mark.parametrize("edge", ["abs", "positive", "squared"])
 @pytest.mark.parametrize(
@@ -85,7 +78,7 @@ def test_degree_by_row_panels(
         x[3] = x[0]
         x[4] *= np.float32(1e-30)
     degree = panel_route.panel_degree(torch.from_numpy(x), edge, planes, EmulatedPanels(device))
-    assert_panel_degree_close(degree.numpy(), x, edge, planes)
+    assert_plane_degree_close(degree.numpy(), x, edge, planes)
 
 
 class TruncatingPanels(EmulatedPanels):
@@ -121,7 +114,7 @@ def test_row_panels_bear_sums_that_are_truncated(
         degree = panel_route.panel_degree(
             torch.from_numpy(x), edge, planes, TruncatingPanels(device)
         )
-        assert_panel_degree_close(degree.numpy(), x, edge, planes)
+        assert_plane_degree_close(degree.numpy(), x, edge, planes)
 
 
 def test_panels_cover_the_upper_triangle() -> None:
@@ -278,7 +271,7 @@ def test_degree_on_matrix_units(device: EmulatedDevice, n: int, planes: int) -> 
             split, flag = device.split_rows(x, planes)
             degrees.append(device.sm90_degree(split, edge, flag))
         assert len({degree.tobytes() for degree in degrees}) == 1
-        assert_panel_degree_close(degrees[0], x, edge, planes)
+        assert_plane_degree_close(degrees[0], x, edge, planes)
 
 
 @pytest.mark.parametrize("processors", [1, 2, 4, 5])
@@ -292,7 +285,7 @@ def test_tiles_in_pieces(device: EmulatedDevice, processors: int) -> None:
         split, flag = device.split_rows(x, 2)
         degrees.append(device.sm90_degree(split, "abs", flag))
     assert len({degree.tobytes() for degree in degrees}) == 1
-    assert_panel_degree_close(degrees[0], x, "abs", 2)
+    assert_plane_degree_close(degrees[0], x, "abs", 2)
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 132])
@@ -372,7 +365,7 @@ def test_matrix_units_of_long_rows(
     device.pretend(processors=1)
     split, flag = device.split_rows(x, planes)
     assert split.shape[2] // 64 > 64
-    assert_panel_degree_close(device.sm90_degree(split, edge, flag), x, edge, planes)
+    assert_plane_degree_close(device.sm90_degree(split, edge, flag), x, edge, planes)
 
 
 def test_matrix_units_of_a_row_that_is_not_finite(device: EmulatedDevice) -> None:

@@ -355,6 +355,23 @@ ROUTE_TOLERANCE: Final = {"highest": 1e-6, "high": 1.5e-5, "medium": 1e-2}
 def test_degree_of_long_rows(
     monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
 ) -> None:
+    check_route(monkeypatch, n, d, precision, route)
+
+
+# Every number of steps of the matrix unit; tiles of 256 and of 128, in one and several.
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize(
+    ("n", "d"), [(1, 9), (2, 1), (65, 9), (65, 32), (257, 16), (300, 21), (1030, 9)]
+)
+def test_degree_of_short_rows_on_matrix_units(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str
+) -> None:
+    check_route(monkeypatch, n, d, precision, "mma")
+
+
+def check_route(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
+) -> None:
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
     x = random_rows((2, n, d), seed=n)
     if n > 4:
@@ -383,6 +400,21 @@ def test_degree_of_long_rows(
 def test_degree_of_long_rows_in_wide_layers(
     monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
 ) -> None:
+    check_wide_layer(monkeypatch, n, d, precision, route)
+
+
+@large
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize(("n", "d"), [(300_000, 9), (66_000, 32)])
+def test_degree_of_short_rows_on_matrix_units_in_wide_layers(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str
+) -> None:
+    check_wide_layer(monkeypatch, n, d, precision, "mma")
+
+
+def check_wide_layer(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
+) -> None:
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
     x = random_rows((n, d)).cuda()
     rows = torch.linspace(0, n - 1, 40, device=x.device).long()
@@ -392,18 +424,18 @@ def test_degree_of_long_rows_in_wide_layers(
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("route", LONG_ROUTES)
-def test_degree_of_long_rows_captured_in_a_graph(
-    monkeypatch: pytest.MonkeyPatch, route: str
+@pytest.mark.parametrize(("route", "d"), [*((route, 2000) for route in LONG_ROUTES), ("mma", 9)])
+def test_degree_by_a_route_captured_in_a_graph(
+    monkeypatch: pytest.MonkeyPatch, route: str, d: int
 ) -> None:
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", route)
-    x = random_rows((300, 2000)).cuda()
+    x = random_rows((300, d)).cuda()
     hp.weighted_degree(x, edge="abs")
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = hp.weighted_degree(x, edge="abs")
-    x.copy_(random_rows((300, 2000), seed=1))
+    x.copy_(random_rows((300, d), seed=1))
     graph.replay()
     torch.cuda.synchronize()
     assert_same_bits([hp.weighted_degree(x, edge="abs")], [captured])
@@ -414,6 +446,12 @@ def test_the_route_for_hopper_needs_one(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "sm90")
     with pytest.raises(RuntimeError, match=r"HUBPRUNE_DEGREE_ROUTE=sm90 needs a device of compute"):
         hp.weighted_degree(random_rows((5, 3)).cuda(), edge="abs")
+
+
+def test_the_route_for_short_rows_refuses_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "mma")
+    with pytest.raises(ValueError, match="=mma takes rows of at most 32 features; x has 33"):
+        hp.weighted_degree(random_rows((5, 33)).cuda(), edge="abs")
 
 
 def model_layers(dtype: torch.dtype, count: int = 40) -> list[torch.Tensor]:

@@ -142,6 +142,10 @@ def test_route_of_a_degree_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "panels")
     assert degree._cuda_route(short, "abs", "highest") == "panels"
     assert degree._cuda_route(long.double(), "abs", "highest") == "tiles"
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "mma")
+    assert degree._cuda_route(torch.empty(5, 32, device="meta"), "abs", "highest") == "mma"
+    with pytest.raises(ValueError, match="=mma takes rows of at most 32 features; x has 2000"):
+        degree._cuda_route(long, "abs", "medium")
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "tiles")
     assert degree._cuda_route(long, "abs", "medium") == "tiles"
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "fast")
@@ -271,6 +275,12 @@ def test_long_rows_take_the_route_that_was_asked_for(monkeypatch: pytest.MonkeyP
     ]
     assert [tuple(degree.shape) for degree in degrees] == [(5,), (2, 3), (3,), (4,)]
     assert (degrees[1] == 7).all()
+
+    launched.clear()
+    monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "mma")
+    monkeypatch.setattr(degree, "_mma_degree", degree_of("mma"))
+    degree._weighted_degree_cuda([short, short.double(), short[:4]], "abs", "medium")
+    assert launched == [("mma", (5, 9), 1), ("mma", (4, 9), 1), ("tiles", True, [(1, 5, 9)])]
 
     launched.clear()
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "sm90")

@@ -183,6 +183,32 @@ void bind_cuda(py::module_& m) {
       py::arg("nonfinite"), py::arg("sums"), py::arg("scratch"), py::arg("device"),
       py::arg("stream"));
   m.def(
+      "mma_degree_cuda_scratch",
+      [](int planes, int64_t n, int64_t d) {
+        check_sizes(planes, n, d);
+        return cuda::mma_degree_scratch_bytes(planes, n, d);
+      },
+      py::arg("planes"), py::arg("n"), py::arg("d"));
+  m.def(
+      "mma_degree_cuda",
+      [](Address x, int planes, int64_t n, int64_t d, int edge, Address nonfinite, Address sums,
+         Address scratch, int device, Address stream) {
+        check_sizes(planes, n, d);
+        check_memory(x, n * d);
+        check_memory(nonfinite, n);
+        check_memory(sums, n);
+        check_memory(scratch, n);
+        const Edge kind = checked_edge(edge);
+        py::gil_scoped_release release;
+        check_status(cuda::launch_mma_degree(
+            pointer<const float>(x), planes, n, d, kind, pointer<unsigned long long>(nonfinite),
+            pointer<unsigned long long>(sums), pointer<void>(scratch), device,
+            pointer<void>(stream)));
+      },
+      py::arg("x"), py::arg("planes"), py::arg("n"), py::arg("d"), py::arg("edge"),
+      py::arg("nonfinite"), py::arg("sums"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"), "At most 32 features; the sums are in fixed point.");
+  m.def(
       "degree_finish_cuda",
       [](Address sums, Address nonfinite, int64_t n, Address degree, int device, Address stream) {
         check_sizes(n);

@@ -71,6 +71,12 @@ int64_t sm90_degree_scratch_bytes(int count, int64_t n, int64_t pitch, int devic
 Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t pitch, Edge edge,
                           const unsigned long long* nonfinite, unsigned long long* sums,
                           void* scratch, int device, void* stream);
+// All of it for rows of few features (row_steps in short_planes.h) on a warp's matrix units: x (n,
+// d) float32 -> nonfinite (1) and sums (n), zeroed before.
+int64_t mma_degree_scratch_bytes(int planes, int64_t n, int64_t d);
+Status launch_mma_degree(const float* x, int planes, int64_t n, int64_t d, Edge edge,
+                         unsigned long long* nonfinite, unsigned long long* sums, void* scratch,
+                         int device, void* stream);
 Status launch_degree_finish(unsigned long long* sums, unsigned long long* nonfinite, int64_t n,
                             float* degree, int device, void* stream);
 

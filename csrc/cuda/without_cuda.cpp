@@ -26,6 +26,11 @@ Status launch_sm90_degree(const uint16_t*, int, int64_t, int64_t, Edge, const un
                           unsigned long long*, void*, int, void*) {
   return Status::kNoCuda;
 }
+int64_t mma_degree_scratch_bytes(int, int64_t, int64_t) { return 0; }
+Status launch_mma_degree(const float*, int, int64_t, int64_t, Edge, unsigned long long*,
+                         unsigned long long*, void*, int, void*) {
+  return Status::kNoCuda;
+}
 Status launch_degree_finish(unsigned long long*, unsigned long long*, int64_t, float*, int, void*) {
   return Status::kNoCuda;
 }

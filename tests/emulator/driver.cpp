@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cuda/launchers.h"
+#include "cuda/short_planes.h"
 #include "cuda/short_strips.h"
 #include "cuda/sm90_layout.h"
 #include "cuda/sm90_schedule.h"
@@ -149,6 +150,27 @@ int emulated_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t p
                          void* scratch, int device) {
   return static_cast<int>(cuda::launch_sm90_degree(planes, count, n, pitch, static_cast<Edge>(edge),
                                                    nonfinite, sums, scratch, device, nullptr));
+}
+
+int64_t emulated_mma_degree_scratch(int planes, int64_t n, int64_t d) {
+  return cuda::mma_degree_scratch_bytes(planes, n, d);
+}
+
+int emulated_mma_degree(const float* x, int planes, int64_t n, int64_t d, int edge,
+                        unsigned long long* nonfinite, unsigned long long* sums, void* scratch,
+                        int device) {
+  return static_cast<int>(cuda::launch_mma_degree(x, planes, n, d, static_cast<Edge>(edge),
+                                                  nonfinite, sums, scratch, device, nullptr));
+}
+
+int emulated_row_steps(int planes, int64_t d) { return cuda::row_steps(planes, d); }
+int emulated_word_entry(int lane, int word) { return cuda::word_entry(lane, word); }
+int emulated_words_at_once(int steps) { return cuda::words_at_once(steps); }
+int64_t emulated_passing_place(int steps, int64_t row, int lane, int word) {
+  return cuda::passing_place(steps, row, lane, word);
+}
+int64_t emulated_kept_place(int steps, int64_t row, int lane, int word) {
+  return cuda::kept_place(steps, row, lane, word);
 }
 
 void emulated_banded_index(int64_t index, int64_t side, int64_t* row, int64_t* column) {

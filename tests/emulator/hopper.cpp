@@ -79,6 +79,13 @@ struct Product {
   bool add;
 };
 
+// A lane's registers of a warp's product.
+struct WarpOperand {
+  std::array<uint32_t, 4> a;
+  std::array<uint32_t, 2> b;
+  bool add;
+};
+
 struct WarpState {
   Clock clock{};
   std::map<uint32_t, uint64_t> observed;  // complete phases of a barrier
@@ -86,6 +93,7 @@ struct WarpState {
   bool uncommitted = false;               // products since the last commit
   uint64_t groups = 0;                    // committed
   uint32_t registers = 0;                 // a thread; 0: never changed
+  std::array<WarpOperand, kWarp> lanes;   // of the product under way
 };
 
 struct ThreadState {
@@ -379,6 +387,42 @@ void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line) {
     }
   }
   warp().uncommitted = true;
+}
+
+void warp_multiply(float* sums, const uint32_t* a, const uint32_t* b, bool add, int line) {
+  const int lane = thread() % kWarp;
+  auto& lanes = warp().lanes;
+  WarpOperand& own = lanes[static_cast<size_t>(lane)];
+  std::copy(a, a + own.a.size(), own.a.begin());
+  std::copy(b, b + own.b.size(), own.b.begin());
+  own.add = add;
+  together(line);
+  // Row `group` of a or column `group` of b: the quad of lanes, each two entries, then two of the
+  // second half.
+  const auto gathered = [&lanes](int group, const auto& word) {
+    Features found;
+    for (int k = 0; k < kDepth; ++k) {
+      const WarpOperand& from = lanes[static_cast<size_t>(4 * group + k % 8 / 2)];
+      const auto at = static_cast<size_t>(k);
+      found.values[at] = from_bfloat16(static_cast<uint16_t>(word(from, k / 8) >> k % 2 * 16));
+      found.exponents[at] = exponent_of(found.values[at]);
+    }
+    return found;
+  };
+  for (int v = 0; v < 4; ++v) {
+    const auto half = static_cast<size_t>(v / 2);
+    const Features row = gathered(lane / 4, [half](const WarpOperand& from, int part) {
+      return from.a[static_cast<size_t>(part) * 2 + half];
+    });
+    const Features column = gathered(lane % 4 * 2 + v % 2, [](const WarpOperand& from, int part) {
+      return from.b[static_cast<size_t>(part)];
+    });
+    sums[v] = accumulated(add ? sums[v] : 0.0f, row, column);
+  }
+  for (const WarpOperand& other : lanes) {
+    if (other.add != add) fail("product: lanes of a warp disagree on whether it is added");
+  }
+  together(line);
 }
 
 void multiply_commit(int line) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Hopper's units under the emulator: barriers that count bytes, the bulk tensor copy and the
 // warpgroup's matrix product, as the PTX manual describes them. Copies land late and in any order;
-// products deliver their sums no sooner than they are waited for, and truncate them. What is
-// reported:
+// products deliver their sums no sooner than they are waited for, and truncate them, as a warp's
+// own do. What is reported:
 //   barrier  one that was not initialised, or whose initialisation nobody can know of yet
 //   copy     a map or a target that the engine refuses; a box that overwrites what a copy or a
 //            product still uses, or that lands where nobody waits for it
@@ -35,6 +35,8 @@ void multiply_begin(int line);
 void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line);
 void multiply_commit(int line);
 void multiply_wait(int left, int line);
+// The product of one warp (mma.sync), which has its sums at once.
+void warp_multiply(float* sums, const uint32_t* a, const uint32_t* b, bool add, int line);
 void set_registers(int count, bool take, int line);
 
 // What the scheduler calls.

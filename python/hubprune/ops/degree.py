@@ -25,7 +25,10 @@ from .tensors import (
 #: An environment variable that forces how float32 degrees without a closed form are computed on
 #: CUDA, whatever d and `precision`: to compare the routes, and as a way out.
 DEGREE_ROUTE = "HUBPRUNE_DEGREE_ROUTE"
-DEGREE_ROUTES = ("tiles", "panels", "sm90")
+DEGREE_ROUTES = ("tiles", "panels", "sm90", "mma")
+
+#: The longest rows of the route "mma", at any precision.
+MMA_FEATURES = 32
 
 #: `greedy_degree` stores graphs up to this size on CUDA, as the CPU kernel does; of larger ones it
 #: computes the weights of every removed row again.
@@ -60,7 +63,7 @@ def _weighted_degree_cuda(
     together = []
     for at, rows in enumerate(x):
         route = _cuda_route(rows, edge, precision)
-        if route not in ("panels", "sm90"):
+        if route not in ("panels", "sm90", "mma"):
             together.append(at)
             continue
         planes = len(PRECISIONS) - _precision_code(precision)
@@ -69,6 +72,8 @@ def _weighted_degree_cuda(
         for graph, result in zip(graphs, results, strict=True):
             if route == "sm90":
                 result.copy_(_sm90_degree(graph, edge, planes))
+            elif route == "mma":
+                result.copy_(_mma_degree(graph, edge, planes))
             else:
                 result.copy_(panel_degree(graph, edge, planes, _CudaPanels()))
     for is_double, positions in by_dtype_and_device([x[at] for at in together]):
@@ -157,6 +162,24 @@ def _sm90_degree(x: torch.Tensor, edge: str, planes: int) -> torch.Tensor:
     return kernels.finish(sums)
 
 
+def _mma_degree(x: torch.Tensor, edge: str, planes: int) -> torch.Tensor:
+    n, d = x.shape
+    sums = torch.zeros(n + 1, dtype=torch.int64, device=x.device)
+    scratch = scratch_tensor(_native.mma_degree_cuda_scratch(planes, n, d), x)
+    _native.mma_degree_cuda(
+        x.data_ptr(),
+        planes,
+        n,
+        d,
+        EDGES.index(edge),
+        sums[n:].data_ptr(),
+        sums.data_ptr(),
+        scratch.data_ptr(),
+        *stream_of(x),
+    )
+    return _CudaPanels().finish(sums)
+
+
 def _cuda_route(x: torch.Tensor, edge: str, precision: str | None) -> str:
     """Return how the degree of (..., n, d) is computed: "closed", "gram" or a `DEGREE_ROUTES`."""
     n, d = x.shape[-2:]
@@ -169,6 +192,10 @@ def _cuda_route(x: torch.Tensor, edge: str, precision: str | None) -> str:
     if asked == "sm90" and not _native.sm90_available(stream_of(x)[0]):
         raise RuntimeError(
             f"{DEGREE_ROUTE}=sm90 needs a device of compute capability 9.0; x is on {x.device}"
+        )
+    if asked == "mma" and d > MMA_FEATURES:
+        raise ValueError(
+            f"{DEGREE_ROUTE}=mma takes rows of at most {MMA_FEATURES} features; x has {d}"
         )
     # Products in bfloat16 planes have not been run on a device: only where less than "highest" was
     # asked for, and the rows are long.
@@ -197,6 +224,7 @@ def weighted_degree_route(x: torch.Tensor, edge: str, precision: str | None = No
             f"(d = {d}, n = {n})",
             "tiles": "fused tiles of the upper triangle on the GPU",
             "sm90": "fused tiles on Hopper's matrix units in bfloat16",
+            "mma": "fused tiles on a warp's matrix units in bfloat16",
             "panels": "matrix products of row panels in bfloat16 on the GPU, sums fused",
         }[_cuda_route(x, edge, precision)]
     codes = EDGES.index(edge), _precision_code(precision)
