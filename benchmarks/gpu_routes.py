@@ -8,8 +8,8 @@ the raw filters of a whole network, beside torch's own product. Writes OUT/gpu_r
 OUT/gpu_routes.md anew after every shape: the table, and for each precision and number of rows from
 how many features on one route is not slower than others. Those numbers belong into
 `hubprune.panel_route.PANEL_FEATURES` and `hubprune.ops.degree`, with the device's name. A route
-whose error is above its bound is no candidate. About a minute; the clock and the exit codes are
-gpu_table.py's. Behind a shape that ended the process, --resume goes on without sm90.
+whose error is above its bound is no candidate. About a minute; the exit codes are gpu_table.py's.
+Behind a shape that ended the process, --resume goes on without sm90.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from typing import Any
 
 import torch
 
-import gpu_table
+from gpu_clock import Route, interleaved
+from gpu_degree import by_route, degree_by, routes_here
+from gpu_exact import degree_error
+from gpu_lines import Error, gaussian
+from gpu_peers import PRECISIONS, eager_degree_at
 from journal import NO_DEVICE, Journal
 from layers import CNN14
 
@@ -53,7 +57,7 @@ class Cell:
 
     def candidate_ms(self, route: str) -> float:
         """Return the time of a route, infinite if it is missing or its error above the bound."""
-        right = self.error.get(route, float("inf")) <= gpu_table.PRECISIONS[self.precision].bound
+        right = self.error.get(route, float("inf")) <= PRECISIONS[self.precision].bound
         return self.ms[route] if right else float("inf")
 
     @property
@@ -65,7 +69,7 @@ class Cell:
     @property
     def wrong(self) -> list[str]:
         """Our routes with errors above the bound."""
-        bound = gpu_table.PRECISIONS[self.precision].bound
+        bound = PRECISIONS[self.precision].bound
         return [
             f"{self.precision} {self.shape} by {route}: error {error:.2e} above {bound:.1e}"
             for route, error in self.error.items()
@@ -78,48 +82,48 @@ def cells(
     n: int,
     d: int,
     value: Any,
-    runs_at: Callable[[str], dict[str, gpu_table.Route]],
-    error: Callable[[Any], float],
+    runs_at: Callable[[str], dict[str, Route]],
+    error: Error,
 ) -> list[Cell]:
     """Measure all routes at all precisions."""
     found = []
-    for precision in gpu_table.PRECISIONS:
+    for precision in PRECISIONS:
         runs = runs_at(precision)
-        timings, _ = gpu_table.interleaved(list(runs.values()), value, BUDGET_MS)
-        by_route = dict(zip(runs, timings, strict=True))
-        ms = {route: each.ms for route, each in by_route.items()}
-        errors = {route: error(each.result) for route, each in by_route.items()}
+        timings, _ = interleaved(list(runs.values()), value, BUDGET_MS)
+        timed = dict(zip(runs, timings, strict=True))
+        ms = {route: each.ms for route, each in timed.items()}
+        errors = {route: error(each.result) for route, each in timed.items()}
         found.append(Cell(shape, n, d, precision, ms, errors))
     return found
 
 
-def degree_runs(precision: str) -> dict[str, gpu_table.Route]:
-    runs = {route: gpu_table.degree_by(route, precision) for route in gpu_table.routes_here()}
-    return {**runs, "torch": gpu_table.eager_degree_at(precision)}
+def degree_runs(precision: str) -> dict[str, Route]:
+    runs = {route: degree_by(route, precision) for route in routes_here()}
+    return {**runs, "torch": eager_degree_at(precision)}
 
 
 def matrix_cells(n: int, d: int, mean: float = 0.0) -> list[Cell]:
-    x = gpu_table.gaussian(n, d) + mean
+    x = gaussian(n, d) + mean
     shape = f"{n} x {d}" + (f", mean {mean}" if mean else "")
     grid = (0, 0) if mean else (n, d)
-    return cells(shape, *grid, x, degree_runs, gpu_table.degree_error(x))
+    return cells(shape, *grid, x, degree_runs, degree_error(x))
 
 
 def network_cells(sizes: Sequence[tuple[int, int]] = CNN14) -> list[Cell]:
     """The degrees of the raw filters of all layers: by tiles in grouped launches, else in turn."""
-    filters = [gpu_table.gaussian(n, 9 * c) for n, c in sizes]
-    errors = [gpu_table.degree_error(x) for x in filters]
+    filters = [gaussian(n, 9 * c) for n, c in sizes]
+    errors = [degree_error(x) for x in filters]
 
-    def runs(precision: str) -> dict[str, gpu_table.Route]:
+    def runs(precision: str) -> dict[str, Route]:
         def ours(layers: list[torch.Tensor]) -> Any:
             return torch.ops.hubprune.weighted_degree(layers, "abs", precision)
 
         def eager(layers: list[torch.Tensor]) -> list[torch.Tensor]:
             return [eager_degree(x) for x in layers]
 
-        eager_degree = gpu_table.eager_degree_at(precision)
-        here = gpu_table.routes_here()
-        return {**{r: gpu_table.by_route(r, ours) for r in here}, "torch": eager}
+        eager_degree = eager_degree_at(precision)
+        here = routes_here()
+        return {**{r: by_route(r, ours) for r in here}, "torch": eager}
 
     def error(degrees: list[torch.Tensor]) -> float:
         each = [of_layer(x) for of_layer, x in zip(errors, degrees, strict=True)]
@@ -166,7 +170,7 @@ def all_thresholds(measured: Sequence[Cell]) -> dict[str, dict[str, dict[int, in
             for route, others in PAIRS
             if any(route in each.ms for each in measured)
         }
-        for precision in gpu_table.PRECISIONS
+        for precision in PRECISIONS
     }
 
 

@@ -25,7 +25,8 @@ import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="only in the source tree")
-MODULES = ("gpu_routes", "gpu_table", "journal", "layers", "peers")
+GPU_MODULES = tuple(sorted(path.stem for path in FOLDER.glob("gpu_*.py")))
+MODULES = (*GPU_MODULES, "journal", "layers", "peers")
 
 # A small call of every function that makes lines of the table.
 SMALL: dict[str, Callable[[ModuleType], Any]] = {
@@ -68,13 +69,13 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     """The scripts, imported and forgotten again, with the CPU as their device."""
     monkeypatch.syspath_prepend(str(FOLDER))
     modules = {name: importlib.import_module(name) for name in MODULES}
-    table = modules["gpu_table"]
-    monkeypatch.setattr(table, "DEVICE", "cpu")
-    monkeypatch.setattr(table, "FLUSH_VALUES", 2**8)
-    monkeypatch.setattr(table, "BUDGET_MS", 50.0)
-    monkeypatch.setattr(table, "routes_here", lambda: ["tiles", "panels"])
-    again = table.Peer("torch again", table.eager_degree)
-    monkeypatch.setattr(table, "other_peers", lambda precision: [again])
+    clock, peers = modules["gpu_clock"], modules["gpu_peers"]
+    monkeypatch.setattr(clock, "DEVICE", "cpu")
+    monkeypatch.setattr(clock, "FLUSH_VALUES", 2**8)
+    for name in ("gpu_routes", "gpu_table"):
+        monkeypatch.setattr(modules[name], "routes_here", lambda: ["tiles", "panels"])
+    again = peers.Peer("torch again", peers.eager_degree)
+    monkeypatch.setattr(modules["gpu_degree"], "other_peers", lambda precision: [again])
     monkeypatch.setattr(torch.cuda, "Event", HostEvent)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
@@ -91,7 +92,8 @@ def test_every_line_is_rehearsed(scripts: dict[str, ModuleType]) -> None:
     table = scripts["gpu_table"]
     makers = {
         name
-        for name, made in inspect.getmembers(table, inspect.isfunction)
+        for module in GPU_MODULES
+        for name, made in inspect.getmembers(scripts[module], inspect.isfunction)
         if name.endswith("_lines") and inspect.signature(made).return_annotation == "list[Line]"
     } - {"measured_lines"}
     assert makers == set(SMALL)
@@ -158,8 +160,8 @@ def test_slow_calls_are_repeated_less(
 ) -> None:
     """The first calls count for nothing, the second ones say how often."""
     calls = iter([9e9, 9e9, 50.0, 900.0, 3.0, 901.0, 2.0, 902.0, 1.0, 903.0])
-    monkeypatch.setattr(scripts["gpu_table"], "once", lambda route, value: (next(calls), None))
-    timings, repetitions = scripts["gpu_table"].interleaved([len, len], ())
+    monkeypatch.setattr(scripts["gpu_clock"], "once", lambda route, value: (next(calls), None))
+    timings, repetitions = scripts["gpu_clock"].interleaved([len, len], ())
     assert repetitions == 3
     assert [each.ms for each in timings] == [2.0, 902.0]
 
@@ -170,19 +172,19 @@ def test_what_cannot_be_captured_is_timed_without(
     def refused(_: Any) -> Any:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    (with_graph,), _ = scripts["gpu_table"].interleaved([len], (), capturable=[True])
+    (with_graph,), _ = scripts["gpu_clock"].interleaved([len], (), capturable=[True])
     assert with_graph.graph_ms is not None
     monkeypatch.setattr(torch.cuda, "graph", refused)
-    (without,), _ = scripts["gpu_table"].interleaved([len], (), capturable=[True])
+    (without,), _ = scripts["gpu_clock"].interleaved([len], (), capturable=[True])
     assert without.graph_ms is None
 
 
 def test_ceilings_are_measured(
     scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scripts["gpu_table"], "CEILING_ROWS", 64)
-    monkeypatch.setattr(scripts["gpu_table"], "CEILING_VALUES", 2**12)
-    found = scripts["gpu_table"].ceilings()
+    monkeypatch.setattr(scripts["gpu_clock"], "CEILING_ROWS", 64)
+    monkeypatch.setattr(scripts["gpu_clock"], "CEILING_VALUES", 2**12)
+    found = scripts["gpu_clock"].ceilings()
     assert set(found) == {"copy", "float64", "float32", "tf32", "bfloat16"}
     assert all(rate > 0 for rate in found.values())
 

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""The clock of the device's benchmarks: events on the stream, a cold cache, graph replays, turns.
+
+Times are between two events on the stream; 256 MB are written just before the first, so that
+nothing is found in the L2 cache. They hold what the host takes to launch, which is most of a short
+call: where a call of a few milliseconds can be captured in a graph, a replay is timed beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+DEVICE = "cuda"
+BUDGET_MS = 1000.0  # for the repetitions of one line
+SLOW_MS = 500.0  # all routes once: from here on three repetitions, not five
+GRAPH_MS = 5.0  # of a call: what is longer is no matter of launches
+FLUSH_VALUES = 2**26  # that are written before every call: 256 MB, more than any L2 cache
+CEILING_VALUES = 2**28  # that are copied
+CEILING_ROWS = 8192  # of the matrices that are multiplied
+
+Route = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one route: the first call's result, and median times in milliseconds."""
+
+    result: Any
+    ms: float
+    graph_ms: float | None
+    replayed: Any  # the result of the replays, None without
+
+
+@functools.cache
+def flush_buffer() -> torch.Tensor:
+    return torch.empty(FLUSH_VALUES, device=DEVICE)
+
+
+def once(route: Route, value: Any) -> tuple[float, Any]:
+    """Return the time of a call in ms and its result."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    flush_buffer().zero_()
+    start.record()
+    result = route(value)
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)), result
+
+
+def captured(route: Route, value: Any) -> tuple[Route, Any] | None:
+    """Return replays of a call and their result; None if it cannot be captured."""
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            result = route(value)
+    except RuntimeError as error:
+        print(f"not captured in a graph: {error}", file=sys.stderr)
+        return None
+    return lambda _: graph.replay(), result
+
+
+def interleaved(
+    routes: Sequence[Route],
+    value: Any,
+    budget_ms: float = BUDGET_MS,
+    capturable: Sequence[bool] = (),
+) -> tuple[list[Timing], int]:
+    """Return each route's times and the repetitions, all routes taking turns."""
+    first = [once(route, value)[1] for route in routes]  # loads and compiles: no time of it counts
+    estimates = [once(route, value)[0] for route in routes]
+    replays = [
+        captured(route, value) if wanted and ms < GRAPH_MS else None
+        for route, wanted, ms in zip(
+            routes, capturable or [False] * len(routes), estimates, strict=True
+        )
+    ]
+    if any(replays):  # capturing gives torch's memory back to the device
+        for route in routes:
+            once(route, value)
+    a_pass = max(sum(estimates), 1e-3)
+    repetitions = int(min(50, max(3 if a_pass > SLOW_MS else 5, budget_ms / a_pass)))
+    times: list[list[float]] = [[] for _ in routes]
+    graph_times: list[list[float]] = [[] for _ in routes]
+    for _ in range(repetitions):
+        for at, route in enumerate(routes):
+            times[at].append(once(route, value)[0])
+            replay = replays[at]
+            if replay is not None:
+                graph_times[at].append(once(replay[0], value)[0])
+    found = [
+        Timing(
+            result,
+            statistics.median(times[at]),
+            statistics.median(graph_times[at]) if graph_times[at] else None,
+            replay[1] if replay else None,
+        )
+        for at, (result, replay) in enumerate(zip(first, replays, strict=True))
+    ]
+    return found, repetitions
+
+
+def ceilings() -> dict[str, float]:
+    """Measure what this device reaches, a millisecond: bytes copied, operations of products."""
+    source = torch.randn(CEILING_VALUES, device=DEVICE)
+    target = torch.empty_like(source)
+    (copy,), _ = interleaved([lambda pair: pair[1].copy_(pair[0])], (source, target))
+    found = {"copy": 2.0 * 4 * len(source) / copy.ms}
+    n = CEILING_ROWS
+    before = torch.get_float32_matmul_precision()
+    for name, dtype, precision in (
+        ("float64", torch.float64, "highest"),
+        ("float32", torch.float32, "highest"),
+        ("tf32", torch.float32, "high"),
+        ("bfloat16", torch.bfloat16, "highest"),
+    ):
+        square = torch.randn(n, n, device=DEVICE).to(dtype)
+        product = torch.empty_like(square)
+        torch.set_float32_matmul_precision(precision)
+        try:
+            (mm,), _ = interleaved(
+                [lambda pair: torch.mm(pair[0], pair[0], out=pair[1])], (square, product)
+            )
+        finally:
+            torch.set_float32_matmul_precision(before)
+        found[name] = 2.0 * n**3 / mm.ms
+    return found

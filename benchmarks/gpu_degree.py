@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Lines of the weighted degree on a device: short rows, closed form, long rows by every route."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+import hubprune as hp
+from gpu_clock import Route
+from gpu_exact import degree_error, squares_error
+from gpu_lines import Line, Ours, Peer, compared_on_rows, pair_rate
+from gpu_peers import (
+    PRECISIONS,
+    closed_form_squares,
+    eager_degree,
+    eager_degree_at,
+    other_peers,
+)
+from hubprune import _native
+from hubprune.ops import DEGREE_ROUTE, DEGREE_ROUTES
+
+
+def by_route(route: str, run: Route) -> Route:
+    """Return `run` with the degree forced to one of `DEGREE_ROUTES`."""
+
+    def inside(value: Any) -> Any:
+        os.environ[DEGREE_ROUTE] = route
+        try:
+            return run(value)
+        finally:
+            del os.environ[DEGREE_ROUTE]
+
+    return inside
+
+
+def abs_degree(x: torch.Tensor, precision: str | None = None) -> torch.Tensor:
+    return hp.weighted_degree(x, edge="abs", precision=precision)
+
+
+def degree_by(route: str, precision: str) -> Route:
+    """Return the absolute degree by a route."""
+    return by_route(route, lambda x: abs_degree(x, precision))
+
+
+def routes_here() -> list[str]:
+    """Return the routes that this device has; HUBPRUNE_WITHOUT_SM90=1 leaves out that one."""
+    hopper = _native.sm90_available(torch.cuda.current_device())
+    wanted = hopper and os.environ.get("HUBPRUNE_WITHOUT_SM90") != "1"
+    return [route for route in DEGREE_ROUTES if wanted or route != "sm90"]
+
+
+def degree_lines(n: int, d: int) -> list[Line]:
+    """In float32; from 16 384 rows on beside torch's bfloat16 too, which has its own error."""
+    peers = [Peer("X X', abs-sum", eager_degree)]
+    if n >= 16384:
+        peers.append(Peer("X X', abs-sum in bfloat16", lambda x: eager_degree(x, torch.bfloat16)))
+    work = float(n) * (n - 1) * d
+    ours = [Ours("weighted_degree abs", abs_degree, work=work, ceiling="float32")]
+    return compared_on_rows(n, d, ours, peers, degree_error, pair_rate(n))
+
+
+def other_lines(n: int, d: int, precision: str) -> list[Line]:
+    """The degree as it is computed by default beside `other_peers`."""
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return abs_degree(x, precision)
+
+    ours = [Ours(f"weighted_degree abs, {precision}", run, PRECISIONS[precision].bound)]
+    return compared_on_rows(n, d, ours, other_peers(precision), degree_error, pair_rate(n))
+
+
+def squares_lines(n: int, d: int) -> list[Line]:
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return hp.weighted_degree(x, edge="squared")
+
+    ours = [Ours("weighted_degree squared", run, work=3.0 * 4 * n * d, ceiling="copy")]
+    peers = [Peer("closed form in float32", closed_form_squares)]
+    rate = n * d * 4 / 1e6, "GB/s of x"
+    return compared_on_rows(n, d, ours, peers, squares_error, rate)
+
+
+def long_lines(n: int, d: int, precision: str, *routes: str) -> list[Line]:
+    """Routes at one precision, beside torch's own product at it; "high" beside float32 too."""
+    asked = PRECISIONS[precision]
+    pair_work = float(n) * (n - 1) * d
+    ours = [
+        Ours(
+            f"weighted_degree abs, {route}, {precision}",
+            degree_by(route, precision),
+            asked.bound,
+            pair_work * (1 if route == "tiles" else asked.products),
+            "float32" if route == "tiles" else "bfloat16",
+        )
+        for route in routes
+    ]
+    peers = [
+        Peer(f"X X', abs-sum in {PRECISIONS[name].eager}", eager_degree_at(name))
+        for name in ([precision, "highest"] if precision == "high" else [precision])
+    ]
+    return compared_on_rows(n, d, ours, peers, degree_error, (pair_work / 1e9, "TFLOP/s"))

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""A line of the device's table: ours beside a peer, with their errors against float64."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+import gpu_clock
+from gpu_clock import Route
+
+ERROR_BOUND = 1e-6  # of a cosine, a vector entry, and a degree relative to its sum of magnitudes
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; times are medians in milliseconds."""
+
+    operation: str
+    shape: str
+    ms: float
+    graph_ms: float | None  # of a replay; None where it was not captured
+    rate: float
+    unit: str
+    error: float
+    peer: str
+    peer_ms: float
+    peer_graph_ms: float | None
+    peer_error: float
+    repetitions: int
+    bound: float = ERROR_BOUND
+    work: float = 0.0  # the fewest bytes or operations that the result takes
+    ceiling: str = ""  # the entry of `gpu_clock.ceilings` that limits the work, if one does
+
+    def percent(self, ceilings: dict[str, float]) -> float | None:
+        """Return the part of the ceiling that was reached, in percent."""
+        ceiling = ceilings.get(self.ceiling)
+        best = self.ms if self.graph_ms is None else min(self.ms, self.graph_ms)
+        return self.work / best / ceiling * 100 if ceiling else None
+
+    @property
+    def times_faster(self) -> float:
+        """By the calls' times, as a caller sees them."""
+        return self.peer_ms / self.ms
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One of our ways to a result."""
+
+    operation: str
+    run: Route
+    bound: float = ERROR_BOUND
+    work: float = 0.0
+    ceiling: str = ""
+    capturable: bool = True
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Somebody else's; not capturable is what waits for the device."""
+
+    name: str
+    run: Route
+    capturable: bool = True
+
+
+Error = Callable[[Any], float]  # of a result, the largest
+Rate = tuple[float, str]  # what is done in a millisecond if a call takes one, and its unit
+
+
+def pair_rate(n: int) -> Rate:
+    return n * (n - 1) / 2 / 1e6, "G pairs/s"
+
+
+def gaussian(*shape: int) -> torch.Tensor:
+    """Return random values, the same for a shape every time."""
+    generator = torch.Generator(device=gpu_clock.DEVICE).manual_seed(sum(shape))
+    return torch.randn(*shape, device=gpu_clock.DEVICE, generator=generator)
+
+
+def compared(
+    shape: str,
+    value: Any,
+    ours: Sequence[Ours],
+    peers: Sequence[Peer],
+    error: Error,
+    rate: Rate,
+    known_peers: Iterable[tuple[str, float, float]] = (),
+) -> list[Line]:
+    """Return a line for each of ours and each peer; of `known_peers` (name, ms, error) is known."""
+    every: list[Ours | Peer] = [*ours, *peers]
+    timings, repetitions = gpu_clock.interleaved(
+        [each.run for each in every], value, capturable=[each.capturable for each in every]
+    )
+    others = [
+        (peer.name, each.ms, each.graph_ms, error(each.result))
+        for peer, each in zip(peers, timings[len(ours) :], strict=True)
+    ]
+    others += [(name, ms, None, its_error) for name, ms, its_error in known_peers]
+    found = []
+    for own, each in zip(ours, timings, strict=False):
+        results = [each.result] + ([] if each.replayed is None else [each.replayed])
+        largest = max((error(result) for result in results), key=lambda e: (e != e, e))
+        found += [
+            Line(
+                operation=own.operation,
+                shape=shape,
+                ms=each.ms,
+                graph_ms=each.graph_ms,
+                rate=rate[0] / each.ms,
+                unit=rate[1],
+                error=largest,
+                peer=name,
+                peer_ms=peer_ms,
+                peer_graph_ms=peer_graph_ms,
+                peer_error=peer_error,
+                repetitions=repetitions,
+                bound=own.bound,
+                work=own.work,
+                ceiling=own.ceiling,
+            )
+            for name, peer_ms, peer_graph_ms, peer_error in others
+        ]
+    return found
+
+
+def compared_on_rows(
+    n: int,
+    d: int,
+    ours: Sequence[Ours],
+    peers: Sequence[Peer],
+    error_on: Callable[[torch.Tensor], Error],
+    rate: Rate,
+) -> list[Line]:
+    """Return the lines of random rows; `error_on` makes the error, given the rows."""
+    x = gaussian(n, d)
+    return compared(f"{n} x {d}", x, ours, peers, error_on(x), rate)
+
+
+def compared_with_host(
+    shape: str,
+    value: torch.Tensor,
+    own: Ours,
+    peers: Sequence[Peer],
+    error_beside: Callable[[Any], Error],
+    rate: Rate,
+) -> list[Line]:
+    """Return the lines beside our own CPU kernel too; `error_beside` makes the error, given its."""
+    there = value.cpu()
+    began = time.perf_counter()  # once: it can take seconds
+    result = own.run(there)
+    ms = (time.perf_counter() - began) * 1e3
+    error = error_beside(result)
+    host = f"hubprune, CPU, {torch.get_num_threads()} threads", ms, error(result)
+    return compared(shape, value, [own], peers, error, rate, [host])

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Lines of rank-1 filter vectors, of single layers and with the degree of a whole network's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+import hubprune as hp
+from gpu_degree import abs_degree
+from gpu_lines import Line, Ours, Peer, compared, gaussian
+from gpu_peers import eager_degree
+from layers import CNN14
+from peers import rank1_gram
+
+
+def vectors_lines(name: str, n: int, c: int, *kernel: int) -> list[Line]:
+    weight = gaussian(n, c, *kernel)
+    some = slice(0, n, max(1, n // 32))
+    exact = hp.reference.filter_vectors(weight[some].double().cpu().numpy(), "rank1")
+
+    def error(vectors: torch.Tensor) -> float:
+        return float(abs(vectors[some].double().cpu().numpy() - exact).max())
+
+    size = 4.0 * weight.numel()
+    ours = [Ours("filter_vectors rank1", hp.filter_vectors, work=size, ceiling="copy")]
+    peers = [Peer("bmm, eigh", rank1_gram, capturable=False)]
+    shape = f"{name}: {n} x {c} x {' x '.join(map(str, kernel))}"
+    return compared(shape, weight, ours, peers, error, (size / 1e6, "GB/s"))
+
+
+def layer_by_layer(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [abs_degree(hp.filter_vectors(w)) for w in weights]
+
+
+def grouped(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    vectors, _ = torch.ops.hubprune.rank1_vectors([w.flatten(2) for w in weights])
+    degrees: list[torch.Tensor] = torch.ops.hubprune.weighted_degree(vectors, "abs")
+    return degrees
+
+
+def model_scores(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    """As a user calls it: also finds dead filters, sorts, and waits for the norms."""
+    rule = hp.scorers.WeightedDegree(edge="abs")
+    return [scores.values for scores in hp.score_model(model_of(weights), rule).values()]
+
+
+def model_of(weights: list[torch.Tensor]) -> torch.nn.Sequential:
+    model = torch.nn.Sequential()
+    for w in weights:
+        layer = torch.nn.Conv2d(w.shape[1], w.shape[0], 3, device="meta", bias=False)
+        layer.weight = torch.nn.Parameter(w)
+        model.append(layer)
+    return model
+
+
+NETWORK_WAYS = {
+    "vectors and degree, layer by layer": layer_by_layer,
+    "vectors and degree, grouped": grouped,
+    "score_model, degree abs": model_scores,
+}
+
+
+@functools.cache
+def network_degrees(sizes: tuple[tuple[int, int], ...]) -> list[Any]:
+    return [
+        hp.reference.weighted_degree(
+            hp.reference.filter_vectors(gaussian(n, c, 3, 3).double().cpu().numpy(), "rank1"), "abs"
+        )
+        for n, c in sizes
+    ]
+
+
+def network_lines(way: str, sizes: Sequence[tuple[int, int]] = CNN14) -> list[Line]:
+    """Vectors and degree of CNN14 by one of `NETWORK_WAYS`."""
+
+    def eager(weights: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [eager_degree(rank1_gram(w)) for w in weights]
+
+    weights = [gaussian(n, c, 3, 3) for n, c in sizes]
+    exact = network_degrees(tuple(sizes[:6]))
+
+    def error(degrees: list[torch.Tensor]) -> float:
+        return max(
+            float(abs(degree.double().cpu().numpy() / wanted - 1).max())
+            for degree, wanted in zip(degrees, exact, strict=False)
+        )
+
+    size = sum(w.numel() for w in weights) * 4.0
+    run = NETWORK_WAYS[way]
+    ours = [Ours(way, run, work=size, ceiling="copy", capturable=run is not model_scores)]
+    peers = [Peer("bmm, eigh, X X', abs-sum", eager, capturable=False)]
+    shape = f"CNN14, {len(weights)} layers"
+    return compared(shape, weights, ours, peers, error, (size / 1e6, "GB/s"))

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+"""Lines of what else is found from all pairs of rows: the nearest other row, sums of distances."""
+
+from __future__ import annotations
+
+import torch
+
+import hubprune as hp
+from gpu_exact import distance_error, nearest_error
+from gpu_lines import Line, Ours, Peer, compared_on_rows, pair_rate
+from gpu_peers import eager_distance_sum, eager_nearest
+
+
+def nearest_lines(n: int, d: int) -> list[Line]:
+    work = 2.0 * n * (n - 1) * d
+    ours = [Ours("nearest", hp.nearest, work=work, ceiling="float32")]
+    peers = [Peer("X X', max", eager_nearest)]
+    return compared_on_rows(n, d, ours, peers, nearest_error, pair_rate(n))
+
+
+def distance_lines(n: int, d: int) -> list[Line]:
+    def run(x: torch.Tensor) -> torch.Tensor:
+        sums: torch.Tensor = torch.ops.hubprune.distance_sum(x)
+        return sums
+
+    work = float(n) * (n - 1) * d
+    ours = [Ours("distance_sum", run, work=work, ceiling="float32")]
+    peers = [Peer("cdist, sum", eager_distance_sum)]
+    return compared_on_rows(n, d, ours, peers, distance_error, pair_rate(n))
