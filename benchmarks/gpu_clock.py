@@ -2,8 +2,9 @@
 """The clock of the device's benchmarks: events on the stream, a cold cache, graph replays, turns.
 
 Times are between two events on the stream; 256 MB are written just before the first, so that
-nothing is found in the L2 cache. They hold what the host takes to launch, which is most of a short
-call: where a call of a few milliseconds can be captured in a graph, a replay is timed beside it.
+nothing is found in the L2 cache. A call begins when they are written: its time holds what the host
+takes to launch, which is most of a short call. Where a call of a few milliseconds can be captured
+in a graph, a replay is timed beside it: launched while they are still written, on the device alone.
 """
 
 from __future__ import annotations
@@ -43,10 +44,16 @@ def flush_buffer() -> torch.Tensor:
     return torch.empty(FLUSH_VALUES, device=DEVICE)
 
 
-def once(route: Route, value: Any) -> tuple[float, Any]:
-    """Return the time of a call in ms and its result."""
+def once(route: Route, value: Any, *, queued: bool = False) -> tuple[float, Any]:
+    """Return the time of a call in ms and its result; `queued`: it waits for the device anyway.
+
+    Else the device is idle when the call begins. It would not be while the buffer is written: that
+    takes 60 us, which is all that the host needs to launch some calls, and a part of others.
+    """
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     flush_buffer().zero_()
+    if not queued:
+        torch.cuda.synchronize()
     start.record()
     result = route(value)
     end.record()
@@ -94,7 +101,7 @@ def interleaved(
             times[at].append(once(route, value)[0])
             replay = replays[at]
             if replay is not None:
-                graph_times[at].append(once(replay[0], value)[0])
+                graph_times[at].append(once(replay[0], value, queued=True)[0])
     found = [
         Timing(
             result,

@@ -93,9 +93,9 @@ def markdown(journal: Journal) -> str:
         f"{machine['device']}, driver {machine['driver']}, hubprune {own['hubprune']} at "
         f"{machine['commit']} (CUDA runtime {own['cuda']['runtime']}), torch {own['torch']} "
         f"(CUDA {machine['torch_cuda']}), float32 products in {machine['matmul_precision']} "
-        "precision. Medians of interleaved repetitions, nothing in the L2 cache; (graph): of a "
-        "replay, which launches at once. Errors against float64: absolute for vectors and "
-        "cosines, relative for degrees. Ceilings measured there: "
+        "precision. Medians of interleaved repetitions, nothing in the L2 cache, launching "
+        "included; (graph): of a replay, without it. Errors against float64: absolute for vectors "
+        "and cosines, relative for degrees. Ceilings measured there: "
         + ", ".join(
             f"{name} {rate / 1e6:.3g} GB/s"
             if name == "copy"

@@ -4,10 +4,9 @@
 Usage: python benchmarks/gpu_table.py OUT [--group NAME] [--resume] [--quick] [--commit NAME]
 
 Writes OUT/gpu_table.json and OUT/gpu_table.md anew after every line. A line holds ours and the
-peer's median over interleaved repetitions, and both errors against float64 on the same input. Times
-are between two events on the stream; 256 MB are written just before the first, so that nothing is
-found in the L2 cache. They hold what the host takes to launch, which is most of a short call: where
-a call of a few milliseconds can be captured in a graph, the time of a replay is beside it.
+peer's median over interleaved repetitions, and both errors against float64 on the same input.
+gpu_clock.py says what a time is: with an empty L2 cache, and what the host takes to launch; where a
+call of a few milliseconds can be captured in a graph, the time of a replay is beside it.
 
 A line that fails is listed with its reason. The exit code is 2 without a device; 14 if an error of
 ours is above its bound; 15 if a line failed. Any other: a line ended the process, by a hang of more

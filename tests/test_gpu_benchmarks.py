@@ -155,6 +155,27 @@ def journal_of(
     return journal
 
 
+def test_a_call_begins_on_an_idle_device(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Launching is not hidden behind the write that empties the cache; of a replay it is."""
+    steps: list[str] = []
+
+    class Event(HostEvent):
+        def record(self) -> None:
+            steps.append("event")
+
+    buffer = SimpleNamespace(zero_=lambda: steps.append("write"))
+    monkeypatch.setattr(scripts["gpu_clock"], "flush_buffer", lambda: buffer)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: steps.append("wait"))
+    scripts["gpu_clock"].once(lambda _: steps.append("call"), None)
+    assert steps == ["write", "wait", "event", "call", "event"]
+    steps.clear()
+    scripts["gpu_clock"].once(lambda _: steps.append("replay"), None, queued=True)
+    assert steps == ["write", "event", "replay", "event"]
+
+
 def test_slow_calls_are_repeated_less(
     scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
