@@ -61,7 +61,7 @@ def greedy_lines(n: int, d: int) -> list[Line]:
 
     x = gaussian(n, d)
     own = Ours("greedy_degree abs", run)
-    peers = [Peer("torch loop", eager_greedy_degree, capturable=False)]
+    peers = [Peer("torch loop", eager_greedy_degree)]
     return compared_with_host(f"{n} x {d}", x, own, peers, error_beside, (n, "k removals/s"))
 
 
@@ -78,6 +78,6 @@ def cholesky_lines(n: int) -> list[Line]:
     rows = gaussian(n, 2 * n).double()
     # The fewest bytes: of the rows not yet chosen alone.
     own = Ours("pivoted_cholesky", run, work=8.0 * n**3 / 6, ceiling="copy")
-    peers = [Peer("torch loop", eager_cholesky, capturable=False)]
+    peers = [Peer("torch loop", eager_cholesky)]
     shape, rate = f"{n} x {n}, full rank", (n, "k pivots/s")
     return compared_with_host(shape, rows @ rows.T, own, peers, error_beside, rate)

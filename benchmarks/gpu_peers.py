@@ -106,31 +106,33 @@ def eager_eigenvector(x: torch.Tensor, edge: str, tol: float = 1e-6) -> torch.Te
 
 
 def eager_greedy_degree(x: torch.Tensor) -> torch.Tensor:
+    """Without waiting for the device: an index of one entry stays there, a number would not."""
     unit = unit_rows(x)
     weights = (unit @ unit.T).abs().fill_diagonal_(0)
     degree = weights.sum(1)
-    order = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    for step in range(len(x)):
-        hub = degree.argmax()
-        order[step] = hub
-        degree -= weights[hub]
-        degree[hub] = -torch.inf
-    return order
+    hubs = []
+    for _ in range(len(x)):
+        hubs.append(degree.argmax(0, keepdim=True))
+        degree -= weights.index_select(0, hubs[-1])[0]
+        degree.index_fill_(0, hubs[-1], -torch.inf)
+    return torch.cat(hubs)
 
 
 def eager_cholesky(a: torch.Tensor) -> torch.Tensor:
-    """Return what is left at every pivot of a matrix of full rank."""
+    """Return what is left at every pivot of a matrix of full rank; it does not wait either."""
     factor = torch.empty_like(a)
     left = a.diagonal().clone()
-    residual = torch.empty_like(left)
+    residuals = []
     for step in range(len(a)):
-        pivot = left.argmax()
-        residual[step] = left[pivot]
+        pivot = left.argmax(0, keepdim=True)
+        residuals.append(left.index_select(0, pivot))
         known = factor[:step]
-        factor[step] = (a[pivot] - known[:, pivot] @ known) / left[pivot].sqrt()
+        of_pivot = known.index_select(1, pivot)[:, 0]
+        row = torch.addmv(a.index_select(0, pivot)[0], known.T, of_pivot, alpha=-1)
+        factor[step] = row / residuals[-1].sqrt()
         left -= factor[step].square()
-        left[pivot] = -torch.inf
-    return residual
+        left.index_fill_(0, pivot, -torch.inf)
+    return torch.cat(residuals)
 
 
 # --- at a precision -------------------------------------------------------------------------------

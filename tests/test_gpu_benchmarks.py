@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="only in the source tree")
@@ -134,6 +135,26 @@ def test_lines(scripts: dict[str, ModuleType], name: str) -> None:
         assert line.percent({}) is None
         journal = journal_of(scripts, {name: [asdict(line)]}, {"ceilings": ceilings})
         assert line.operation in table.markdown(journal)
+
+
+def test_peers_that_are_captured_wait_for_nothing(scripts: dict[str, ModuleType]) -> None:
+    """Nor do they elsewhere: a wait in a loop of launches is most of its time."""
+    peers = scripts["gpu_peers"]
+    routes = {
+        "eager_cholesky": lambda x: peers.eager_cholesky(x @ x.T),
+        "eager_degree": peers.eager_degree,
+        "eager_degree in bfloat16": lambda x: peers.eager_degree(x, torch.bfloat16),
+        "eager_distance_sum": peers.eager_distance_sum,
+        "eager_greedy_degree": peers.eager_greedy_degree,
+        "eager_nearest": peers.eager_nearest,
+        "closed_form_squares": peers.closed_form_squares,
+    }
+    with FakeTensorMode():
+        x = torch.empty(40, 9)
+        for route in routes.values():
+            route(x)
+        with pytest.raises(DataDependentOutputException):
+            x[x.argmax()]
 
 
 MACHINE: dict[str, Any] = {
