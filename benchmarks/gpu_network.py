@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 import hubprune as hp
+from gpu_clock import Route
 from gpu_degree import abs_degree
 from gpu_lines import Line, Ours, Peer, compared, gaussian
 from gpu_peers import eager_degree
@@ -42,12 +43,6 @@ def grouped(weights: list[torch.Tensor]) -> list[torch.Tensor]:
     return degrees
 
 
-def model_scores(weights: list[torch.Tensor]) -> list[torch.Tensor]:
-    """As a user calls it: also finds dead filters, sorts, and waits for the norms."""
-    rule = hp.scorers.WeightedDegree(edge="abs")
-    return [scores.values for scores in hp.score_model(model_of(weights), rule).values()]
-
-
 def model_of(weights: list[torch.Tensor]) -> torch.nn.Sequential:
     model = torch.nn.Sequential()
     for w in weights:
@@ -57,9 +52,16 @@ def model_of(weights: list[torch.Tensor]) -> torch.nn.Sequential:
     return model
 
 
-NETWORK_WAYS = {
-    "vectors and degree, layer by layer": layer_by_layer,
-    "vectors and degree, grouped": grouped,
+def model_scores(weights: list[torch.Tensor]) -> Route:
+    """As a user calls it, who has a model: also finds dead filters, sorts, waits for the norms."""
+    model, rule = model_of(weights), hp.scorers.WeightedDegree(edge="abs")
+    return lambda _: [scores.values for scores in hp.score_model(model, rule).values()]
+
+
+# Each returns what is timed, given the weights.
+NETWORK_WAYS: dict[str, Callable[[list[torch.Tensor]], Route]] = {
+    "vectors and degree, layer by layer": lambda _: layer_by_layer,
+    "vectors and degree, grouped": lambda _: grouped,
     "score_model, degree abs": model_scores,
 }
 
@@ -90,8 +92,9 @@ def network_lines(way: str, sizes: Sequence[tuple[int, int]] = CNN14) -> list[Li
         )
 
     size = sum(w.numel() for w in weights) * 4.0
-    run = NETWORK_WAYS[way]
-    ours = [Ours(way, run, work=size, ceiling="copy", capturable=run is not model_scores)]
+    make = NETWORK_WAYS[way]
+    waits = make is model_scores
+    ours = [Ours(way, make(weights), work=size, ceiling="copy", capturable=not waits)]
     peers = [Peer("bmm, eigh, X X', abs-sum", eager, capturable=False)]
     shape = f"CNN14, {len(weights)} layers"
     return compared(shape, weights, ours, peers, error, (size / 1e6, "GB/s"))

@@ -157,6 +157,17 @@ def test_peers_that_are_captured_wait_for_nothing(scripts: dict[str, ModuleType]
             x[x.argmax()]
 
 
+def test_a_model_is_not_made_in_the_time_of_its_scores(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    network = scripts["gpu_network"]
+    model_of = network.model_of
+    monkeypatch.setattr(network, "model_of", lambda weights: made.append(1) or model_of(weights))
+    network.network_lines("score_model, degree abs", ((16, 3), (24, 16)))
+    assert len(made) == 1
+
+
 MACHINE: dict[str, Any] = {
     "device": "none",
     "driver": "none",
