@@ -73,6 +73,11 @@ Error = Callable[[Any], float]  # of a result, the largest
 Rate = tuple[float, str]  # what is done in a millisecond if a call takes one, and its unit
 
 
+def largest(errors: Iterable[float]) -> float:
+    """Return the largest error; one that is not a number is larger than any."""
+    return max(errors, key=lambda error: (error != error, error))
+
+
 def pair_rate(n: int) -> Rate:
     return n * (n - 1) / 2 / 1e6, "G pairs/s"
 
@@ -105,7 +110,7 @@ def compared(
     found = []
     for own, each in zip(ours, timings, strict=False):
         results = [each.result] + ([] if each.replayed is None else [each.replayed])
-        largest = max((error(result) for result in results), key=lambda e: (e != e, e))
+        own_error = largest(error(result) for result in results)
         found += [
             Line(
                 operation=own.operation,
@@ -114,7 +119,7 @@ def compared(
                 graph_ms=each.graph_ms,
                 rate=rate[0] / each.ms,
                 unit=rate[1],
-                error=largest,
+                error=own_error,
                 peer=name,
                 peer_ms=peer_ms,
                 peer_graph_ms=peer_graph_ms,

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
 import hubprune as hp
 from gpu_clock import Route
 from gpu_degree import abs_degree
-from gpu_lines import Line, Ours, Peer, compared, gaussian
+from gpu_exact import degree_error
+from gpu_lines import Line, Ours, Peer, compared, gaussian, largest
 from gpu_peers import eager_degree
 from layers import CNN14
 from peers import rank1_gram
@@ -66,30 +65,17 @@ NETWORK_WAYS: dict[str, Callable[[list[torch.Tensor]], Route]] = {
 }
 
 
-@functools.cache
-def network_degrees(sizes: tuple[tuple[int, int], ...]) -> list[Any]:
-    return [
-        hp.reference.weighted_degree(
-            hp.reference.filter_vectors(gaussian(n, c, 3, 3).double().cpu().numpy(), "rank1"), "abs"
-        )
-        for n, c in sizes
-    ]
-
-
 def network_lines(way: str, sizes: Sequence[tuple[int, int]] = CNN14) -> list[Line]:
-    """Vectors and degree of CNN14 by one of `NETWORK_WAYS`."""
+    """Vectors and degree of CNN14 by one of `NETWORK_WAYS`; some rows of every layer checked."""
 
     def eager(weights: list[torch.Tensor]) -> list[torch.Tensor]:
         return [eager_degree(rank1_gram(w)) for w in weights]
 
     weights = [gaussian(n, c, 3, 3) for n, c in sizes]
-    exact = network_degrees(tuple(sizes[:6]))
+    errors = [degree_error(rank1_gram(w.double())) for w in weights]
 
     def error(degrees: list[torch.Tensor]) -> float:
-        return max(
-            float(abs(degree.double().cpu().numpy() / wanted - 1).max())
-            for degree, wanted in zip(degrees, exact, strict=False)
-        )
+        return largest(of_layer(x) for of_layer, x in zip(errors, degrees, strict=True))
 
     size = sum(w.numel() for w in weights) * 4.0
     make = NETWORK_WAYS[way]

@@ -28,7 +28,7 @@ import torch
 from gpu_clock import Route, interleaved
 from gpu_degree import by_route, degree_by, routes_here
 from gpu_exact import degree_error
-from gpu_lines import Error, gaussian
+from gpu_lines import Error, gaussian, largest
 from gpu_peers import PRECISIONS, eager_degree_at
 from journal import NO_DEVICE, Journal
 from layers import CNN14
@@ -126,8 +126,7 @@ def network_cells(sizes: Sequence[tuple[int, int]] = CNN14) -> list[Cell]:
         return {**{r: by_route(r, ours) for r in here}, "torch": eager}
 
     def error(degrees: list[torch.Tensor]) -> float:
-        each = [of_layer(x) for of_layer, x in zip(errors, degrees, strict=True)]
-        return max(each, key=lambda e: (e != e, e))
+        return largest(of_layer(x) for of_layer, x in zip(errors, degrees, strict=True))
 
     return cells(f"CNN14's raw filters, {len(sizes)} layers", 0, 0, filters, runs, error)
 

@@ -168,6 +168,25 @@ def test_a_model_is_not_made_in_the_time_of_its_scores(
     assert len(made) == 1
 
 
+def test_a_network_is_wrong_where_one_of_its_layers_is(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one too, and a NaN."""
+    network = scripts["gpu_network"]
+    way, sizes = "vectors and degree, grouped", ((16, 3),) * 8
+    (line,) = network.network_lines(way, sizes)
+    assert line.error <= line.bound
+    for wrong in (2.0, float("nan")):
+
+        def broken(weights: list[torch.Tensor], wrong: float = wrong) -> list[torch.Tensor]:
+            *others, last = network.grouped(weights)
+            return [*others, last * wrong]
+
+        monkeypatch.setitem(network.NETWORK_WAYS, way, lambda _, run=broken: run)
+        (line,) = network.network_lines(way, sizes)
+        assert not line.error <= line.bound
+
+
 MACHINE: dict[str, Any] = {
     "device": "none",
     "driver": "none",
