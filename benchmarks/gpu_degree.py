@@ -11,7 +11,7 @@ import torch
 import hubprune as hp
 from gpu_clock import Route
 from gpu_exact import degree_error, squares_error
-from gpu_lines import Line, Ours, Peer, compared_on_rows, pair_rate
+from gpu_lines import Line, Ours, Peer, compared_on_rows, pair_rate, pair_work
 from gpu_peers import (
     PRECISIONS,
     closed_form_squares,
@@ -57,8 +57,7 @@ def degree_lines(n: int, d: int) -> list[Line]:
     peers = [Peer("X X', abs-sum", eager_degree)]
     if n >= 16384:
         peers.append(Peer("X X', abs-sum in bfloat16", lambda x: eager_degree(x, torch.bfloat16)))
-    work = float(n) * (n - 1) * d
-    ours = [Ours("weighted_degree abs", abs_degree, work=work, ceiling="float32")]
+    ours = [Ours("weighted_degree abs", abs_degree, work=pair_work(n, d))]
     return compared_on_rows(n, d, ours, peers, degree_error, pair_rate(n))
 
 
@@ -76,7 +75,9 @@ def squares_lines(n: int, d: int) -> list[Line]:
     def run(x: torch.Tensor) -> torch.Tensor:
         return hp.weighted_degree(x, edge="squared")
 
-    ours = [Ours("weighted_degree squared", run, work=3.0 * 4 * n * d, ceiling="copy")]
+    # The Gram matrix, one triangle of it, and a form for every row.
+    work = {"copy": 4.0 * n * (d + 1), "float32": 2.0 * n * d * (1.5 * d + 1)}
+    ours = [Ours("weighted_degree squared", run, work=work)]
     peers = [Peer("closed form in float32", closed_form_squares)]
     rate = n * d * 4 / 1e6, "GB/s of x"
     return compared_on_rows(n, d, ours, peers, squares_error, rate)
@@ -85,14 +86,13 @@ def squares_lines(n: int, d: int) -> list[Line]:
 def long_lines(n: int, d: int, precision: str, *routes: str) -> list[Line]:
     """Routes at one precision, beside torch's own product at it; "high" beside float32 too."""
     asked = PRECISIONS[precision]
-    pair_work = float(n) * (n - 1) * d
+    in_planes = pair_work(n, d, "bfloat16", asked.products)
     ours = [
         Ours(
             f"weighted_degree abs, {route}, {precision}",
             degree_by(route, precision),
             asked.bound,
-            pair_work * (1 if route == "tiles" else asked.products),
-            "float32" if route == "tiles" else "bfloat16",
+            pair_work(n, d) if route == "tiles" else in_planes,
         )
         for route in routes
     ]
@@ -100,4 +100,5 @@ def long_lines(n: int, d: int, precision: str, *routes: str) -> list[Line]:
         Peer(f"X X', abs-sum in {PRECISIONS[name].eager}", eager_degree_at(name))
         for name in ([precision, "highest"] if precision == "high" else [precision])
     ]
-    return compared_on_rows(n, d, ours, peers, degree_error, (pair_work / 1e9, "TFLOP/s"))
+    rate = n * (n - 1) * d / 1e9, "TFLOP/s"
+    return compared_on_rows(n, d, ours, peers, degree_error, rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,11 @@ import gpu_clock
 from gpu_clock import Route
 
 ERROR_BOUND = 1e-6  # of a cosine, a vector entry, and a degree relative to its sum of magnitudes
+
+
+# The least that a result takes, whatever computes it, by the name of its ceiling in
+# `gpu_clock.ceilings`: bytes read and written once ("copy"), operations in a dtype.
+Work = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,21 @@ class Line:
     peer_error: float
     repetitions: int
     bound: float = ERROR_BOUND
-    work: float = 0.0  # the fewest bytes or operations that the result takes
-    ceiling: str = ""  # the entry of `gpu_clock.ceilings` that limits the work, if one does
+    work: Work = field(default_factory=dict)
 
-    def percent(self, ceilings: dict[str, float]) -> float | None:
-        """Return the part of the ceiling that was reached, in percent."""
-        ceiling = ceilings.get(self.ceiling)
+    def reached(self, ceilings: dict[str, float]) -> tuple[float, str] | None:
+        """Return how much of the ceiling that limits the work was reached, in percent, and which.
+
+        None where nothing is known of the work or of the ceilings.
+        """
+        least = {
+            name: size / ceilings[name] for name, size in self.work.items() if name in ceilings
+        }
+        if not least:
+            return None
+        limit = max(least, key=least.__getitem__)
         best = self.ms if self.graph_ms is None else min(self.ms, self.graph_ms)
-        return self.work / best / ceiling * 100 if ceiling else None
+        return least[limit] / best * 100, limit
 
     @property
     def times_faster(self) -> float:
@@ -55,8 +67,7 @@ class Ours:
     operation: str
     run: Route
     bound: float = ERROR_BOUND
-    work: float = 0.0
-    ceiling: str = ""
+    work: Work = field(default_factory=dict)
     capturable: bool = True
 
 
@@ -80,6 +91,11 @@ def largest(errors: Iterable[float]) -> float:
 
 def pair_rate(n: int) -> Rate:
     return n * (n - 1) / 2 / 1e6, "G pairs/s"
+
+
+def pair_work(n: int, d: int, dtype: str = "float32", products: int = 1) -> Work:
+    """Return the work of a product or several for every pair of rows: each pair once."""
+    return {dtype: float(products) * n * (n - 1) * d, "copy": 4.0 * n * (d + 1)}
 
 
 def gaussian(*shape: int) -> torch.Tensor:
@@ -127,7 +143,6 @@ def compared(
                 repetitions=repetitions,
                 bound=own.bound,
                 work=own.work,
-                ceiling=own.ceiling,
             )
             for name, peer_ms, peer_graph_ms, peer_error in others
         ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,10 +12,15 @@ import hubprune as hp
 from gpu_clock import Route
 from gpu_degree import abs_degree
 from gpu_exact import degree_error
-from gpu_lines import Line, Ours, Peer, compared, gaussian, largest
+from gpu_lines import Line, Ours, Peer, Work, compared, gaussian, largest, pair_work
 from gpu_peers import eager_degree
 from layers import CNN14
 from peers import rank1_gram
+
+
+def vectors_work(n: int, c: int, p: int) -> Work:
+    """With the Gram matrices of the shorter sides, one triangle and its diagonal."""
+    return {"copy": 4.0 * n * p * (c + 1), "float32": float(n) * c * p * (min(p, c) + 1)}
 
 
 def vectors_lines(name: str, n: int, c: int, *kernel: int) -> list[Line]:
@@ -25,11 +31,11 @@ def vectors_lines(name: str, n: int, c: int, *kernel: int) -> list[Line]:
     def error(vectors: torch.Tensor) -> float:
         return float(abs(vectors[some].double().cpu().numpy() - exact).max())
 
-    size = 4.0 * weight.numel()
-    ours = [Ours("filter_vectors rank1", hp.filter_vectors, work=size, ceiling="copy")]
+    work = vectors_work(n, c, math.prod(kernel))
+    ours = [Ours("filter_vectors rank1", hp.filter_vectors, work=work)]
     peers = [Peer("bmm, eigh", rank1_gram, capturable=False)]
     shape = f"{name}: {n} x {c} x {' x '.join(map(str, kernel))}"
-    return compared(shape, weight, ours, peers, error, (size / 1e6, "GB/s"))
+    return compared(shape, weight, ours, peers, error, (4.0 * weight.numel() / 1e6, "GB/s"))
 
 
 def layer_by_layer(weights: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -78,9 +84,14 @@ def network_lines(way: str, sizes: Sequence[tuple[int, int]] = CNN14) -> list[Li
         return largest(of_layer(x) for of_layer, x in zip(errors, degrees, strict=True))
 
     size = sum(w.numel() for w in weights) * 4.0
+    works = [vectors_work(n, c, 9) for n, c in sizes] + [pair_work(n, 9) for n, _ in sizes]
+    work = {
+        "copy": size + sum(4.0 * n for n, _ in sizes),
+        "float32": sum(each["float32"] for each in works),
+    }
     make = NETWORK_WAYS[way]
     waits = make is model_scores
-    ours = [Ours(way, make(weights), work=size, ceiling="copy", capturable=not waits)]
+    ours = [Ours(way, make(weights), work=work, capturable=not waits)]
     peers = [Peer("bmm, eigh, X X', abs-sum", eager, capturable=False)]
     shape = f"CNN14, {len(weights)} layers"
     return compared(shape, weights, ours, peers, error, (size / 1e6, "GB/s"))

@@ -44,8 +44,8 @@ def environment(commit: str) -> dict[str, Any]:
 
 
 def of_ceiling(line: Line, machine: dict[str, Any]) -> str:
-    percent = line.percent(machine.get("ceilings", {}))
-    return "" if percent is None else f"{percent:.0f}% {line.ceiling}"
+    reached = line.reached(machine.get("ceilings", {}))
+    return "" if reached is None else f"{reached[0]:.0f}% {reached[1]}"
 
 
 def shown_ms(ms: float, graph_ms: float | None) -> str:

@@ -7,13 +7,12 @@ import torch
 
 import hubprune as hp
 from gpu_exact import distance_error, nearest_error
-from gpu_lines import Line, Ours, Peer, compared_on_rows, pair_rate
+from gpu_lines import Line, Ours, Peer, compared_on_rows, pair_rate, pair_work
 from gpu_peers import eager_distance_sum, eager_nearest
 
 
 def nearest_lines(n: int, d: int) -> list[Line]:
-    work = 2.0 * n * (n - 1) * d
-    ours = [Ours("nearest", hp.nearest, work=work, ceiling="float32")]
+    ours = [Ours("nearest", hp.nearest, work=pair_work(n, d))]
     peers = [Peer("X X', max", eager_nearest)]
     return compared_on_rows(n, d, ours, peers, nearest_error, pair_rate(n))
 
@@ -23,7 +22,6 @@ def distance_lines(n: int, d: int) -> list[Line]:
         sums: torch.Tensor = torch.ops.hubprune.distance_sum(x)
         return sums
 
-    work = float(n) * (n - 1) * d
-    ours = [Ours("distance_sum", run, work=work, ceiling="float32")]
+    ours = [Ours("distance_sum", run, work=pair_work(n, d))]
     peers = [Peer("cdist, sum", eager_distance_sum)]
     return compared_on_rows(n, d, ours, peers, distance_error, pair_rate(n))

@@ -131,8 +131,8 @@ def test_lines(scripts: dict[str, ModuleType], name: str) -> None:
         assert line.peer_ms > 0
         assert line.rate > 0
         assert line.repetitions >= 3
-        assert (line.percent(ceilings) is None) == (line.ceiling == "")
-        assert line.percent({}) is None
+        assert (line.reached(ceilings) is None) == (not line.work)
+        assert line.reached({}) is None
         journal = journal_of(scripts, {name: [asdict(line)]}, {"ceilings": ceilings})
         assert line.operation in table.markdown(journal)
 
@@ -185,6 +185,19 @@ def test_a_network_is_wrong_where_one_of_its_layers_is(
         monkeypatch.setitem(network.NETWORK_WAYS, way, lambda _, run=broken: run)
         (line,) = network.network_lines(way, sizes)
         assert not line.error <= line.bound
+
+
+def test_the_ceiling_is_that_which_limits_the_work(scripts: dict[str, ModuleType]) -> None:
+    table, lines = scripts["gpu_table"], scripts["gpu_lines"]
+    (line,) = table.squares_lines(90, 9)
+    h200 = {"copy": 4.3e9, "float32": 50e9}
+    few, many = ({"copy": 4e3 * (d + 1), "float32": 1e3 * d * (3 * d + 2)} for d in (9, 128))
+    assert line.work == {name: 0.09 * size for name, size in few.items()}
+    short = replace(line, ms=2.0, graph_ms=1e-5, work=few).reached(h200)
+    assert short == (pytest.approx(100 * 4e4 / 4.3e9 / 1e-5), "copy")
+    long = replace(line, ms=2.0, graph_ms=None, work=many).reached(h200)
+    assert long == (pytest.approx(100 * 1e3 * 128 * 386 / 50e9 / 2), "float32")
+    assert lines.pair_work(3, 2) == {"float32": 12.0, "copy": 36.0}  # three pairs of two products
 
 
 MACHINE: dict[str, Any] = {
