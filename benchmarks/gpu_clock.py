@@ -61,15 +61,27 @@ def once(route: Route, value: Any, *, queued: bool = False) -> tuple[float, Any]
     return float(start.elapsed_time(end)), result
 
 
+# Graphs whose capture failed: torch's allocator goes on asking them which memory is theirs.
+_refused: list[torch.cuda.CUDAGraph] = []
+
+
 def captured(route: Route, value: Any) -> tuple[Route, Any] | None:
-    """Return replays of a call and their result; None if it cannot be captured."""
+    """Return replays of a call and their result; None if it cannot be captured.
+
+    Nor is any call of this process that comes after one that could not: for torch that capture
+    never ends.
+    """
+    if _refused:
+        return None
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):
+        # Of a capture that fails, torch leaves the stream current.
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
             result = route(value)
     except RuntimeError as error:
-        print(f"not captured in a graph: {error}", file=sys.stderr)
+        print(f"not captured in a graph, and nothing after it: {error}", file=sys.stderr)
+        _refused.append(graph)
         return None
     return lambda _: graph.replay(), result
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -84,6 +84,8 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 2**30))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
     monkeypatch.setattr(torch.cuda, "graph", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
     yield modules
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -262,6 +264,38 @@ def test_what_cannot_be_captured_is_timed_without(
     monkeypatch.setattr(torch.cuda, "graph", refused)
     (without,), _ = scripts["gpu_clock"].interleaved([len], (), capturable=[True])
     assert without.graph_ms is None
+
+
+def test_a_capture_that_fails_leaves_its_stream_and_is_the_last(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch has it: neither its allocator nor its current stream is as before."""
+    current = ["before"]
+    begun = []
+
+    @contextmanager
+    def stream(name: str) -> Iterator[None]:
+        before = current[0]
+        current[0] = name
+        try:
+            yield
+        finally:
+            current[0] = before
+
+    @contextmanager
+    def graph(_: Any) -> Iterator[None]:
+        begun.append(current[0])
+        current[0] = "of the capture"
+        yield
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: current[0])
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    timings, _ = scripts["gpu_clock"].interleaved([len, len], (), capturable=[True, True])
+    assert [each.graph_ms for each in timings] == [None, None]
+    assert current == ["before"]
+    assert begun == ["before"]
 
 
 def test_ceilings_are_measured(
