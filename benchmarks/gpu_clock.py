@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,10 @@ import torch
 DEVICE = "cuda"
 BUDGET_MS = 1000.0  # for the repetitions of one line
 SLOW_MS = 500.0  # all routes once: from here on three repetitions, not five
-GRAPH_MS = 5.0  # of a call: what is longer is no matter of launches
+WARM_SECONDS = 0.03  # of calls before those that count: a device that rested has a lower clock
+GRAPH_MS = 100.0  # of a call: thousands of launches take less
 FLUSH_VALUES = 2**26  # that are written before every call: 256 MB, more than any L2 cache
-CEILING_VALUES = 2**28  # that are copied
+CEILING_VALUES = 2**30  # that are copied
 CEILING_ROWS = 8192  # of the matrices that are multiplied
 
 Route = Callable[[Any], Any]
@@ -89,11 +91,16 @@ def captured(route: Route, value: Any) -> tuple[Route, Any] | None:
 def interleaved(
     routes: Sequence[Route],
     value: Any,
-    budget_ms: float = BUDGET_MS,
+    budget_ms: float | None = None,
     capturable: Sequence[bool] = (),
 ) -> tuple[list[Timing], int]:
-    """Return each route's times and the repetitions, all routes taking turns."""
+    """Return each route's times and the repetitions, all routes taking turns.
+
+    The repetitions, replays among them, take `budget_ms` (`BUDGET_MS` unless given) but are at
+    least 3 of what takes long, and else 5.
+    """
     first = [once(route, value)[1] for route in routes]  # loads and compiles: no time of it counts
+    began = time.perf_counter()
     estimates = [once(route, value)[0] for route in routes]
     replays = [
         captured(route, value) if wanted and ms < GRAPH_MS else None
@@ -101,19 +108,29 @@ def interleaved(
             routes, capturable or [False] * len(routes), estimates, strict=True
         )
     ]
-    if any(replays):  # capturing gives torch's memory back to the device
-        for route in routes:
-            once(route, value)
-    a_pass = max(sum(estimates), 1e-3)
-    repetitions = int(min(50, max(3 if a_pass > SLOW_MS else 5, budget_ms / a_pass)))
     times: list[list[float]] = [[] for _ in routes]
     graph_times: list[list[float]] = [[] for _ in routes]
-    for _ in range(repetitions):
+
+    def turns() -> None:
         for at, route in enumerate(routes):
             times[at].append(once(route, value)[0])
             replay = replays[at]
             if replay is not None:
                 graph_times[at].append(once(replay[0], value, queued=True)[0])
+
+    if any(replays):  # the device rested, and torch gave its memory back; a first replay loads
+        began = time.perf_counter()
+        turns()
+    while time.perf_counter() - began < WARM_SECONDS:
+        turns()
+    for warm in (*times, *graph_times):
+        warm.clear()
+    both = [ms * (2 if replay else 1) for ms, replay in zip(estimates, replays, strict=True)]
+    a_pass = max(sum(both), 1e-3)
+    budget_ms = BUDGET_MS if budget_ms is None else budget_ms
+    repetitions = int(min(50, max(3 if a_pass > SLOW_MS else 5, budget_ms / a_pass)))
+    for _ in range(repetitions):
+        turns()
     found = [
         Timing(
             result,

@@ -73,6 +73,8 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     clock, peers = modules["gpu_clock"], modules["gpu_peers"]
     monkeypatch.setattr(clock, "DEVICE", "cpu")
     monkeypatch.setattr(clock, "FLUSH_VALUES", 2**8)
+    monkeypatch.setattr(clock, "BUDGET_MS", 50.0)
+    monkeypatch.setattr(clock, "WARM_SECONDS", 0.0)
     for name in ("gpu_routes", "gpu_table"):
         monkeypatch.setattr(modules[name], "routes_here", lambda: ["tiles", "panels"])
     again = peers.Peer("torch again", peers.eager_degree)
@@ -251,6 +253,28 @@ def test_slow_calls_are_repeated_less(
     timings, repetitions = scripts["gpu_clock"].interleaved([len, len], ())
     assert repetitions == 3
     assert [each.ms for each in timings] == [2.0, 902.0]
+
+
+def test_what_warms_the_device_counts_for_nothing(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls of before and replays too; the first ones after a capture whatever the clock says."""
+    clock = scripts["gpu_clock"]
+    now = iter([0.0, 10.0, 10.0, 10.0 + 0.9 * 0.03, 11.0])
+    monkeypatch.setattr(clock, "WARM_SECONDS", 0.03)
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    monkeypatch.setattr(clock, "captured", lambda route, value: (str, "replayed"))
+    calls = iter([9e9, 8.0])
+    replays = iter([9e9, 9e9, 9e9])
+
+    def once(route: Any, value: Any, queued: bool = False) -> tuple[float, Any]:
+        return next(replays, 1.0) if queued else next(calls, 2.0), "first"
+
+    monkeypatch.setattr(clock, "once", once)
+    (timing,), repetitions = clock.interleaved([len], (), 160.0, capturable=[True])
+    assert timing == clock.Timing("first", 2.0, 1.0, "replayed")
+    assert repetitions == 10  # 8 ms were estimated, and as much for a replay
+    assert next(now, None) is None
 
 
 def test_what_cannot_be_captured_is_timed_without(
