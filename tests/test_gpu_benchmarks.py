@@ -191,6 +191,23 @@ def test_a_network_is_wrong_where_one_of_its_layers_is(
         assert not line.error <= line.bound
 
 
+def test_the_cpu_is_timed_warm_where_that_takes_no_second(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = scripts["gpu_lines"]
+    for takes, calls, ms in (
+        ([0.7, 0.01, 0.05, 0.02, 0.03, 0.04], 6, 30.0),
+        ([0.9, 0.2], 2, 200.0),
+        ([7.0], 1, 7000.0),
+    ):
+        now = iter([end for each in takes for end in (0.0, each)])
+        monkeypatch.setattr(lines, "time", SimpleNamespace(perf_counter=now.__next__))
+        made: list[str] = []
+        result, median = lines.host_call(lambda x, made=made: made.append(x) or "result", "x")
+        assert (result, len(made)) == ("result", calls)
+        assert median == pytest.approx(ms)
+
+
 def test_the_ceiling_is_that_which_limits_the_work(scripts: dict[str, ModuleType]) -> None:
     table, lines = scripts["gpu_table"], scripts["gpu_lines"]
     (line,) = table.squares_lines(90, 9)
