@@ -17,7 +17,7 @@ from gpu_peers import (
     closed_form_squares,
     eager_degree,
     eager_degree_at,
-    other_peers,
+    other_peer,
 )
 from hubprune import _native
 from hubprune.ops import DEGREE_ROUTE, DEGREE_ROUTES
@@ -61,14 +61,15 @@ def degree_lines(n: int, d: int) -> list[Line]:
     return compared_on_rows(n, d, ours, peers, degree_error, pair_rate(n))
 
 
-def other_lines(n: int, d: int, precision: str) -> list[Line]:
-    """The degree as it is computed by default beside `other_peers`."""
+def other_lines(n: int, d: int, precision: str, package: str) -> list[Line]:
+    """The degree as it is computed by default beside another package's."""
 
     def run(x: torch.Tensor) -> torch.Tensor:
         return abs_degree(x, precision)
 
     ours = [Ours(f"weighted_degree abs, {precision}", run, PRECISIONS[precision].bound)]
-    return compared_on_rows(n, d, ours, other_peers(precision), degree_error, pair_rate(n))
+    peers = [other_peer(package, precision)]
+    return compared_on_rows(n, d, ours, peers, degree_error, pair_rate(n))
 
 
 def squares_lines(n: int, d: int) -> list[Line]:

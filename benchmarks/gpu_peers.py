@@ -186,14 +186,19 @@ def cupy_degree() -> Route:
     return run
 
 
-def other_peers(precision: str) -> list[Peer]:
-    """Return the same degree by what else is installed: torch.compile, CuPy (float32 only)."""
-    found = []
-    if importlib.util.find_spec("triton"):
-        compiled = torch.compile(plain_degree, dynamic=False)
-        run = with_precision(precision, lambda x: compiled(x, PRECISIONS[precision].dtype))
-        name = f"torch.compile of X X', abs, sum in {PRECISIONS[precision].eager}"
-        found.append(Peer(name, run, capturable=False))
+def other_packages(precision: str) -> list[str]:
+    """Return what else is installed that computes the degree at a precision."""
+    found = ["torch.compile"] if importlib.util.find_spec("triton") else []
     if precision == "highest" and importlib.util.find_spec("cupy"):
-        found.append(Peer("CuPy X X', abs, sum", cupy_degree(), capturable=False))
+        found.append("CuPy")
     return found
+
+
+def other_peer(package: str, precision: str) -> Peer:
+    """Return the degree by one of `other_packages`."""
+    if package == "CuPy":
+        return Peer("CuPy X X', abs, sum", cupy_degree(), capturable=False)
+    compiled = torch.compile(plain_degree, dynamic=False)
+    asked = PRECISIONS[precision]
+    run = with_precision(precision, lambda x: compiled(x, asked.dtype))
+    return Peer(f"torch.compile of X X', abs, sum in {asked.eager}", run, capturable=False)

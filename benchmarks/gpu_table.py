@@ -31,7 +31,7 @@ from gpu_clock import ceilings
 from gpu_degree import degree_lines, long_lines, other_lines, routes_here, squares_lines
 from gpu_lines import Line
 from gpu_network import NETWORK_WAYS, network_lines, vectors_lines
-from gpu_peers import PRECISIONS
+from gpu_peers import PRECISIONS, other_packages
 from gpu_report import environment, markdown, measured_lines, missed_bounds
 from gpu_similarity import distance_lines, nearest_lines
 from journal import NO_DEVICE, Journal
@@ -102,10 +102,14 @@ def groups(quick: bool) -> dict[str, list[Task]]:
             task(path_lines, "closeness_centrality", 2048, 9),
         ]
         peers = [
-            task(other_lines, 16384, 9, "highest"),
-            task(other_lines, 4096, 1024, "highest"),
-            task(other_lines, 16384, 4608, "high"),
-            task(other_lines, 16384, 4608, "medium"),
+            task(other_lines, n, d, precision, package)
+            for n, d, precision in (
+                (16384, 9, "highest"),
+                (4096, 1024, "highest"),
+                (16384, 4608, "high"),
+                (16384, 4608, "medium"),
+            )
+            for package in other_packages(precision)
         ]
     here = routes_here()
     return {

@@ -8,6 +8,7 @@ the graph capture are pretended.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import subprocess
@@ -41,7 +42,7 @@ SMALL: dict[str, Callable[[ModuleType], Any]] = {
     "network_lines": lambda table: [
         line for way in table.NETWORK_WAYS for line in table.network_lines(way, ((16, 3), (24, 16)))
     ],
-    "other_lines": lambda table: table.other_lines(40, 9, "highest"),
+    "other_lines": lambda table: table.other_lines(40, 9, "highest", "another"),
     "path_lines": lambda table: table.path_lines("betweenness_centrality", 30, 9),
     "squares_lines": lambda table: table.squares_lines(90, 9),
     "vectors_lines": lambda table: table.vectors_lines("small", 8, 5, 3, 3),
@@ -78,7 +79,8 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     for name in ("gpu_routes", "gpu_table"):
         monkeypatch.setattr(modules[name], "routes_here", lambda: ["tiles", "panels"])
     again = peers.Peer("torch again", peers.eager_degree)
-    monkeypatch.setattr(modules["gpu_degree"], "other_peers", lambda precision: [again])
+    monkeypatch.setattr(modules["gpu_degree"], "other_peer", lambda package, precision: again)
+    monkeypatch.setattr(modules["gpu_table"], "other_packages", lambda precision: ["a", "b"])
     monkeypatch.setattr(torch.cuda, "Event", HostEvent)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
@@ -108,12 +110,33 @@ def test_every_line_is_rehearsed(scripts: dict[str, ModuleType]) -> None:
     assert len(set(names)) == len(names)
     assert {name.split("(")[0] for name in names} == makers
     assert "long_lines(65536, 4608, high, panels)" in names
+    # Each package in a line of its own: one that fails takes no other along.
+    others = [name for name, _ in groups["peers"]]
+    assert others[:2] == [f"other_lines(16384, 9, highest, {name})" for name in ("a", "b")]
+    assert len(others) == 8
     quick = [name for tasks in table.groups(quick=True).values() for name, _ in tasks]
     assert set(quick) - set(names) == {
         "long_lines(2048, 1024, highest, tiles, panels)",
         "long_lines(2048, 1024, high, panels)",
         "long_lines(2048, 1024, medium, panels)",
     }
+
+
+def test_other_packages_are_those_that_are_installed(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = scripts["gpu_peers"]
+    installed = {"triton", "cupy"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name in installed or None)
+    assert peers.other_packages("highest") == ["torch.compile", "CuPy"]
+    assert peers.other_packages("medium") == ["torch.compile"]
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
+    peer = peers.other_peer("torch.compile", "medium")
+    x = torch.randn(40, 9, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(peer.run(x), peers.eager_degree(x), rtol=1e-2, atol=0)
+    assert peer.name == "torch.compile of X X', abs, sum in bfloat16"
+    installed.clear()
+    assert peers.other_packages("highest") == []
 
 
 def test_long_lines_of_a_device_with_all_routes(scripts: dict[str, ModuleType]) -> None:
