@@ -106,15 +106,18 @@ def test_every_line_is_rehearsed(scripts: dict[str, ModuleType]) -> None:
     assert makers == set(SMALL)
     groups = table.groups(quick=False)
     assert tuple(groups) == table.GROUPS
-    names = [name for tasks in groups.values() for name, _ in tasks]
+    names = [task.name for tasks in groups.values() for task in tasks]
     assert len(set(names)) == len(names)
     assert {name.split("(")[0] for name in names} == makers
     assert "long_lines(65536, 4608, high, panels)" in names
     # Each package in a line of its own: one that fails takes no other along.
-    others = [name for name, _ in groups["peers"]]
+    others = [task.name for task in groups["peers"]]
     assert others[:2] == [f"other_lines(16384, 9, highest, {name})" for name in ("a", "b")]
     assert len(others) == 8
-    quick = [name for tasks in table.groups(quick=True).values() for name, _ in tasks]
+    assert groups["core"][-1].name == "degree_lines(1000000, 9)"
+    long = {task.name for tasks in groups.values() for task in tasks if task.seconds > 40}
+    assert long == {"degree_lines(1000000, 9)", *others}
+    quick = [task.name for tasks in table.groups(quick=True).values() for task in tasks]
     assert set(quick) - set(names) == {
         "long_lines(2048, 1024, highest, tiles, panels)",
         "long_lines(2048, 1024, high, panels)",
@@ -141,7 +144,7 @@ def test_other_packages_are_those_that_are_installed(
 
 def test_long_lines_of_a_device_with_all_routes(scripts: dict[str, ModuleType]) -> None:
     table = scripts["gpu_table"]
-    names = [name for name, _ in table.long_tasks(["sm90"], quick=True)]
+    names = [task.name for task in table.long_tasks(["sm90"], quick=True)]
     assert names == [f"long_lines(2048, 1024, {name}, sm90)" for name in table.PRECISIONS]
     assert table.long_tasks([], quick=False) == []
 
@@ -406,8 +409,15 @@ def test_a_fault_costs_one_line(
 
     (line,) = table.degree_lines(40, 9)
     tasks = {
-        "core": [("a", lambda: good(1)), ("b", broken), ("c", lambda: good(2))],
-        "paths": [("d", wrong), ("e", lambda: [replace(line, error=1.0)])],
+        "core": [
+            table.Task("a", lambda: good(1)),
+            table.Task("b", broken),
+            table.Task("c", lambda: good(2)),
+        ],
+        "paths": [
+            table.Task("d", wrong),
+            table.Task("e", lambda: [replace(line, error=1.0)]),
+        ],
     }
     monkeypatch.setattr(table, "groups", lambda quick: tasks)
     monkeypatch.setattr(table, "ceilings", lambda: {"float32": 1.0})
