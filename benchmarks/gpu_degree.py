@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from gpu_clock import Route
 from gpu_exact import degree_error, squares_error
 from gpu_lines import Line, Ours, Peer, compared_on_rows, pair_rate, pair_work
 from gpu_peers import (
+    CACHED_ENTRIES,
     PRECISIONS,
     closed_form_squares,
     eager_degree,
@@ -53,10 +55,16 @@ def routes_here() -> list[str]:
 
 
 def degree_lines(n: int, d: int) -> list[Line]:
-    """In float32; from 16 384 rows on beside torch's bfloat16 too, which has its own error."""
+    """In float32; from 16 384 rows on beside torch's bfloat16 too, which has its own error.
+
+    And, while 128 rows of the matrix fit the L2 cache, beside panels that stay there.
+    """
     peers = [Peer("X X', abs-sum", eager_degree)]
     if n >= 16384:
         peers.append(Peer("X X', abs-sum in bfloat16", lambda x: eager_degree(x, torch.bfloat16)))
+    if 16384 <= n <= CACHED_ENTRIES // 128:
+        cached = partial(eager_degree, entries=CACHED_ENTRIES)
+        peers.append(Peer("X X', abs-sum in panels of 32 MiB", cached))
     ours = [Ours("weighted_degree abs", abs_degree, work=pair_work(n, d))]
     return compared_on_rows(n, d, ours, peers, degree_error, pair_rate(n))
 

@@ -13,7 +13,7 @@ from gpu_clock import Route
 from gpu_degree import abs_degree
 from gpu_exact import degree_error
 from gpu_lines import Line, Ours, Peer, Work, compared, gaussian, largest, pair_work
-from gpu_peers import eager_degree
+from gpu_peers import eager_degree, eager_vectors
 from layers import CNN14
 from peers import rank1_gram
 
@@ -33,7 +33,7 @@ def vectors_lines(name: str, n: int, c: int, *kernel: int) -> list[Line]:
 
     work = vectors_work(n, c, math.prod(kernel))
     ours = [Ours("filter_vectors rank1", hp.filter_vectors, work=work)]
-    peers = [Peer("bmm, eigh", rank1_gram, capturable=False)]
+    peers = [Peer("bmm, eigh", eager_vectors, capturable=False)]
     shape = f"{name}: {n} x {c} x {' x '.join(map(str, kernel))}"
     return compared(shape, weight, ours, peers, error, (4.0 * weight.numel() / 1e6, "GB/s"))
 

@@ -25,6 +25,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from hubprune import reference
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="only in the source tree")
 GPU_MODULES = tuple(sorted(path.stem for path in FOLDER.glob("gpu_*.py")))
@@ -165,6 +167,19 @@ def test_lines(scripts: dict[str, ModuleType], name: str) -> None:
         assert line.reached({}) is None
         journal = journal_of(scripts, {name: [asdict(line)]}, {"ceilings": ceilings})
         assert line.operation in table.markdown(journal)
+
+
+def test_peers_in_their_better_forms(scripts: dict[str, ModuleType]) -> None:
+    """Panels that stay in the cache; the Gram matrices of fewer channels than positions."""
+    peers, lines = scripts["gpu_peers"], scripts["gpu_lines"]
+    assert peers.panel_rows(16384, peers.CACHED_ENTRIES) == 512
+    assert 65536 * peers.panel_rows(65536, peers.CACHED_ENTRIES) == peers.CACHED_ENTRIES
+    x = lines.gaussian(300, 9)
+    torch.testing.assert_close(peers.eager_degree(x, entries=1), peers.eager_degree(x))
+    for shape in ((8, 5, 3, 3), (8, 9, 3, 3), (8, 20, 3, 3), (8, 1, 3, 3)):
+        weight = lines.gaussian(*shape)
+        exact = torch.from_numpy(reference.filter_vectors(weight.double().numpy(), "rank1"))
+        torch.testing.assert_close(peers.eager_vectors(weight.double()), exact)
 
 
 def test_peers_that_are_captured_wait_for_nothing(scripts: dict[str, ModuleType]) -> None:
