@@ -25,7 +25,7 @@ def driver_version() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return run.stdout.strip().splitlines()[0]
+    return run.stdout.partition("\n")[0].strip() or "unknown"
 
 
 def environment(commit: str) -> dict[str, Any]:

@@ -390,6 +390,25 @@ def test_ceilings_are_measured(
     assert all(rate > 0 for rate in found.values())
 
 
+@pytest.mark.parametrize(
+    ("said", "driver"),
+    [("580.159.04\n580.159.04\n", "580.159.04"), ("", "unknown"), (None, "unknown")],
+)
+def test_the_driver(
+    scripts: dict[str, ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    said: str | None,
+    driver: str,
+) -> None:
+    def run(*_: Any, **__: Any) -> Any:
+        if said is None:
+            raise FileNotFoundError("nvidia-smi")
+        return SimpleNamespace(stdout=said)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert scripts["gpu_report"].driver_version() == driver
+
+
 # --- what a fault leaves --------------------------------------------------------------------------
 def run_table(
     scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, out: Path, *options: str
