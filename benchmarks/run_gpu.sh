@@ -182,7 +182,8 @@ if [ -d $work/site ] && [ "$(cat $work/key 2>/dev/null)" = "$key" ]; then
   record passed build 0 "kept from the call before"
 else
   rm -rf $work/site $work/key
-  if ! step build 240 0 "$python" -m pip install --no-build-isolation --no-deps --no-index \
+  # Without it there is nothing: rather leave out what comes last than stop it half a minute early.
+  if ! step build 420 0 "$python" -m pip install --no-build-isolation --no-deps --no-index \
     --disable-pip-version-check --target $work/site . \
     -Cbuild-dir="$work/cmake-${surroundings:0:8}" \
     -Ccmake.define.HUBPRUNE_CUDA=ON \
