@@ -3,8 +3,8 @@
 
 Times are between two events on the stream; 256 MB are written just before the first, so that
 nothing is found in the L2 cache. A call begins when they are written: its time holds what the host
-takes to launch, which is most of a short call. Where a call of a few milliseconds can be captured
-in a graph, a replay is timed beside it: launched while they are still written, on the device alone.
+takes to launch, which is most of a short call. Where a call that is not long can be captured in a
+graph, a replay is timed beside it: launched while they are written, its time is the device's alone.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def flush_buffer() -> torch.Tensor:
 
 
 def once(route: Route, value: Any, *, queued: bool = False) -> tuple[float, Any]:
-    """Return the time of a call in ms and its result; `queued`: it waits for the device anyway.
+    """Return the time of a call in ms and its result.
 
-    Else the device is idle when the call begins. It would not be while the buffer is written: that
-    takes 60 us, which is all that the host needs to launch some calls, and a part of others.
+    The device is idle when the call begins, unless it is `queued` behind the write of the buffer:
+    in the 60 us of that the host launches some calls whole, and others in part.
     """
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     flush_buffer().zero_()
@@ -96,8 +96,8 @@ def interleaved(
 ) -> tuple[list[Timing], int]:
     """Return each route's times and the repetitions, all routes taking turns.
 
-    The repetitions, replays among them, take `budget_ms` (`BUDGET_MS` unless given) but are at
-    least 3 of what takes long, and else 5.
+    The repetitions, replays among them, take `budget_ms` (`BUDGET_MS` unless given), but there are
+    5 at least, or 3 of what takes long.
     """
     first = [once(route, value)[1] for route in routes]  # loads and compiles: no time of it counts
     began = time.perf_counter()

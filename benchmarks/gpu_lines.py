@@ -17,7 +17,6 @@ from gpu_clock import Route
 HOST_SECONDS = 1.0  # for the calls of one of our CPU kernels
 ERROR_BOUND = 1e-6  # of a cosine, a vector entry, and a degree relative to its sum of magnitudes
 
-
 # The least that a result takes, whatever computes it, by the name of its ceiling in
 # `gpu_clock.ceilings`: bytes read and written once ("copy"), operations in a dtype.
 Work = dict[str, float]

@@ -5,8 +5,8 @@ Usage: python benchmarks/gpu_table.py OUT [--group NAME] [--resume] [--quick] [-
 
 Writes OUT/gpu_table.json and OUT/gpu_table.md anew after every line. A line holds ours and the
 peer's median over interleaved repetitions, and both errors against float64 on the same input.
-gpu_clock.py says what a time is: with an empty L2 cache, and what the host takes to launch; where a
-call of a few milliseconds can be captured in a graph, the time of a replay is beside it.
+gpu_clock.py says what a time is: with nothing in the L2 cache, and with what the host takes to
+launch; where a call that is not long can be captured in a graph, the time of a replay is beside it.
 
 A line that fails is listed with its reason. The exit code is 2 without a device; 14 if an error of
 ours is above its bound; 15 if a line failed. Any other: a line ended the process, by a hang of more
