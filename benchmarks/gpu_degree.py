@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -47,11 +48,19 @@ def degree_by(route: str, precision: str) -> Route:
     return by_route(route, lambda x: abs_degree(x, precision))
 
 
+#: Of rows of at most 32 features.
+SHORT_ROUTES = ("tiles", "mma")
+
+
 def routes_here() -> list[str]:
-    """Return the routes that this device has; HUBPRUNE_WITHOUT_SM90=1 leaves out that one."""
+    """Return the routes of long rows that this device has.
+
+    HUBPRUNE_WITHOUT_SM90=1 leaves out that one.
+    """
     hopper = _native.sm90_available(torch.cuda.current_device())
     wanted = hopper and os.environ.get("HUBPRUNE_WITHOUT_SM90") != "1"
-    return [route for route in DEGREE_ROUTES if wanted or route != "sm90"]
+    missing = {"mma"} if wanted else {"mma", "sm90"}
+    return [route for route in DEGREE_ROUTES if route not in missing]
 
 
 def degree_lines(n: int, d: int) -> list[Line]:
@@ -92,22 +101,48 @@ def squares_lines(n: int, d: int) -> list[Line]:
     return compared_on_rows(n, d, ours, peers, squares_error, rate)
 
 
-def long_lines(n: int, d: int, precision: str, *routes: str) -> list[Line]:
-    """Routes at one precision, beside torch's own product at it; "high" beside float32 too."""
+def route_name(route: str, precision: str) -> str:
+    return f"weighted_degree abs, {route}, {precision}"
+
+
+def by_routes(n: int, d: int, precision: str, routes: Iterable[str]) -> list[Ours]:
+    """Return routes at one precision."""
     asked = PRECISIONS[precision]
     in_planes = pair_work(n, d, "bfloat16", asked.products)
-    ours = [
+    return [
         Ours(
-            f"weighted_degree abs, {route}, {precision}",
+            route_name(route, precision),
             degree_by(route, precision),
             asked.bound,
             pair_work(n, d) if route == "tiles" else in_planes,
         )
         for route in routes
     ]
-    peers = [
-        Peer(f"X X', abs-sum in {PRECISIONS[name].eager}", eager_degree_at(name))
-        for name in ([precision, "highest"] if precision == "high" else [precision])
+
+
+def torch_at(precision: str) -> list[Peer]:
+    """Return torch's own product at a precision; for "high" in float32 too."""
+    names = [precision, "highest"] if precision == "high" else [precision]
+    return [
+        Peer(f"X X', abs-sum in {PRECISIONS[name].eager}", eager_degree_at(name)) for name in names
     ]
+
+
+def long_lines(n: int, d: int, precision: str, *routes: str) -> list[Line]:
+    """Routes at one precision, beside torch's own product at it."""
+    ours, peers = by_routes(n, d, precision, routes), torch_at(precision)
     rate = n * (n - 1) * d / 1e9, "TFLOP/s"
     return compared_on_rows(n, d, ours, peers, degree_error, rate)
+
+
+def short_lines(n: int, d: int, precision: str) -> list[Line]:
+    """A warp's matrix units beside torch's own product at a precision."""
+    ours, peers = by_routes(n, d, precision, ["mma"]), torch_at(precision)
+    return compared_on_rows(n, d, ours, peers, degree_error, pair_rate(n))
+
+
+def short_million_lines(n: int, d: int) -> list[Line]:
+    """... at every precision beside our tiles: `degree_lines` has torch's times, of seconds."""
+    ours = [own for precision in PRECISIONS for own in by_routes(n, d, precision, ["mma"])]
+    peers = [Peer(route_name("tiles", "highest"), degree_by("tiles", "highest"))]
+    return compared_on_rows(n, d, ours, peers, degree_error, pair_rate(n))

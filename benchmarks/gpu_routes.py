@@ -3,10 +3,11 @@
 
 Usage: python benchmarks/gpu_routes.py OUT [--resume]
 
-Times every route (tiles, panels, sm90 on Hopper) at every precision over a grid of shapes, and over
-the raw filters of a whole network, beside torch's own product. Writes OUT/gpu_routes.json and
-OUT/gpu_routes.md anew after every shape: the table, and for each precision and number of rows from
-how many features on one route is not slower than others. Those numbers belong into
+Times every route (tiles, panels, sm90 on Hopper; of short rows tiles and mma) at every precision
+over a grid of shapes, and over the raw filters of a whole network, beside torch's own product.
+Writes OUT/gpu_routes.json and OUT/gpu_routes.md anew after every shape: the table, and for each
+precision and number of rows from how many features on one route is not slower than others; of short
+rows for each number of features from how many rows on. Those numbers belong into
 `hubprune.panel_route.PANEL_FEATURES` and `hubprune.ops.degree`, with the device's name. A route
 whose error is above its bound is no candidate. About a minute; the exit codes are gpu_table.py's.
 Behind a shape that ended the process, --resume goes on without sm90.
@@ -21,12 +22,12 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from gpu_clock import Route, interleaved
-from gpu_degree import by_route, degree_by, routes_here
+from gpu_degree import SHORT_ROUTES, by_route, degree_by, routes_here
 from gpu_exact import degree_error
 from gpu_lines import Error, gaussian, largest
 from gpu_peers import PRECISIONS, eager_degree_at
@@ -35,13 +36,35 @@ from layers import CNN14
 
 ROWS = (128, 256, 512, 1024, 2048, 4096, 16384)
 FEATURES = (64, 128, 256, 512, 1024, 2048, 4608, 18432)
+SHORT_ROWS = (512, 2048, 8192, 32768)
+SHORT_FEATURES = (4, 9, 16, 25, 32)
 MOST_VALUES = 2**28  # of an input: 1 GiB
 BUDGET_MS = 100.0  # for the repetitions of one shape and precision
 SHAPE_SECONDS = 40.0  # that a shape may take; then it hangs
 NOISE = 1.03  # of two times: closer ones are the same
 SHIFTED = (2048, 4608)  # also measured with a mean of 0.5: cosines near 1/5, sums that grow with n
-# A route, and those it is compared with.
-PAIRS = (("panels", ("tiles",)), ("sm90", ("tiles", "panels")))
+
+
+class Rivals(NamedTuple):
+    """A route, those it is compared with, and whether for each number of rows or of features."""
+
+    route: str
+    others: tuple[str, ...]
+    fixed: str = "n"
+
+    @property
+    def along(self) -> str:
+        return "d" if self.fixed == "n" else "n"
+
+    def __str__(self) -> str:
+        return f"{self.route} beside {' and '.join(self.others)}"
+
+
+RIVALS = (
+    Rivals("panels", ("tiles",)),
+    Rivals("sm90", ("tiles", "panels")),
+    Rivals("mma", ("tiles",), "d"),
+)
 
 
 @dataclass(frozen=True)
@@ -97,8 +120,8 @@ def cells(
     return found
 
 
-def degree_runs(precision: str) -> dict[str, Route]:
-    runs = {route: degree_by(route, precision) for route in routes_here()}
+def degree_runs(routes: Iterable[str], precision: str) -> dict[str, Route]:
+    runs = {route: degree_by(route, precision) for route in routes}
     return {**runs, "torch": eager_degree_at(precision)}
 
 
@@ -106,7 +129,8 @@ def matrix_cells(n: int, d: int, mean: float = 0.0) -> list[Cell]:
     x = gaussian(n, d) + mean
     shape = f"{n} x {d}" + (f", mean {mean}" if mean else "")
     grid = (0, 0) if mean else (n, d)
-    return cells(shape, *grid, x, degree_runs, degree_error(x))
+    routes = SHORT_ROUTES if d in SHORT_FEATURES else routes_here()
+    return cells(shape, *grid, x, functools.partial(degree_runs, routes), degree_error(x))
 
 
 def network_cells(sizes: Sequence[tuple[int, int]] = CNN14) -> list[Cell]:
@@ -135,39 +159,46 @@ def tasks() -> dict[str, Callable[[], list[Cell]]]:
     """Return the measurements by name, shapes whose input would be too large left out."""
     grid = {
         f"{n} x {d}": functools.partial(matrix_cells, n, d)
-        for n in ROWS
-        for d in FEATURES
+        for rows, features in ((SHORT_ROWS, SHORT_FEATURES), (ROWS, FEATURES))
+        for n in rows
+        for d in features
         if n * d <= MOST_VALUES
     }
     shifted = functools.partial(matrix_cells, *SHIFTED, mean=0.5)
     return {"network": network_cells, "shifted": shifted, **grid}
 
 
-def thresholds(of_precision: Iterable[Cell], route: str, others: Sequence[str]) -> dict[int, int]:
-    """Return by rows: from how many features on the route is as fast as the others, or faster."""
+def thresholds(of_precision: Iterable[Cell], rivals: Rivals) -> dict[int, int]:
+    """Return by rows: from how many features on the route is as fast as the others, or faster.
+
+    Or by features: from how many rows on.
+    """
+    grid = [
+        (getattr(each, rivals.fixed), getattr(each, rivals.along), each)
+        for each in of_precision
+        if each.n > 0 and rivals.route in each.ms
+    ]
     found: dict[int, int] = {}
     beaten = set()
-    for each in sorted(of_precision, key=lambda each: (each.n, -each.d)):
-        if each.n == 0 or each.n in beaten:
-            continue
-        best = min(map(each.candidate_ms, others))
-        own = each.candidate_ms(route)
-        if own <= best * NOISE and own < float("inf"):
-            found[each.n] = each.d
+    for at, size, each in sorted(grid, key=lambda item: (item[0], -item[1])):
+        own = each.candidate_ms(rivals.route)
+        best = min(map(each.candidate_ms, rivals.others))
+        if at in beaten or own > best * NOISE or own == float("inf"):
+            beaten.add(at)
         else:
-            beaten.add(each.n)
+            found[at] = size
     return found
 
 
 def all_thresholds(measured: Sequence[Cell]) -> dict[str, dict[str, dict[int, int]]]:
-    """Return `thresholds` of all `PAIRS`, by precision and pair."""
+    """Return `thresholds` of all `RIVALS`, by precision and their name."""
     return {
         precision: {
-            f"{route} beside {' and '.join(others)}": thresholds(
-                [each for each in measured if each.precision == precision], route, others
+            str(rivals): thresholds(
+                [each for each in measured if each.precision == precision], rivals
             )
-            for route, others in PAIRS
-            if any(route in each.ms for each in measured)
+            for rivals in RIVALS
+            if any(rivals.route in each.ms for each in measured)
         }
         for precision in PRECISIONS
     }
@@ -193,10 +224,14 @@ def markdown(journal: Journal) -> str:
             row.append(f"{ms} ({each.error.get(route, float('nan')):.0e})")
         lines.append(f"| {each.precision} | {each.shape} | {' | '.join(row)} |")
     lines += ["", f"Measured on {journal.machine['device']}; medians of interleaved repetitions."]
-    for precision, pairs in all_thresholds(measured).items():
-        for pair, found in pairs.items():
-            shown = ", ".join(f"d >= {d} at n = {n}" for n, d in found.items()) or "nowhere"
-            lines += ["", f"{precision}: {pair}: {shown}."]
+    for precision, found in all_thresholds(measured).items():
+        for rivals in RIVALS:
+            if (least := found.get(str(rivals))) is None:
+                continue
+            shown = [
+                f"{rivals.along} >= {size} at {rivals.fixed} = {at}" for at, size in least.items()
+            ]
+            lines += ["", f"{precision}: {rivals}: {', '.join(shown) or 'nowhere'}."]
     wrong = [each for cell in measured for each in cell.wrong]
     wrong += [f"{name}: {reason}" for name, reason in journal.failed.items()]
     if wrong:

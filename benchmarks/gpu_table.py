@@ -28,7 +28,15 @@ import torch
 
 from gpu_centrality import cholesky_lines, eigenvector_lines, greedy_lines, path_lines
 from gpu_clock import ceilings
-from gpu_degree import degree_lines, long_lines, other_lines, routes_here, squares_lines
+from gpu_degree import (
+    degree_lines,
+    long_lines,
+    other_lines,
+    routes_here,
+    short_lines,
+    short_million_lines,
+    squares_lines,
+)
 from gpu_lines import Line
 from gpu_network import NETWORK_WAYS, network_lines, vectors_lines
 from gpu_peers import PRECISIONS, other_packages
@@ -119,18 +127,23 @@ def groups(quick: bool) -> dict[str, list[Task]]:
             )
             for package in other_packages(precision)
         ]
+    short = [(2048, 9)] if quick else [(2048, 9), (16384, 9), (65536, 9), (65536, 25)]
+    mma = [task(short_lines, *shape, precision) for shape in short for precision in PRECISIONS]
+    if not quick:
+        mma.append(task(short_million_lines, 1_000_000, 9, seconds=LONG_LINE_SECONDS))
     here = routes_here()
     return {
         "core": core,
         "network": network,
         "paths": paths,
         "long": long_tasks([route for route in here if route != "sm90"], quick),
+        "mma": mma,
         "sm90": long_tasks([route for route in here if route == "sm90"], quick),
         "peers": peers,
     }
 
 
-GROUPS = ("core", "network", "paths", "long", "sm90", "peers")
+GROUPS = ("core", "network", "paths", "long", "mma", "sm90", "peers")
 
 
 def main() -> int:

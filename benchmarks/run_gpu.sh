@@ -238,6 +238,7 @@ if wanted table; then
   table network 60
   table paths 90
   table long 90
+  table mma 60
   if [ "$hopper" -eq 1 ] && [ "${HUBPRUNE_WITHOUT_SM90:-0}" != 1 ]; then table sm90 60; fi
 fi
 if wanted routes; then

@@ -46,10 +46,19 @@ SMALL: dict[str, Callable[[ModuleType], Any]] = {
     ],
     "other_lines": lambda table: table.other_lines(40, 9, "highest", "another"),
     "path_lines": lambda table: table.path_lines("betweenness_centrality", 30, 9),
+    "short_lines": lambda table: table.short_lines(40, 9, "high"),
+    "short_million_lines": lambda table: table.short_million_lines(50, 9),
     "squares_lines": lambda table: table.squares_lines(90, 9),
     "vectors_lines": lambda table: table.vectors_lines("small", 8, 5, 3, 3),
 }
-LINES = {"network_lines": 3, "cholesky_lines": 2, "greedy_lines": 2, "long_lines": 4}
+LINES = {
+    "network_lines": 3,
+    "cholesky_lines": 2,
+    "greedy_lines": 2,
+    "long_lines": 4,
+    "short_lines": 2,
+    "short_million_lines": 3,
+}
 
 
 class HostEvent:
@@ -118,7 +127,8 @@ def test_every_line_is_rehearsed(scripts: dict[str, ModuleType]) -> None:
     assert len(others) == 8
     assert groups["core"][-1].name == "degree_lines(1000000, 9)"
     long = {task.name for tasks in groups.values() for task in tasks if task.seconds > 40}
-    assert long == {"degree_lines(1000000, 9)", *others}
+    million = {"degree_lines(1000000, 9)", "short_million_lines(1000000, 9)"}
+    assert long == {*million, *others}
     quick = [task.name for tasks in table.groups(quick=True).values() for task in tasks]
     assert set(quick) - set(names) == {
         "long_lines(2048, 1024, highest, tiles, panels)",
@@ -520,7 +530,9 @@ def test_routes_are_compared(
 ) -> None:
     routes = scripts["gpu_routes"]
     monkeypatch.setattr(routes, "ROWS", (40,))
-    monkeypatch.setattr(routes, "FEATURES", (9, 70))
+    monkeypatch.setattr(routes, "FEATURES", (60, 70))
+    monkeypatch.setattr(routes, "SHORT_ROWS", (50,))
+    monkeypatch.setattr(routes, "SHORT_FEATURES", (9,))
     monkeypatch.setattr(routes, "SHIFTED", (30, 50))
     monkeypatch.setattr(routes, "BUDGET_MS", 5.0)
     monkeypatch.setattr(routes.network_cells, "__defaults__", (((16, 3), (24, 16)),))
@@ -528,15 +540,18 @@ def test_routes_are_compared(
     assert routes.main() == 0
     report = json.loads((tmp_path / "gpu_routes.json").read_text())
     cells = [routes.Cell(**each) for found in report["results"].values() for each in found]
-    shapes = ["CNN14's raw filters, 2 layers", "30 x 50, mean 0.5", "40 x 9", "40 x 70"]
+    shapes = ["CNN14's raw filters, 2 layers", "30 x 50, mean 0.5", "50 x 9", "40 x 60", "40 x 70"]
     assert [(cell.shape, cell.precision) for cell in cells] == [
         (shape, precision) for shape in shapes for precision in ("highest", "high", "medium")
     ]
-    assert [cell.n for cell in cells] == [0] * 6 + [40] * 6
-    assert all(set(cell.ms) == {"tiles", "panels", "torch"} for cell in cells)
+    assert [cell.n for cell in cells] == [0] * 6 + [50] * 3 + [40] * 6
+    for cell in cells:
+        ours = {"tiles", "mma"} if cell.d == 9 else {"tiles", "panels"}
+        assert set(cell.ms) == {*ours, "torch"}
     text = (tmp_path / "gpu_routes.md").read_text()
     assert text.count("**") == 2 * len(cells)
     assert "high: panels beside tiles:" in text
+    assert "high: mma beside tiles:" in text
     assert "sm90" not in text
     assert set(report["machine"]["thresholds"]) == {"highest", "high", "medium"}
 
@@ -557,9 +572,11 @@ def test_thresholds(scripts: dict[str, ModuleType]) -> None:
         cell(2048, 64, 2, 1, error=1e-3),
         routes.Cell("a network", 0, 0, "high", {"tiles": 9, "panels": 1}, {}),
     ]
-    assert routes.thresholds(cells, "panels", ("tiles",)) == {1024: 512, 4096: 1024}
-    assert routes.thresholds(cells, "tiles", ("panels",)) == {128: 64, 2048: 64, 1024: 1024}
-    assert routes.thresholds(cells, "sm90", ("tiles", "panels")) == {}
+    rivals = routes.Rivals
+    assert routes.thresholds(cells, rivals("panels", ("tiles",))) == {1024: 512, 4096: 1024}
+    assert routes.thresholds(cells, rivals("tiles", ("panels",))) == {128: 64, 2048: 64, 1024: 1024}
+    assert routes.thresholds(cells, rivals("sm90", ("tiles", "panels"))) == {}
+    assert routes.thresholds(cells, rivals("panels", ("tiles",), "d")) == {64: 4096, 1024: 1024}
     assert routes.all_thresholds(cells)["high"] == {"panels beside tiles": {1024: 512, 4096: 1024}}
     assert [cells[0].fastest, cells[1].fastest, cells[-2].fastest] == ["tiles", "panels", "tiles"]
     assert cells[-2].wrong == ["high 2048 x 64 by panels: error 1.00e-03 above 1.5e-05"]

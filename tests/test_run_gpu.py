@@ -103,7 +103,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-TABLE = [f"table-{group}" for group in ("core", "network", "paths", "long", "sm90")]
+TABLE = [f"table-{group}" for group in ("core", "network", "paths", "long", "mma", "sm90")]
 TOOLS = {"memcheck", "initcheck", "racecheck", "synccheck"}
 SM90_TOOLS = {f"{tool}-sm90" for tool in TOOLS - {"initcheck"}}
 
