@@ -59,10 +59,9 @@ def test_count_stops_early(edge: str, count: int) -> None:
     whole = hp.greedy_degree(x, edge=edge)[0]
     assert torch.equal(order[:count], whole[:count])
     rest = order[count:]
-    left = hp.weighted_degree(x[rest.sort().values], edge=edge)
-    ranked = rest.sort().values[left.argsort(descending=True, stable=True)]
-    if edge != "positive":  # whose exact ties (degree 0) the two sums round differently
-        assert rest.tolist() == ranked.tolist()
+    # The others by the degree that is left: two sums, which may round ties differently.
+    left = hp.weighted_degree(x[rest], edge=edge)
+    assert (left.diff() <= 2e-14 * left.abs().clamp(min=1)[1:]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
