@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 
 from cases import PATH_KINDS, random_lengths
 from hubprune.compat import networkx as backend
@@ -191,6 +193,120 @@ def test_edges_that_are_left_to_networkx() -> None:
         run_here("eigenvector_centrality", looped, nstart=dict.fromkeys(looped, 0))
     with raises("nstart must list every node"):
         run_here("eigenvector_centrality", looped, nstart={0: 1.0})
+
+
+def left_to_networkx(name: str, graph: nx.Graph, message: str, **options: Any) -> dict[Any, float]:
+    """Ask the backend, which declines with this message; return what NetworkX answers."""
+    with raises(message):
+        run_here(name, graph, **options)
+    return getattr(nx, name)(graph, **options)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("endpoints", [False, True])
+def test_self_loops_that_rounding_swallows_are_left_to_networkx(endpoints: bool) -> None:
+    """A distance plus such a loop is the distance: NetworkX counts it as one more path."""
+    for loop in (0, 0.0, 1e-17, -1e-17):
+        graph = nx.Graph([(0, 1, {"weight": 2}), (1, 2, {"weight": 2}), (1, 1, {"weight": loop})])
+        options = {"weight": "weight", "normalized": False, "endpoints": endpoints}
+        expected = left_to_networkx(
+            "betweenness_centrality", graph, "self loops so short", **options
+        )
+        without = nx.Graph(graph.edges - {(1, 1)})
+        nx.set_edge_attributes(without, 2, "weight")
+        assert expected != nx.betweenness_centrality(without, **options)
+    for loop in (1e-3, 5.0, -5.0):  # neither a detour nor a shortcut
+        graph.add_edge(1, 1, weight=loop)
+        got = run_here("betweenness_centrality", graph, **options)
+        close(got, nx.betweenness_centrality(graph, **options))
+    close(run_here("closeness_centrality", nx.Graph(graph)), nx.closeness_centrality(graph))
+
+
+def test_the_diagonal_of_one_minus_similarity_is_rounding_error() -> None:
+    x = np.random.default_rng(0).standard_normal((60, 9))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    lengths = 1.0 - x @ x.T
+    graph = nx.from_numpy_array(lengths)
+    assert 0.0 < min(abs(w) for _, _, w in nx.selfloop_edges(graph, data="weight")) < 1e-15
+    left_to_networkx("betweenness_centrality", graph, "self loops so short", weight="weight")
+    np.fill_diagonal(lengths, 0.0)  # then from_numpy_array makes no loops
+    graph = nx.from_numpy_array(lengths)
+    got = run_here("betweenness_centrality", graph, weight="weight")
+    close(got, nx.betweenness_centrality(graph, weight="weight"))
+
+
+def triangle(*weights: Any) -> nx.Graph:
+    return nx.Graph([(i, j, {"weight": w}) for (i, j), w in zip(TRIANGLE, weights, strict=True)])
+
+
+TRIANGLE = ((0, 1), (1, 2), (0, 2))
+
+
+def test_weights_in_whose_precision_networkx_adds_are_left_to_it() -> None:
+    exact = nx.betweenness_centrality(triangle(0.1, 0.2, 0.3), weight="weight")
+    for kind in (np.float32, np.float16, np.longdouble, torch.tensor):
+        weights = [kind(w) for w in (0.1, 0.2, 0.3)]
+        name = type(weights[0]).__name__
+        graph = triangle(*weights)
+        got = left_to_networkx("betweenness_centrality", graph, name, weight="weight")
+        left_to_networkx("closeness_centrality", graph, name, distance="weight")
+        with raises(name):  # in float16 NetworkX does not converge
+            run_here("eigenvector_centrality", graph, weight="weight")
+        if kind is np.float32:
+            assert got != exact
+        # One of them suffices, beside others that would make float64 of all.
+        left_to_networkx(
+            "betweenness_centrality", triangle(0.1, 0.2, weights[2]), name, weight="weight"
+        )
+    with np.errstate(over="ignore"):  # 144: in uint8 the way round is the shorter one
+        weights = [np.uint8(w) for w in (200, 200, 250)]
+        left_to_networkx("betweenness_centrality", triangle(*weights), "uint8", weight="weight")
+    left_to_networkx(
+        "betweenness_centrality", triangle(1, 2, Fraction(3)), "Fraction", weight="weight"
+    )
+    start = dict.fromkeys(range(3), np.float32(1.0))
+    left_to_networkx("eigenvector_centrality", triangle(1, 2, 3), "float32", nstart=start)
+    for kinds in ((int, float, np.float64), (np.int64, bool, np.bool_)):
+        graph = triangle(*(kind(w) for kind, w in zip(kinds, (1, 1, 2), strict=True)))
+        close(
+            run_here("betweenness_centrality", graph, weight="weight"),
+            nx.betweenness_centrality(graph, weight="weight"),
+        )
+
+
+def test_integers_whose_sums_are_not_exact_are_left_to_networkx() -> None:
+    """NetworkX adds them exactly; float64 does so up to 2**53."""
+    large = 2**53
+    for big, small in ((large - 1, 1), (large // 4 + 1, 1.0), (np.int64(-large), 2), (10**400, 1)):
+        graph = nx.Graph()
+        graph.add_weighted_edges_from([(0, 1, big), (1, 2, small), (0, 3, big - 1), (3, 2, small)])
+        with raises("edge attribute 'weight' holds integers beyond 2**53 / 4"):
+            run_here("betweenness_centrality", graph, weight="weight")
+    for big, small in ((large // 4, 1), (1 - large // 4, 1.5), (1, 2.0**80)):
+        graph = nx.Graph()
+        graph.add_weighted_edges_from([(0, 1, big), (1, 2, small), (0, 3, big - 1), (3, 2, small)])
+        close(
+            run_here("betweenness_centrality", graph, weight="weight"),
+            nx.betweenness_centrality(graph, weight="weight"),
+        )
+    with raises("nstart holds integers beyond"):
+        run_here("eigenvector_centrality", triangle(1, 2, 3), nstart={0: 2**60, 1: 1, 2: 1})
+
+
+def test_lengths_whose_sums_overflow_are_left_to_networkx() -> None:
+    """Infinity means that there is no edge here."""
+    path = nx.path_graph(4)
+    for length in (1e308, -1e308):
+        nx.set_edge_attributes(path, length, "weight")
+        left_to_networkx("betweenness_centrality", path, "overflow", weight="weight")
+    nx.set_edge_attributes(path, 1e308, "weight")
+    left_to_networkx("closeness_centrality", path, "overflow", distance="weight")
+    with raises("overflow"):
+        run_here("eigenvector_centrality", path, weight="weight")
+    nx.set_edge_attributes(path, 4e307, "weight")
+    close(
+        run_here("betweenness_centrality", path, weight="weight"),
+        nx.betweenness_centrality(path, weight="weight"),
+    )
 
 
 def test_there_and_back() -> None:

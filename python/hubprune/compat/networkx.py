@@ -88,13 +88,17 @@ class DenseGraph:
         Raises
         ------
         NotImplementedError
-            If an edge's is NaN or infinite, or the attribute was not converted.
+            If an edge's is NaN, infinite or so large that sums overflow, or the attribute was not
+            converted.
         """
         if attribute is not None and attribute not in self.attributes:
             raise NotImplementedError(f"edge attribute {attribute!r} was not converted")
         given = np.ones(self.edges.shape) if attribute is None else self.attributes[attribute]
-        if not np.isfinite(given[self.edges]).all():
+        present = given[self.edges]
+        if not np.isfinite(present).all():
             raise NotImplementedError(f"edge attribute {attribute!r} holds NaN or infinity")
+        if np.abs(present).max(initial=0.0) > np.finfo(np.float64).max / len(self):
+            raise NotImplementedError(f"edge attribute {attribute!r}: a path's sum may overflow")
         return np.where(self.edges, given, missing)
 
     def component_sizes(self) -> npt.NDArray[np.int64]:
@@ -131,7 +135,8 @@ def convert_from_nx(
     Raises
     ------
     NotImplementedError
-        For directed graphs, parallel edges, or edge attributes that are no real numbers.
+        For directed graphs, parallel edges, or edge attributes that are no real numbers or that
+        NetworkX adds in another precision than float64.
     """
     if isinstance(graph, DenseGraph):
         return graph
@@ -152,17 +157,25 @@ def convert_from_nx(
         edges[i, columns] = True
         for key, default in defaults.items():
             row = [data.get(key, default) for data in neighbours.values()]
-            attributes[key][i, columns] = _real_numbers(row, key)
+            attributes[key][i, columns] = _real_numbers(row, f"edge attribute {key!r}", len(nodes))
     return DenseGraph(nodes, edges, attributes, in_node_order)
 
 
-def _real_numbers(values: list[Any], key: str) -> npt.NDArray[Any]:
-    numbers = np.array(values) if values else np.empty(0)
-    if numbers.ndim != 1 or numbers.dtype.kind not in "biuf":
-        raise NotImplementedError(f"edge attribute {key!r} must hold real numbers")
-    if numbers.dtype.kind in "iu" and numbers.size and np.abs(numbers).max() > 2**53:
-        raise NotImplementedError(f"edge attribute {key!r} holds integers beyond 2**53")
-    return numbers
+#: Numbers that NetworkX adds in float64, or exactly. In float32 weights, say, it adds in float32.
+_NUMBERS = frozenset({bool, int, float, np.bool_, np.int64, np.float64})
+
+
+def _real_numbers(values: list[Any], what: str, n: int) -> npt.NDArray[Any]:
+    """Return numbers as an array, if sums of n of them are NetworkX's."""
+    kinds = set(map(type, values))  # an array of them would hide a float32 among floats
+    if not kinds <= _NUMBERS:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds - _NUMBERS))
+        raise NotImplementedError(f"{what} must hold int, float or bool; got {names}")
+    if not kinds <= {float, np.float64}:
+        whole = [value for value in values if not isinstance(value, float)]
+        if min(whole) < -(2**53 // n) or max(whole) > 2**53 // n:
+            raise NotImplementedError(f"{what} holds integers beyond 2**53 / {n}")
+    return np.array(values, dtype=np.float64)
 
 
 def convert_to_nx(result: Any, *, name: str | None = None) -> Any:
@@ -240,13 +253,20 @@ def betweenness_centrality(
     """Return what ``networkx.betweenness_centrality`` does."""
     n = len(G)
     lengths = G.weights(weight, np.inf)
-    if not G.in_node_order and not _every_edge_lengthens(lengths):
+    lengthens = _every_edge_lengthens(lengths)
+    if not G.in_node_order and not lengthens:
         raise NotImplementedError(
             "zero or negative lengths: NetworkX's answer then depends on the order in which edges "
             "were added"
         )
-    if not _every_edge_lengthens(lengths) and G.edges.diagonal().any():
+    loops = lengths.diagonal()[G.edges.diagonal()]
+    if loops.size and not lengthens:
         raise NotImplementedError("self loops beside zero or negative lengths")
+    if (np.abs(loops) <= _slack(lengths)).any():
+        raise NotImplementedError(
+            "self loops so short that a path may be as long with one as without: NetworkX counts "
+            "it twice then"
+        )
     sources = None
     if k is not None and k != n:
         index = {node: i for i, node in enumerate(G.nodes)}
@@ -268,12 +288,18 @@ def _every_edge_lengthens(lengths: Matrix) -> bool:
 
     The rule of csrc/cpu/path_graph.h.
     """
-    n = len(lengths)
-    others = lengths[np.isfinite(lengths) & ~np.eye(n, dtype=bool)]
-    if not others.size:
-        return True
-    slack = 8.0 * np.finfo(np.float64).eps * n * max(0.0, float(others.max()))
-    return bool(others.min() > slack)
+    others = _lengths_between(lengths)
+    return not others.size or bool(others.min() > _slack(lengths))
+
+
+def _slack(lengths: Matrix) -> float:
+    """Return what rounding can change in any path's length at most."""
+    longest = float(_lengths_between(lengths).max(initial=0.0))
+    return 8.0 * float(np.finfo(np.float64).eps) * len(lengths) * longest
+
+
+def _lengths_between(lengths: Matrix) -> Matrix:
+    return lengths[np.isfinite(lengths) & ~np.eye(len(lengths), dtype=bool)]
 
 
 def closeness_centrality(
@@ -314,7 +340,11 @@ def eigenvector_centrality(
     if nstart is not None and list(nstart) != G.nodes:
         raise NotImplementedError("nstart must list every node, in the order of the nodes")
     weights = G.weights(weight, 0.0)
-    start = np.ones(len(G)) if nstart is None else _real_numbers(list(nstart.values()), "nstart")
+    start = (
+        np.ones(len(G))
+        if nstart is None
+        else _real_numbers(list(nstart.values()), "nstart", len(G))
+    )
     if not start.any():
         raise nx.NetworkXError("initial vector cannot have all zero values")
     x = start / start.sum()
