@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -171,8 +172,6 @@ def test_edges_that_are_left_to_networkx() -> None:
         dense = backend.convert_from_nx(graph, edge_attrs={"weight": 1})
         with raises("holds NaN or infinity"):
             backend.betweenness_centrality(dense, weight="weight")
-    with raises("'cost' was not converted"):
-        backend.betweenness_centrality(dense, weight="cost")
     with raises("only undirected"):
         backend.convert_from_nx(nx.DiGraph())
     negative = nx.complete_graph(5)
@@ -309,11 +308,108 @@ def test_lengths_whose_sums_overflow_are_left_to_networkx() -> None:
     )
 
 
+def test_arrays_and_lists_as_weights_are_left_to_networkx() -> None:
+    """One among numbers: NumPy cannot make a rectangle of them."""
+    for bad in (np.array([1.0]), [1.0], [1.0, 2.0]):
+        graph = nx.complete_graph(5)
+        nx.set_edge_attributes(graph, 1.0, "weight")
+        graph[0][1]["weight"] = bad
+        with raises(f"got {type(bad).__name__}"):
+            backend.convert_from_nx(graph, edge_attrs={"weight": 1})
+
+
+def test_starts_that_networkx_divides_by_zero_are_left_to_it() -> None:
+    graph = nx.complete_graph(4)
+    balanced = {0: 1, 1: -1, 2: 0.5, 3: -0.5}
+    with raises("nstart sums to 0"):
+        run_here("eigenvector_centrality", graph, nstart=balanced)
+    with pytest.raises(ZeroDivisionError):
+        nx.eigenvector_centrality(graph, nstart=balanced)
+    # Rounding decides whether it is 0, and which sign: NetworkX's own order of summing.
+    tenths = dict.fromkeys(range(31), 0.1) | {30: -3.0}
+    large = nx.complete_graph(31)
+    close(
+        run_here("eigenvector_centrality", large, nstart=tenths),
+        nx.eigenvector_centrality(large, nstart=tenths),
+    )
+    for bad in (math.nan, math.inf, 1e308):
+        with raises("nstart sums to"):
+            run_here("eigenvector_centrality", graph, nstart=dict.fromkeys(graph, bad))
+    with raises("the iteration overflows"):
+        start = {0: 1e308, 1: -1e308, 2: 1e-300, 3: 0.0}
+        run_here("eigenvector_centrality", graph, nstart=start)
+
+
+def test_options_that_are_only_true_or_false() -> None:
+    graph = nx.complete_graph(5)
+    graph.remove_edge(0, 1)
+    for name, option in (("betweenness", "normalized"), ("betweenness", "endpoints")):
+        for value in ("yes", "", 2, 0, None, np.bool_(True)):
+            got = run_here(f"{name}_centrality", graph, **{option: value})
+            close(got, nx.betweenness_centrality(graph, **{option: value}))
+    got = run_here("closeness_centrality", graph, wf_improved="")
+    close(got, nx.closeness_centrality(graph, wf_improved=""))
+
+
+def attributed_graph() -> nx.Graph:
+    graph = named_graph("random", 8)
+    graph.graph["title"] = "filters"
+    graph.nodes["filter 3"]["layer"] = "conv1"
+    graph["filter 2"]["filter 3"].update(weight=3, colour="red")
+    for (_, _, data), cost in zip(graph.edges(data=True), itertools.count(1)):
+        data["cost"] = cost * 7 % 5 + 1
+    return graph
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"edge_attrs": {"weight": 1}}, {"preserve_all_attrs": True, "name": "a call"}]
+)
+def test_a_graph_converted_by_hand_loses_nothing(asked: dict[str, Any]) -> None:
+    graph = attributed_graph()
+    dense = backend.convert_from_nx(graph, **asked)
+    back = backend.convert_to_nx(dense)
+    assert type(back) is nx.Graph
+    assert nx.utils.graphs_equal(back, graph)
+    assert back.graph == graph.graph
+    assert type(back["filter 2"]["filter 3"]["weight"]) is int
+    back["filter 2"]["filter 3"]["weight"] = 7.0  # is the caller's own
+    graph["filter 2"]["filter 3"]["weight"] = 8.0  # came later
+    assert backend.convert_to_nx(dense)["filter 2"]["filter 3"]["weight"] == 3
+
+
+def test_a_graph_converted_by_hand_has_every_attribute() -> None:
+    """Also those that were not asked for: NetworkX would go on with a weight of 1."""
+    graph = attributed_graph()
+    dense = backend.convert_from_nx(graph, edge_attrs={"weight": 1})
+    for weight in ("cost", "weight", "no such", None):
+        assert backend.can_run("betweenness_centrality", (dense,), {"weight": weight}) is True
+        got = backend.betweenness_centrality(dense, weight=weight)
+        close(got, nx.betweenness_centrality(graph, weight=weight))
+    with raises("got NoneType"):
+        graph["filter 2"]["filter 3"]["cost"] = None
+        dense = backend.convert_from_nx(graph)
+        backend.betweenness_centrality(dense, weight="cost")
+    made = backend.DenseGraph([0, 1], ~np.eye(2, dtype=bool), {}, True)
+    with raises("'cost' was not converted"):
+        backend.betweenness_centrality(made, weight="cost")
+
+
+def test_a_dense_graph_can_be_counted() -> None:
+    graph = attributed_graph()
+    graph.add_edge("filter 2", "filter 2")
+    dense = backend.convert_from_nx(graph)
+    assert dense.number_of_nodes() == dense.order() == 8
+    assert dense.number_of_edges() == graph.number_of_edges()
+    assert nx.density(dense) == nx.density(graph)
+    assert "filter 2" in dense
+    assert "filter 9" not in dense
+
+
 def test_there_and_back() -> None:
     graph = named_graph("sparse")
     graph.add_edge("filter 1", "filter 1", weight=2.0)
     nx.set_edge_attributes(graph, 1.0, "weight")
-    for options in ({"preserve_all_attrs": True}, {"edge_attrs": {"weight": 1}}):
+    for options in ({"preserve_all_attrs": True}, {"edge_attrs": {"weight": 1}, "name": "a call"}):
         back = backend.convert_to_nx(backend.convert_from_nx(graph, **options))
         assert list(back) == list(graph)
         assert nx.utils.graphs_equal(back, graph)

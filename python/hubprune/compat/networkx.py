@@ -57,6 +57,7 @@ class DenseGraph:
         edges: npt.NDArray[np.bool_],
         attributes: dict[str, Matrix],
         in_node_order: bool,
+        original: nx.Graph | None = None,
     ) -> None:
         self.nodes = nodes
         #: (n, n), symmetric; the diagonal holds the self loops.
@@ -65,6 +66,8 @@ class DenseGraph:
         self.attributes = attributes
         #: Whether every node lists its neighbours in the order of the nodes.
         self.in_node_order = in_node_order
+        #: A copy of the NetworkX graph, with all its attributes; None where NetworkX converted.
+        self.original = original
 
     def __len__(self) -> int:
         """Return n."""
@@ -73,6 +76,20 @@ class DenseGraph:
     def __iter__(self) -> Iterator[Hashable]:
         """Iterate over the nodes."""
         return iter(self.nodes)
+
+    def __contains__(self, node: object) -> bool:
+        """Return whether this is one of the nodes."""
+        return node in self.nodes
+
+    def number_of_nodes(self) -> int:
+        """Return n."""
+        return len(self)
+
+    order = number_of_nodes
+
+    def number_of_edges(self) -> int:
+        """Return the number of edges, self loops included."""
+        return int(np.triu(self.edges).sum())
 
     def is_directed(self) -> bool:
         """Return False."""
@@ -92,7 +109,9 @@ class DenseGraph:
             converted.
         """
         if attribute is not None and attribute not in self.attributes:
-            raise NotImplementedError(f"edge attribute {attribute!r} was not converted")
+            if self.original is None:
+                raise NotImplementedError(f"edge attribute {attribute!r} was not converted")
+            self.attributes |= _matrices(self.original, {attribute: 1})[1]
         given = np.ones(self.edges.shape) if attribute is None else self.attributes[attribute]
         present = given[self.edges]
         if not np.isfinite(present).all():
@@ -132,6 +151,9 @@ def convert_from_nx(
 ) -> DenseGraph:
     """Return a NetworkX graph as matrices.
 
+    NetworkX itself asks, with the called function's `name`, for what that call reads. Everybody
+    else gets a graph with all its attributes, those of nodes and of the graph too.
+
     Raises
     ------
     NotImplementedError
@@ -142,14 +164,25 @@ def convert_from_nx(
         return graph
     if graph.is_directed() or graph.is_multigraph():
         raise NotImplementedError("only undirected graphs without parallel edges are supported")
-    defaults = dict(edge_attrs or {})
-    if preserve_edge_attrs or preserve_all_attrs:
-        present = {key for _, _, data in graph.edges(data=True) for key in data}
-        defaults = {**dict.fromkeys(present, 1), **defaults}
-    nodes = list(graph)
-    index = {node: i for i, node in enumerate(nodes)}
-    edges = np.zeros((len(nodes), len(nodes)), dtype=bool)
-    attributes = {key: np.zeros(edges.shape) for key in defaults}
+    edges, attributes, in_node_order = _matrices(graph, dict(edge_attrs or {}))
+    # Not for preserve_graph_attrs alone: NetworkX always asks for that.
+    whole = name is None or preserve_edge_attrs or preserve_node_attrs or preserve_all_attrs
+    return DenseGraph(
+        list(graph), edges, attributes, in_node_order, graph.copy() if whole else None
+    )
+
+
+def _matrices(
+    graph: nx.Graph, defaults: dict[str, Any]
+) -> tuple[npt.NDArray[np.bool_], dict[str, Matrix], bool]:
+    """Return a `DenseGraph`'s edges, their attributes, and whether they are in node order.
+
+    `defaults`: the attributes' names, and what holds for edges without them.
+    """
+    n = len(graph)
+    index = {node: i for i, node in enumerate(graph)}
+    edges = np.zeros((n, n), dtype=bool)
+    attributes = {key: np.zeros((n, n)) for key in defaults}
     in_node_order = True
     for i, (_, neighbours) in enumerate(graph.adjacency()):
         columns = np.fromiter((index[node] for node in neighbours), np.intp, len(neighbours))
@@ -157,8 +190,8 @@ def convert_from_nx(
         edges[i, columns] = True
         for key, default in defaults.items():
             row = [data.get(key, default) for data in neighbours.values()]
-            attributes[key][i, columns] = _real_numbers(row, f"edge attribute {key!r}", len(nodes))
-    return DenseGraph(nodes, edges, attributes, in_node_order)
+            attributes[key][i, columns] = _real_numbers(row, f"edge attribute {key!r}", n)
+    return edges, attributes, in_node_order
 
 
 #: Numbers that NetworkX adds in float64, or exactly. In float32 weights, say, it adds in float32.
@@ -182,10 +215,12 @@ def convert_to_nx(result: Any, *, name: str | None = None) -> Any:
     """Return a `DenseGraph` as a NetworkX graph; anything else as it is."""
     if not isinstance(result, DenseGraph):
         return result
+    if result.original is not None:
+        return result.original.copy()
     graph = nx.Graph()
     graph.add_nodes_from(result.nodes)
     for i, j in zip(*(axis.tolist() for axis in np.nonzero(np.triu(result.edges))), strict=True):
-        data = {key: float(values[i, j]) for key, values in result.attributes.items()}
+        data = {key: values[i, j].item() for key, values in result.attributes.items()}
         graph.add_edge(result.nodes[i], result.nodes[j], **data)
     return graph
 
@@ -273,7 +308,7 @@ def betweenness_centrality(
         sources = [index[node] for node in seed.sample(G.nodes, k)]
     graph = torch.from_numpy(lengths)
     if not endpoints:
-        sums = torch.ops.hubprune.betweenness_centrality(graph, normalized, sources)
+        sums = torch.ops.hubprune.betweenness_centrality(graph, bool(normalized), sources)
         return dict(zip(G.nodes, sums.tolist(), strict=True))
     # Both ends of every path count: a node's own pairs, one for each node it reaches.
     own = torch.from_numpy(G.component_sizes() - 1)
@@ -340,20 +375,24 @@ def eigenvector_centrality(
     if nstart is not None and list(nstart) != G.nodes:
         raise NotImplementedError("nstart must list every node, in the order of the nodes")
     weights = G.weights(weight, 0.0)
-    start = (
-        np.ones(len(G))
-        if nstart is None
-        else _real_numbers(list(nstart.values()), "nstart", len(G))
-    )
+    given = [1] * len(G) if nstart is None else list(nstart.values())
+    start = _real_numbers(given, "nstart", len(G))
     if not start.any():
         raise nx.NetworkXError("initial vector cannot have all zero values")
-    x = start / start.sum()
-    for _ in range(max_iter):
-        before = x
-        x = before + weights @ before
-        x = x / (math.hypot(*x.tolist()) or 1.0)
-        if float(np.abs(x - before).sum()) < len(G) * tol:
-            return dict(zip(G.nodes, x.tolist(), strict=True))
+    total = sum(given)  # as NetworkX does: rounding in another order may change its sign
+    if total == 0 or not math.isfinite(total):
+        raise NotImplementedError(f"nstart sums to {total}")
+    with np.errstate(all="ignore"):
+        x = start / total
+        for _ in range(max_iter):
+            before = x
+            # Not `@`: BLAS sums in an order that depends on the number of threads.
+            x = before + np.einsum("ij,j->i", weights, before)
+            x = x / (math.hypot(*x.tolist()) or 1.0)
+            if not np.isfinite(x).all():
+                raise NotImplementedError("the iteration overflows")
+            if float(np.abs(x - before).sum()) < len(G) * tol:
+                return dict(zip(G.nodes, x.tolist(), strict=True))
     raise nx.PowerIterationFailedConvergence(max_iter)
 
 
