@@ -7,8 +7,24 @@ here by hand: with hubprune installed, NetworkX (3.4 or later) finds it by itsel
     NETWORKX_BACKEND_PRIORITY=hubprune python script.py            # every call it can speed up
     nx.betweenness_centrality(G, weight="weight", backend="hubprune")   # this call
 
+Betweenness and closeness run on hubprune's kernels, eigenvector centrality is NetworkX's iteration
+on a matrix; degree centrality is here for graphs that are converted already.
+
 The values are NetworkX's: distances and ties to the bit, sums to rounding. What it cannot do it
-says in `can_run`, or by NotImplementedError once the edges are read, and NetworkX does it itself.
+says in `can_run`, or by NotImplementedError once the edges are read, and NetworkX does it itself:
+
+- graphs of fewer than 20 nodes, or of less than 10 % of a complete graph's edges (`should_run`),
+  where NetworkX is as quick or a dense matrix the wrong form;
+- weights that NetworkX does not add in float64: float32 (of NumPy scalars; ``from_numpy_array``
+  makes floats of them), other NumPy and torch scalars, fractions, integers beyond 2**53 / n, and
+  numbers so large that a path's length overflows;
+- betweenness with self loops that rounding swallows, since NetworkX counts those as paths. The
+  diagonal of ``1 - x @ x.T`` makes such loops; ``np.fill_diagonal(lengths, 0)`` before
+  ``nx.from_numpy_array`` makes none.
+
+NetworkX keeps conversions (``G.__networkx_cache__``) and does not see ``G[u][v]["weight"] = 1``: it
+warns, and goes on with the old weights. ``G.add_edge(u, v, weight=1)`` is seen, and
+``nx.config.cache_converted_graphs = False`` turns it off.
 """
 
 from __future__ import annotations
