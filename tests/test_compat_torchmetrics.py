@@ -13,6 +13,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torchmetrics.functional import pairwise_cosine_similarity as theirs
 
 from cases import assert_within
@@ -26,6 +30,10 @@ TOLERANCE = {
     torch.float16: 2e-3,
     torch.bfloat16: 3e-2,
 }
+
+_generator = torch.Generator().manual_seed(0)
+X, Z = torch.randn(2, 7, 4, dtype=torch.float64, generator=_generator)
+Y = torch.randn(5, 4, dtype=torch.float64, generator=_generator)
 
 
 def assert_same(got: torch.Tensor, expected: torch.Tensor, scale: float = 1.0) -> None:
@@ -119,6 +127,99 @@ def test_gradients(dtype: torch.dtype, zero_diagonal: bool | None, reduction: An
     assert bool(pairwise_cosine_similarity(zero, zero).isnan().all())
 
 
+Maps = Callable[[Callable[..., torch.Tensor]], Any]
+
+FORWARD: dict[str, Maps] = {
+    "jvp": lambda f: torch.func.jvp(lambda t: f(t, Y), (X,), (Z,))[1],
+    "jvp of both": lambda f: torch.func.jvp(f, (X, Y), (Z, Y * Y))[1],
+    "jvp without y": lambda f: torch.func.jvp(f, (X,), (Z,))[1],
+    "jacfwd": lambda f: torch.func.jacfwd(lambda t: f(t, Y).sum(-1))(X),
+    "hessian": lambda f: torch.func.hessian(lambda t: f(t, Y).square().sum())(X),
+    "vmap of jvp": lambda f: torch.func.vmap(
+        lambda z: torch.func.jvp(lambda t: f(t, Y), (X,), (z,))[1]
+    )(torch.stack([Z, X])),
+    "jvp of vmap": lambda f: torch.func.jvp(
+        torch.func.vmap(lambda t: f(t, Y)), (torch.stack([X, Z]),), (torch.stack([Z, X]),)
+    )[1],
+    "dual": lambda f: dual_tangent(f),
+    "dual, no_grad": lambda f: torch.no_grad()(dual_tangent)(f),
+}
+
+
+def dual_tangent(function: Callable[..., torch.Tensor]) -> torch.Tensor:
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(function(forward_ad.make_dual(X, Z), Y)).tangent
+        assert tangent is not None
+        return tangent
+
+
+# torch.func.jvp makes decompositions by a deprecated torch.jit.script, the first time.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("case", FORWARD)
+def test_forward_mode_derivatives(case: str) -> None:
+    got, expected = FORWARD[case](pairwise_cosine_similarity), FORWARD[case](theirs)
+    assert bool(expected.any())
+    assert_same(got, expected, scale=100.0)
+
+
+class Module(nn.Module):
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.function(x, y) + self.function(y)[:3, :5].sum()
+
+
+@torch.no_grad()
+def compiled(module: Module) -> Any:
+    return torch.compile(module, fullgraph=True, backend="aot_eager")
+
+
+TRACERS: dict[str, Maps] = {
+    "compile": lambda module: compiled(module),
+    "export": lambda module: torch.export.export(module, (X, Y)).module(),
+    "make_fx": lambda module: make_fx(module)(X, Y),
+    "jit.trace": lambda module: torch.jit.trace(module, (X, Y), check_trace=False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("tracer", TRACERS)
+def test_a_trace_does_not_depend_on_the_values(tracer: str) -> None:
+    traced = TRACERS[tracer](Module(pairwise_cosine_similarity))
+    zero_row = X.clone()
+    zero_row[2] = 0.0
+    for x in (X, zero_row, Z):
+        got, expected = traced(x, Y), Module(theirs)(x, Y)
+        assert torch.equal(got.isnan(), expected.isnan())
+        assert_same(got, expected)
+
+
+def test_tensors_that_hold_no_values() -> None:
+    for pair in ((X,), (X, Y)):
+        expected = pairwise_cosine_similarity(*pair)
+        for got in (
+            pairwise_cosine_similarity(*(t.to("meta") for t in pair)),
+            of_fakes(*pair),
+        ):
+            assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+
+
+def of_fakes(*tensors: torch.Tensor) -> torch.Tensor:
+    with FakeTensorMode() as mode:
+        return pairwise_cosine_similarity(*map(mode.from_tensor, tensors))
+
+
+def test_vmap() -> None:
+    x = torch.stack([X, Z])
+    x[1, 3] = 0.0
+    got = torch.func.vmap(lambda t: pairwise_cosine_similarity(t, Y))(x)
+    assert_same(got, pairwise_cosine_similarity(x, Y.expand(2, -1, -1)))
+    assert bool(got[1, 3].isnan().all())
+
+
 BAD: dict[str, Callable[[Any], Any]] = {
     "one dimension": lambda f: f(torch.ones(3)),
     "no dimension": lambda f: f(torch.tensor(1.0)),
@@ -181,6 +282,7 @@ def test_batches(reduction: Any) -> None:
         (torch.ones(2, 2).int(), None, "got dtype int32"),
         (torch.ones(2, 2, dtype=torch.complex64), None, "got dtype complex64"),
         (torch.ones(2, 2), torch.ones(2, 2).double(), "y must have the dtype of x"),
+        (torch.ones(2, 2).half(), torch.ones(2, 2).bfloat16(), "y must have the dtype of x"),
         ([[1.0]], None, "x must be a torch.Tensor; got list"),
         (torch.ones(2, 2), [[1.0]], "y must be a torch.Tensor; got list"),
         (torch.ones(2, 2).to_sparse(), None, "x must be a dense tensor"),
@@ -189,6 +291,21 @@ def test_batches(reduction: Any) -> None:
 def test_other_types(x: Any, y: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         pairwise_cosine_similarity(x, y)
+
+
+def test_autocast_and_devices() -> None:
+    x = torch.randn(3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert theirs(x).dtype == torch.bfloat16
+        inside = pairwise_cosine_similarity(x)
+        differentiable = pairwise_cosine_similarity(x.clone().requires_grad_())
+    assert torch.equal(inside, pairwise_cosine_similarity(x))
+    assert_same(differentiable.detach(), inside)
+    meta = x.to("meta").requires_grad_()
+    assert pairwise_cosine_similarity(meta).requires_grad
+    assert theirs(x, x.to("meta")).is_meta is False
+    with pytest.raises(ValueError, match="y must be on the same device as x"):
+        pairwise_cosine_similarity(x, x.to("meta"))
 
 
 @settings(deadline=None, max_examples=50)

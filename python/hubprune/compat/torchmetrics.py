@@ -7,18 +7,26 @@ Where it differs from torchmetrics 1.9, on purpose:
   overflow above 1e19 (similarity 0).
 - Similarities are clamped to [-1, 1]; without y the matrix is exactly symmetric.
 - Tensors with more than two dimensions are batches; torchmetrics refuses them.
-- bfloat16 is computed in float32 and rounded once; torchmetrics computes in bfloat16.
-- Tensors that do not hold floating-point numbers are a TypeError (there: errors of torch).
+- bfloat16 is computed in float32 and rounded once; torchmetrics computes in bfloat16. Autocast
+  changes nothing here; there the result has autocast's dtype.
+- TypeError for complex tensors, which torchmetrics compares, and for dtypes of x and y that differ,
+  but for float16 beside float32; there float16 beside bfloat16 or float64 passes too. For integers
+  and what is no tensor the error is another one than there (RuntimeError, AttributeError).
+- ValueError for tensors on different devices; there it is torch's error, or none (cpu and meta).
 
-Like torchmetrics' it is differentiable: where a gradient is asked for, torch operations compute the
-result instead of the kernel.
+Like torchmetrics' it is differentiable, backward and forward: where a derivative is asked for,
+torch operations compute the result instead of the kernel. It can be traced, compiled, exported and
+batched by `torch.func.vmap` (which calls the kernel once for each of the batch); but
+``torch.compile`` refuses a jvp of a vmap of it.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch.autograd import forward_ad
 
 from ..arguments import as_tensor, check_same_device
 from ..similarity import pairwise_cosine, row_norms
@@ -57,7 +65,7 @@ def pairwise_cosine_similarity(
     ValueError
         For shapes and reductions, with torchmetrics' texts; for devices that differ.
     TypeError
-        For another type or dtype.
+        For another type or dtype, or dtypes that do not go together.
 
     Notes
     -----
@@ -114,23 +122,41 @@ def _similarity(x: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor:
             raise TypeError(f"y must have the dtype of x ({x.dtype}); got {y.dtype}")
         dtype = torch.float16
         x, y = x.float(), y.float()
-    needs_grad = x.requires_grad or (y is not None and y.requires_grad)
-    if torch.is_grad_enabled() and needs_grad:
+    if _is_differentiated(x) or (y is not None and _is_differentiated(y)):
         left = _unit_rows(x)
         right = left if y is None else _unit_rows(y)
-        cosines: torch.Tensor = (left @ right.mT).clamp(-1.0, 1.0)
+        with _full_precision(x.device.type):
+            cosines: torch.Tensor = (left @ right.mT).clamp(-1.0, 1.0)
         return cosines.to(dtype)
-    similarity = pairwise_cosine(x, y)
-    if x.shape[-1] == 0:  # torchmetrics' empty sums: nothing is divided
-        return similarity.to(dtype)
-    if y is None:  # a row's similarity to itself is 1, 0 for a zero row
-        zero_rows = zero_columns = similarity.diagonal(dim1=-2, dim2=-1) == 0.0
-    else:
-        zero_rows, zero_columns = row_norms(x) == 0.0, row_norms(y) == 0.0
-    if bool(zero_rows.any()) or (y is not None and bool(zero_columns.any())):
-        zero = zero_rows[..., :, None] | zero_columns[..., None, :]
-        similarity.masked_fill_(zero, torch.nan)
+    similarity = pairwise_cosine(
+        _without_zero_rows(x), None if y is None else _without_zero_rows(y)
+    )
     return similarity.to(dtype)
+
+
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    """Return a context without autocast, which would multiply in half precision."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
+
+
+def _is_differentiated(x: torch.Tensor) -> bool:
+    """Whether a derivative of x is asked for: backward, or forward, which `no_grad` leaves on."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return True
+    try:
+        return forward_ad.unpack_dual(x).tangent is not None
+    except RuntimeError:  # a batch of `vmap` inside a forward derivative does not say
+        return True
+
+
+def _without_zero_rows(x: torch.Tensor) -> torch.Tensor:
+    """Return x with NaN in its zero rows, as 0 / 0 makes of them; the kernel's cosine is 0 there.
+
+    Without a question to the values: that would break traces, and tensors that hold none.
+    """
+    return x.masked_fill((row_norms(x) == 0.0).unsqueeze(-1), torch.nan)
 
 
 def _unit_rows(x: torch.Tensor) -> torch.Tensor:
