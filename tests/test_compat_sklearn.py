@@ -152,12 +152,102 @@ def test_a_tensor_without_dimensions_is_no_array() -> None:
         cosine_similarity(torch.tensor(1.0))
 
 
+# What scikit-learn takes beside an array it takes beside a tensor: Y as the call sees it.
+BESIDE: dict[str, Callable[[np.ndarray], Any]] = {
+    "list": lambda y: y.tolist(),
+    "negative strides": lambda y: y[::-1, ::-1],
+    "foreign byte order": lambda y: y.astype(y.dtype.newbyteorder()),
+    "long double": lambda y: y.astype(np.longdouble),
+    "objects": lambda y: y.astype(object),
+    "text that is numbers": lambda y: y.astype(str),
+    "half": lambda y: y.astype(np.float16),
+    "unsigned": lambda y: (10 * abs(y)).astype(np.uint16),
+    "read-only": lambda y: frozen(y),
+    "data frame": lambda y: Frame(y),
+    "masked": lambda y: np.ma.masked_array(y, y > 1.0),
+    "sparse": lambda y: scipy.sparse.csr_matrix(y),
+    # and what it refuses
+    "complex": lambda y: y + 1j,
+    "one dimension": lambda y: y[0],
+    "series": lambda y: Frame(y[0]),
+    "three dimensions in lists": lambda y: [y.tolist()],
+    "ragged": lambda y: [[1.0, 2.0, 3.0, 4.0], [1.0]],
+    "text": lambda y: [["a", "b", "c", "d"]],
+    "matrix": lambda y: np.asmatrix(y),
+    "dictionary": lambda y: {},
+    "set": lambda y: {1.0, 2.0},
+    "NaN": lambda y: np.where(y > 1.0, np.nan, y),
+    "no rows": lambda y: y[:0],
+    "no features": lambda y: y[:, :0],
+    "features differ": lambda y: y[:, :3],
+}
+
+
+class Frame:
+    """An array in another library's object, which gives it out read-only, as pandas' frames do."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = frozen(values)
+        self.shape = values.shape
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.values if dtype is None else self.values.astype(dtype)
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("case", BESIDE)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_beside_tensors_are_validated_by_scikit_learn(case: str, dtype: Any) -> None:
+    x, y = rows(5, 4, dtype), BESIDE[case](rows(6, 4, dtype, seed=1))
+    for pair in ((x, y), (y, x)):
+        tensors = [torch.from_numpy(each) if each is x else each for each in pair]
+        expected = outcome(theirs, *pair)
+        got = outcome(cosine_similarity, *tensors)
+        if isinstance(expected, Exception):
+            assert (type(got), str(got)) == (type(expected), str(expected))
+        else:
+            assert isinstance(got, np.ndarray if case == "sparse" else torch.Tensor)
+            assert_same(np.asarray(got), expected)
+
+
+def outcome(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except (TypeError, ValueError) as error:
+        return error
+
+
+@pytest.mark.parametrize("as_tensor", [True, False])
+@pytest.mark.parametrize("shape", [(2, 3, 0), (0, 3, 4), (2, 0, 4)])
+def test_empty_batches(as_tensor: bool, shape: tuple[int, ...]) -> None:
+    x = np.zeros(shape)
+    flat = x.reshape(int(np.prod(shape[:-1])), shape[-1])
+    with pytest.raises(ValueError) as expected:  # noqa: PT011
+        theirs(flat)
+    for other in (None, x):
+        with pytest.raises(ValueError) as got:  # noqa: PT011
+            cosine_similarity(torch.from_numpy(x) if as_tensor else x, other)
+        assert str(got.value) == str(expected.value)
+
+
 # --- where they differ ----------------------------------------------------------------------------
 
 
-def test_short_float32_rows_are_not_zero() -> None:
+def test_short_and_long_rows_are_not_zero() -> None:
     x = np.array([[3e-20, 4e-20], [3.0, 4.0], [0.0, 0.0]], dtype=np.float32)
     assert abs(theirs(x)[0]).max() < 1e-19
+    long = np.array([[3e25, 4e25], [1e25, 0.0]], dtype=np.float32)
+    assert not theirs(long).any()
+    assert_within(cosine_similarity(long), reference.pairwise_cosine(long), 2e-7)
     assert_within(cosine_similarity(x), reference.pairwise_cosine(x), 2e-7)
     assert cosine_similarity(x)[0, 1] == pytest.approx(1.0)
     for scale in (1e-38, 1e-10, 1e-6, 1e30):
@@ -211,7 +301,7 @@ def test_tensors_give_tensors() -> None:
     mixed = cosine_similarity(x.detach().numpy(), x)
     assert isinstance(mixed, torch.Tensor)
     assert_within(mixed, got, 2e-7)
-    with pytest.raises(TypeError, match="X and Y must be dense where they are tensors"):
+    with pytest.raises(TypeError, match="X must be dense where it is a tensor"):
         cosine_similarity(x.detach().to_sparse())
     with pytest.raises(ValueError, match="X must hold real numbers"):
         cosine_similarity(torch.ones(2, 2, dtype=torch.complex64))

@@ -3,24 +3,26 @@
 
 Where it differs from scikit-learn 1.9, on purpose:
 
-- A short row is a row like any other; scikit-learn does not divide rows by norms below ten ulp of
-  1 (1e-6 in float32), so that their similarities come out near 0. Only a zero row has similarity 0
-  to all.
+- Short and long rows are rows like any other; scikit-learn does not divide rows by norms below ten
+  ulp of 1 (1e-6 in float32), so that their similarities come out near 0, and gives 0 to rows whose
+  squared norm overflows (norms above 2e19 in float32). Only a zero row has similarity 0 to all.
 - Without Y the result is exactly symmetric, the diagonal exactly 1 (0 for a zero row), and nothing
   lies outside [-1, 1]; scikit-learn's are so to rounding.
 - Arrays and tensors with more than two dimensions are batches; scikit-learn refuses them.
-- Tensors give tensors, on their device; scikit-learn gives NumPy arrays.
+- Tensors give tensors, on their device, also beside an array; scikit-learn gives NumPy arrays. It
+  refuses bfloat16 and tensors that require gradients.
 - Sparse matrices are scikit-learn's own work: it gets them, and its result comes back.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..arguments import shape_text
+from ..arguments import as_tensor, shape_text
 from ..similarity import pairwise_cosine
 
 try:
@@ -56,8 +58,8 @@ def cosine_similarity(X: Any, Y: Any = None, dense_output: bool = True) -> Any: 
     Raises
     ------
     ValueError, TypeError
-        scikit-learn's own, with its texts; ValueError for batch shapes that differ, or a tensor
-        with something that is neither tensor nor array.
+        scikit-learn's own, with its texts, also for what stands beside a tensor; ValueError for
+        batch shapes that differ and complex tensors, TypeError for sparse ones.
 
     Notes
     -----
@@ -106,33 +108,22 @@ def _is_batch(array: Any) -> bool:
 
 
 def _of_batches(X: Any, Y: Any) -> Any:  # noqa: N803
-    """Validate a batch as scikit-learn validates one long matrix, then compare row by row."""
     if Y is not None and (Y.ndim != X.ndim or Y.shape[:-2] != X.shape[:-2]):
         raise ValueError(
             f"X and Y must have the same batch shape; got shapes {shape_text(X.shape)} and "
             f"{shape_text(Y.shape)}"
         )
-    flat = X.reshape(-1, X.shape[-1])
-    flat_others = None if Y is None else Y.reshape(-1, Y.shape[-1])
-    rows, others = _pairwise.check_pairwise_arrays(flat, flat_others)
+    rows, others = _pairwise.check_pairwise_arrays(_flat(X), None if Y is None else _flat(Y))
     rows = rows.reshape(X.shape)
     return pairwise_cosine(rows, None if Y is None else others.reshape(Y.shape))
 
 
 def _of_tensors(X: Any, Y: Any) -> torch.Tensor:  # noqa: N803
     device = X.device if isinstance(X, torch.Tensor) else Y.device
-    rows = _as_tensor(X, "X", device)
-    others = None if Y is None or Y is X else _as_tensor(Y, "Y", device)
+    rows = _checked_tensor(X, "X", device)
+    others = None if Y is None or Y is X else _checked_tensor(Y, "Y", device)
     given = [rows] if others is None else [rows, others]
     dtype = torch.float32 if all(t.dtype == torch.float32 for t in given) else torch.float64
-    for tensor in given:
-        if tensor.layout != torch.strided:
-            raise TypeError(f"X and Y must be dense where they are tensors; got {tensor.layout}")
-        if tensor.ndim < 2 or not tensor.numel() or not bool(tensor.isfinite().all()):
-            # What scikit-learn refuses it refuses in its own words.
-            host = tensor.to(dtype).cpu().numpy()
-            flat = host.reshape(-1, host.shape[-1]) if host.ndim > 2 else host
-            _pairwise.check_pairwise_arrays(flat, None)
     if others is not None:
         if rows.shape[-1] != others.shape[-1]:
             raise ValueError(
@@ -147,9 +138,28 @@ def _of_tensors(X: Any, Y: Any) -> torch.Tensor:  # noqa: N803
     return pairwise_cosine(rows.to(dtype), None if others is None else others.to(dtype))
 
 
-def _as_tensor(array: Any, name: str, device: torch.device) -> torch.Tensor:
-    if isinstance(array, torch.Tensor):
-        if array.dtype.is_complex:
-            raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
-        return array.detach()
-    return torch.as_tensor(np.asarray(array), device=device)
+def _checked_tensor(array: Any, name: str, device: torch.device) -> torch.Tensor:
+    if not isinstance(array, torch.Tensor):
+        return as_tensor(_checked(array), name).to(device)
+    if array.layout != torch.strided:
+        raise TypeError(f"{name} must be dense where it is a tensor; got {array.layout}")
+    if array.dtype.is_complex:
+        raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    tensor = array.detach()
+    if tensor.ndim < 2 or not tensor.numel() or not bool(tensor.isfinite().all()):
+        # What scikit-learn refuses it refuses in its own words.
+        dtype = torch.float32 if tensor.dtype == torch.float32 else torch.float64
+        _checked(tensor.to(dtype).cpu().numpy())
+    return tensor
+
+
+def _checked(array: Any) -> Any:
+    """Return what scikit-learn's validation makes of an array; it sees a batch as one matrix."""
+    if not _is_batch(array):
+        return _pairwise.check_pairwise_arrays(array, None)[0]
+    return _pairwise.check_pairwise_arrays(_flat(array), None)[0].reshape(array.shape)
+
+
+def _flat(batch: Any) -> Any:
+    # Not -1: of an array without elements NumPy cannot tell how many rows there are.
+    return batch.reshape(math.prod(batch.shape[:-1]), batch.shape[-1])
