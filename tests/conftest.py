@@ -32,6 +32,15 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+def every_warning() -> Iterator[None]:
+    """Of those that torch gives once in a process."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
+
+
+@pytest.fixture
 def threads() -> Iterator[list[int]]:
     """Thread counts to compare; the test sets them, the fixture restores."""
     before = torch.get_num_threads()

@@ -203,6 +203,7 @@ def frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
+@pytest.mark.usefixtures("every_warning")
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.parametrize("case", BESIDE)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
