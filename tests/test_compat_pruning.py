@@ -74,6 +74,23 @@ def test_again_takes_from_what_is_left() -> None:
     assert bool((module.weight[masked_rows(module)] == 0).all())
 
 
+@pytest.mark.parametrize("amount", [0, 0.5, 1.0])
+def test_what_is_masked_whole_stays_so(amount: float) -> None:
+    """Nothing is left to score; ln_structured does nothing either."""
+    ours = nn.Conv2d(3, 12, 3)
+    theirs = copy.deepcopy(ours)
+    for module in (ours, theirs):
+        redundant_structured(module, "weight", 12)
+    redundant_structured(ours, "weight", amount)
+    prune.ln_structured(theirs, "weight", amount, n=2, dim=0)
+    assert torch.equal(ours.weight_mask, theirs.weight_mask)
+    assert not ours.weight_mask.any()
+    with pytest.raises(ValueError, match="amount=1 should be smaller than the number of param"):
+        prune.ln_structured(theirs, "weight", 1, n=2, dim=0)
+    with pytest.raises(ValueError, match="amount=1 should be smaller than the number of param"):
+        redundant_structured(ours, "weight", 1)
+
+
 def masked_rows(module: nn.Conv2d) -> torch.Tensor:
     return module.weight.detach().flatten(1).abs().amax(1) == 0
 

@@ -85,6 +85,8 @@ class RedundantStructured(prune.LnStructured):
         """Return the mask of `t`, the parameter or what stands in for it, on top of the default."""
         # Before the scorer sees it: what torch refuses, torch refuses in its own words.
         super().compute_mask(t, default_mask)  # type: ignore[no-untyped-call]
+        if t.numel() == 0:  # what is left of a parameter that is masked already
+            return default_mask
         places = importance_scores(t, self.scorer, dim=self.dim)
         mask: torch.Tensor = super().compute_mask(places, default_mask)  # type: ignore[no-untyped-call]
         return mask.to(t.dtype)
