@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch_pruning as tp
@@ -101,7 +104,13 @@ def test_the_most_redundant_is_the_least_important(name: str) -> None:
     scores = hp.score(weight, name)
     assert torch.argsort(got, stable=True).tolist() == scores.order.tolist()
     if scores.count is None:
-        assert torch.equal(got, (scores.values.amax() - scores.values).float())
+        # Equal ones, as betweenness has them, are a millionth of the spread apart.
+        expected = (scores.values.amax() - scores.values).float()
+        unequal = expected[:, None] != expected
+        alone = unequal.sum(1) == len(expected) - 1
+        assert bool(alone.all()) == (name != "betweenness")
+        assert torch.equal(got[alone], expected[alone])
+        assert_within(got, expected, 20 * 1e-6 * float(expected.max()))
     else:  # a set becomes places
         assert got[scores.order].tolist() == pytest.approx([k / 20 for k in range(20)])
 
@@ -122,18 +131,71 @@ def test_dead_filters_go_first(name: str) -> None:
         assert ranked.argsort()[:3].tolist() != [3, 7, 11]
 
 
-def test_equal_importances_stay_finite() -> None:
-    """Torch-Pruning's default normalizer divides by the mean, which is 0 here."""
+def test_equal_filters_go_in_the_scorers_order() -> None:
+    """Torch-Pruning's global threshold takes equal importances all or none."""
     weight = torch.ones(6, 2, 3, 3)
     model = nn.Sequential(nn.Conv2d(2, 6, 3))
     model[0].weight = nn.Parameter(weight)
+    group = group_of(model, model[0], torch.zeros(1, 2, 8, 8), list(range(6)))
+    for importance in (CosineDegree(normalizer=None), ScorerImportance("l2", normalizer=None)):
+        assert importance(group).tolist() == pytest.approx([k / 6 for k in range(6)])
     for importance in (CosineDegree(), ScorerImportance("l2", normalizer="max")):
-        group = group_of(model, model[0], torch.zeros(1, 2, 8, 8), list(range(6)))
-        assert importance(group).tolist() == [0.0] * 6
+        got = importance(group)
+        assert bool(got.isfinite().all())
+        assert got.argsort().tolist() == list(range(6))
     model[0].weight = nn.Parameter(torch.cat([weight[:4], 1e-18 * torch.randn(2, 2, 3, 3)]))
     got = CosineDegree()(group)
     assert bool(got.isfinite().all())
-    assert sorted(got.argsort()[:2].tolist()) == [4, 5]
+    assert got.argsort().tolist() == [4, 5, 0, 1, 2, 3]
+    assert float(got[:4].min()) > 100.0 * float(got[4:].max())
+    one = nn.Sequential(nn.Conv2d(2, 1, 3))
+    group = group_of(one, one[0], torch.zeros(1, 2, 8, 8), [0])
+    assert CosineDegree()(group).tolist() == [0.0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given(scorers.WeightedDegree):
+    """A scorer whose values are given."""
+
+    values: tuple[float, ...] = ()
+
+    def score(self, *arguments: Any, **options: Any) -> scorers.Scores:
+        values = torch.tensor(self.values, dtype=torch.float64)
+        order = torch.argsort(values, descending=True, stable=True)
+        return replace(super().score(*arguments, **options), values=values, order=order)
+
+
+NORMALIZERS = (None, "mean", "max", "sum", "standarization", "gaussian", "lamp")
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.0] * 58 + [1.0, 0.5, 0.25, 3e-9, 2e-9, 1e-9],  # betweenness of a 1 x 1 convolution
+        [1.0] * 40 + [0.0],
+        [1.0 - 1e-15 * k for k in range(30)] + [0.0, 0.0],  # distinct in float64 only
+        [1e30, 1e30, -1e30, 0.0, 0.0, 1e-30],
+        [1e-30, 1e-30, 0.0, 0.0, 2e-30],
+        [math.inf] * 3 + [0.7] * 5 + [0.1],
+        [math.inf] * 4,
+        [0.5] * 9,
+        list(np.random.default_rng(0).permutation(2048) // 3 / 7.0),
+    ],
+    ids=range(9),
+)
+def test_no_two_importances_are_equal(values: list[float], normalizer: str | None) -> None:
+    """In float32, and through the normalizers; in the order of the scores, ties by index."""
+    n = len(values)
+    model = nn.Sequential(nn.Linear(3, n))
+    graph = tp.DependencyGraph().build_dependency(model, torch.zeros(1, 3))
+    group = graph.get_pruning_group(model[0], tp.prune_linear_out_channels, list(range(n)))
+    got = ScorerImportance(Given(values=tuple(values)), normalizer=normalizer)(group)
+    assert got.dtype == torch.float32
+    assert bool(got.isfinite().all())
+    assert bool((got >= 0.0).all()) == (normalizer != "gaussian")
+    expected = torch.argsort(torch.tensor(values), descending=True, stable=True)
+    assert bool((got[expected].diff() > 0.0).all())
 
 
 @pytest.mark.parametrize("normalizer", [None, "mean", "max", "sum", "standarization", "lamp"])
@@ -179,6 +241,11 @@ def test_what_no_layer_makes_has_no_importance() -> None:
     graph = tp.DependencyGraph().build_dependency(model, torch.zeros(1, 4, 8, 8))
     group = graph.get_pruning_group(model[0], tp.prune_batchnorm_out_channels, [0, 1, 2, 3])
     assert CosineDegree()(group) is None
+    assert tp.importance.MagnitudeImportance()(group).shape == (4,)
+    tp.pruner.BasePruner(
+        model, torch.zeros(1, 4, 8, 8), importance=CosineDegree(), pruning_ratio=0.5
+    ).step()
+    assert model[0].num_features == 4
 
 
 def test_a_depthwise_root_is_scored_itself() -> None:
@@ -240,8 +307,32 @@ def test_resnet(importance: type[ScorerImportance], global_pruning: bool) -> Non
     assert sum(parameter.numel() for parameter in model.parameters()) < 0.6 * before
 
 
-# Betweenness is 0 for many filters, and which of equals goes is Torch-Pruning's own choice.
-@pytest.mark.parametrize("importance", [each for each in NAMED if each is not Betweenness])
+@pytest.mark.parametrize("ratio", [0.25, 0.5])
+@pytest.mark.parametrize("importance", NAMED)
+def test_global_pruning_removes_what_it_was_asked_for(
+    importance: type[ScorerImportance], ratio: float
+) -> None:
+    """Most filters of 1 x 1 convolutions lie between no others: their betweenness is 0."""
+    model = nn.Sequential(*block(3, 32), *block(32, 64, 1), *block(64, 64), nn.Conv2d(64, 10, 1))
+    if importance is Betweenness:
+        scores = hp.score(model[3], "betweenness")
+        assert int((scores.values == 0.0).sum()) > 32
+    x = torch.randn(1, 3, 16, 16)
+    tp.pruner.BasePruner(
+        model.eval(),
+        x,
+        importance=importance(),
+        pruning_ratio=ratio,
+        global_pruning=True,
+        ignored_layers=[model[-1]],
+    ).step()
+    widths = [model[at].out_channels for at in (0, 3, 6)]
+    assert widths[1] < 64
+    # Places of closest pairs are the same in layers of one width: equals of different layers.
+    assert abs(sum(widths) - (1.0 - ratio) * 160) <= (2 if importance is ClosestPairs else 0)
+
+
+@pytest.mark.parametrize("importance", NAMED)
 def test_what_is_removed_is_what_the_scorer_says(importance: type[ScorerImportance]) -> None:
     torch.manual_seed(1)
     model = nn.Sequential(*block(1, 16), *block(16, 10), nn.Conv2d(10, 3, 1)).eval()

@@ -62,10 +62,15 @@ class ScorerImportance(tp.importance.GroupMagnitudeImportance):  # type: ignore[
     higher is kept. Dead filters (the scorer's ``dead="first"``) have importance 0, and then the
     living are raised by the n-th part of their spread, so that the dead go first. A scorer that
     decides a set (closest pairs) gives places in its removal order over n instead of values.
-    Which of equal importances goes is Torch-Pruning's choice, not the lowest index.
+    Of equal filters the scorer's first, the one of the lowest index, goes first: their importances
+    are a millionth (2^-20) of the largest apart, also in float32, because ``global_pruning`` takes
+    all of what is equal and then, where that is a whole layer, nothing of it. In a layer that is
+    all equal the importances are places over n.
     Scores see a layer's whole filters, whatever part of its channels the group names, and only
     where they are made: what the next layer does with a channel is not looked at. A group that no
-    convolution or linear layer makes is left out, as by Torch-Pruning's own importances.
+    convolution or linear layer makes (one that starts at a batch norm on the input, say) has no
+    importance, and the pruner leaves it whole; Torch-Pruning's own importances rank it by the batch
+    norm's weights.
 
     Raises
     ------
@@ -128,7 +133,7 @@ class ScorerImportance(tp.importance.GroupMagnitudeImportance):  # type: ignore[
         if self.group_reduction == "mean":
             reduced = reduced / layers
         reduced = reduced.float()  # as Torch-Pruning's are, and one of its normalizers insists
-        # Equal importances are all 0, and a mean or maximum of 0 would make NaN of them.
+        # A layer of one filter: a mean or maximum of 0 would make NaN of it.
         if not bool(reduced.any()):
             return reduced
         normalized: torch.Tensor = self._normalize(reduced, self.normalizer)
@@ -146,20 +151,33 @@ def _outputs(group: Any) -> Iterator[tuple[Any, list[int], list[int | None]]]:
 
 
 def _importance(scores: Scores) -> torch.Tensor:
-    """Return a non-negative importance of each filter, float64, higher is kept."""
+    """Return a non-negative importance of each filter, float64, higher is kept; none are equal."""
     n = len(scores)
-    if scores.count is not None:
-        places = torch.arange(n, dtype=torch.float64, device=scores.values.device) / n
-        return torch.empty_like(scores.values).index_copy_(0, scores.order, places)
-    living = scores.values.isfinite()
-    if not bool(living.any()):
-        return torch.zeros_like(scores.values)
-    values = scores.values[living]
-    importance = values.amax() - values
-    if not bool(living.all()):
-        spread = importance.amax()
-        importance += (spread if float(spread) > 0.0 else spread + 1.0) / n
-    return torch.zeros_like(scores.values).masked_scatter_(living, importance)
+    places = torch.arange(n, dtype=torch.float64, device=scores.values.device)
+    order = scores.order
+    ascending = places / n
+    if scores.count is None:
+        living = scores.values.isfinite()
+        values = scores.values.masked_fill(~living, -torch.inf)
+        importance = values.amax() - values
+        spread = importance[living].amax() if bool(living.any()) else torch.zeros(())
+        if not bool(living.all()):
+            importance += (spread if float(spread) > 0.0 else spread + 1.0) / n
+            importance.masked_fill_(~living, 0.0)
+        # In the order of the values, whatever a greedy rule did; of equals in the scorer's.
+        order = order[torch.argsort(importance[order], stable=True)]
+        if float(importance.amax()) > 0.0:
+            ascending = _told_apart(importance[order])
+    return torch.empty_like(ascending).index_copy_(0, order, ascending)
+
+
+def _told_apart(ascending: torch.Tensor) -> torch.Tensor:
+    """Return ascending numbers, equal ones moved up by steps that float32 and a division keep."""
+    step = ascending[-1] * 2.0**-20
+    steps = torch.arange(len(ascending), dtype=ascending.dtype, device=ascending.device) * step
+    pushed = torch.cummax(ascending - steps, 0).values + steps
+    # What lies half a step or more above all before it stays what it is, to the bit.
+    return torch.where(pushed - ascending > step / 2.0, pushed, ascending)
 
 
 class _OfScorer(ScorerImportance):
