@@ -79,6 +79,20 @@ def test_zero_rows_are_nan(zero_diagonal: bool | None) -> None:
     assert torch.equal(got.isnan(), expected.isnan())
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_only_zero_rows_are_nan(dtype: torch.dtype) -> None:
+    """The shortest row that there is, and norms beyond the dtype's range."""
+    x = torch.zeros(4, 5, dtype=dtype)
+    x[0, 3] = torch.finfo(dtype).smallest_normal
+    x[1] = torch.finfo(dtype).max
+    x[2, 1] = torch.nextafter(x[3, 1], torch.ones((), dtype=dtype)) if dtype.itemsize > 2 else 1.0
+    for others in (None, x.clone()):
+        got = pairwise_cosine_similarity(x, others, zero_diagonal=False)
+        assert bool(got[3].isnan().all())
+        assert bool(got[:, 3].isnan().all())
+        assert_same(got[:3, :3].diagonal(), torch.ones(3, dtype=dtype))
+
+
 def test_empty() -> None:
     for shape in ((0, 3), (4, 0), (0, 0)):
         assert_same(pairwise_cosine_similarity(torch.ones(shape)), theirs(torch.ones(shape)))

@@ -3,6 +3,10 @@
 
 Such a method writes a mask: the model is no smaller and no faster afterwards. `hubprune.prune` cuts
 the filters out. Masks are for what works with them: training schedules, comparisons, tooling.
+
+`redundant_structured` is torch's ``ln_structured`` with `scorer` in place of n. Where it differs:
+`dim` may be left out, equal filters go by index, and weights with NaN or infinity are a ValueError
+(torch masks some of the filters).
 """
 
 from __future__ import annotations
