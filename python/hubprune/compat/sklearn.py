@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """scikit-learn's ``cosine_similarity`` and ``Nystroem`` on hubprune's kernels.
 
-Where `cosine_similarity` differs from scikit-learn 1.9's, on purpose (`hubprune.compat.nystroem` has
-the list of `Nystroem`):
+Where `cosine_similarity` differs from scikit-learn 1.9's, on purpose (`hubprune.compat.nystroem`
+has the list of `Nystroem`):
 
 - Short and long rows are rows like any other; scikit-learn does not divide rows by norms below ten
   ulp of 1 (1e-6 in float32), so that their similarities come out near 0, and gives 0 to rows whose
