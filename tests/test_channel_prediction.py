@@ -93,7 +93,7 @@ def test_correlations_go_on_from_layer_to_layer(groups: int) -> None:
     expected = np.cov(arriving)
     if groups == 2:  # other inputs: what correlates them is not looked at
         expected[:2, 2:] = expected[2:, :2] = 0.0
-    assert_within(mean, arriving.mean(1), 1e-6)
+    assert_within(mean[0], arriving.mean(1), 1e-6)
     assert_within(covariance, expected, EXACT)
     white = ChannelPredictor(model, {"4": readers["4"]})  # as if nothing were known of the first
     _, other = white.moments(readers["4"].paths, [(0, i) for i in range(4)])
@@ -127,6 +127,33 @@ def test_places_behind_a_flattening_and_unknown_inputs() -> None:
     expected = weight @ covariance @ weight.T
     spread = expected.diagonal().sqrt()
     torch.testing.assert_close(predictor._made("b"), expected / spread[:, None] / spread)
+
+
+def test_places_that_pass_channels_of_their_own_of_the_norm() -> None:
+    """A flattening before the norm: two filters at three places, each with its own moments."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"a": nn.Conv1d(1, 2, 1), "norm": nn.BatchNorm1d(6)})
+    nn.init.uniform_(model["norm"].weight, 0.5, 2.0)
+    nn.init.uniform_(model["norm"].bias, -1.0, 1.0)
+    scale, shift = (p.detach().double() for p in (model["norm"].weight, model["norm"].bias))
+    path = Path("a", "norm", "no", (0, 0, 0, 1, 1, 1), indices(6), indices(6))
+    predictor = ChannelPredictor(model, {})
+    mean, covariance = predictor.moments([path], [(0, 1), (0, 0)])
+    torch.testing.assert_close(mean, shift.reshape(2, 3).T.flip(1))
+    spread = scale.reshape(2, 3).T.flip(1)  # (places, channels)
+    sign = model["a"].weight.detach().double().sign().prod()
+    correlation = torch.eye(2, dtype=torch.float64) + sign * torch.eye(2, dtype=torch.float64).flip(
+        0
+    )
+    expected = torch.einsum("pi,pj,ij->ij", spread, spread, correlation) / 3
+    torch.testing.assert_close(covariance, expected)
+    reader = {"b": Reader((path,))}
+    model["b"] = nn.Linear(6, 3)
+    weight = model["b"].weight.detach().double().reshape(3, 2, 3) * scale.reshape(2, 3)
+    covariance = torch.einsum("oip,ij,qjp->oq", weight, correlation, weight)
+    spread = covariance.diagonal().sqrt()
+    made = ChannelPredictor(model, reader)._made("b")
+    torch.testing.assert_close(made, covariance / spread[:, None] / spread)
 
 
 def test_a_layer_that_reads_itself_ends() -> None:

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import hubprune as hp
 from cases import assert_within
-from hubprune.channels.paths import Path
+from hubprune.channels.paths import Path, compose_readers
 from hubprune.planning.plan_file import format_json
+from networks import build
 
 BN_FIRST, RELU_FIRST = "conv-bn-relu", "conv-relu-bn"
 
@@ -253,6 +255,140 @@ def test_where_norms_and_rectifiers_are() -> None:
     first = hp.plan(cnn, torch.randn(1, 1, 64, 64), ratio=0.5).readers["conv_block2.conv1"]
     assert (first.paths[0].norm, first.paths[0].rectified) == ("conv_block1.bn1", "after norm")
     assert first.norm == "conv_block2.bn1"
+
+
+class BehindNorm(nn.Module):
+    """One layer, or two, whose channels pass a batch norm in another order than they are made."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.a, self.b = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(2, 8, 3, padding=1)
+        if how == "flattened":
+            self.norm, self.read = nn.BatchNorm1d(32), nn.Linear(32, 4)
+        else:
+            channels = 16 if how == "concatenated" else 8
+            self.norm, self.read = nn.BatchNorm2d(channels), nn.Conv2d(channels, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.a(x)
+        if self.how == "concatenated":
+            y = torch.cat([y, self.b(x)], 1)
+        elif self.how == "shuffled":
+            y = y.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+        elif self.how == "flattened":
+            y = F.adaptive_avg_pool2d(y, 2).flatten(1)
+        return self.read(torch.relu(self.norm(y)))
+
+
+class ParallelNorms(nn.Module):
+    """The norm that is called last is not on the way to the reader that is called last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(2, 8, 3)
+        self.norm, self.other = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.behind_both, self.behind_one = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.a(x))
+        return self.behind_both(torch.relu(self.other(y))) + self.behind_one(torch.relu(y))
+
+
+def constant_behind_norms(model: nn.Module) -> nn.Module:
+    """Make every channel of a batch norm a constant of its own, so that folding it is exact."""
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.constant_(module.weight, 1e-7)
+            nn.init.uniform_(module.bias, 0.5, 2.0)
+    return model.eval()
+
+
+@pytest.mark.parametrize("how", ["concatenated", "shuffled", "flattened", "parallel"])
+@pytest.mark.parametrize("compensate", ["bias", "interpolate"])
+def test_predicted_means_are_those_of_the_norm_that_each_filter_passes(
+    how: str, compensate: str
+) -> None:
+    torch.manual_seed(0)
+    model = constant_behind_norms(ParallelNorms() if how == "parallel" else BehindNorm(how))
+    x = inputs(4)
+    plan = hp.plan(model, x, ratio=0.5)
+    assert hp.PruningPlan.from_json(plan.to_json()) == plan
+    expected = model(x).detach()
+    assert not torch.allclose(hp.prune(model, plan)(x), expected, atol=0.1, rtol=0)
+    pruned = hp.prune(model, plan, compensate=compensate)
+    torch.testing.assert_close(pruned(x), expected, atol=2e-6, rtol=0)
+
+
+def test_the_norm_is_the_last_on_the_way_not_the_last_that_is_called() -> None:
+    plan = hp.plan(ParallelNorms().eval(), inputs(), ratio=0.5)
+    norms = {name: reader.paths[0].norm for name, reader in plan.readers.items()}
+    assert norms == {"behind_both": "other", "behind_one": "norm"}
+    model, x = build("residual")
+    paths = hp.plan(model, x).readers["head"].paths
+    assert {(path.layer, path.norm) for path in paths} == {
+        ("stem.0", "stem.1"),
+        ("one.3", "one.4"),
+        ("two.3", "two.4"),
+    }
+
+
+def test_a_channel_of_two_norms_is_a_sum() -> None:
+    class TwoNorms(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.read = nn.Conv2d(2, 8, 3), nn.Conv2d(8, 4, 1)
+            self.one, self.two = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x)
+            return self.read(self.one(x) + self.two(self.two(x)))
+
+    model, x = TwoNorms().eval(), inputs()
+    plan = hp.plan(model, x, ratio=0.5)
+    assert {path.norm for path in plan.readers["read"].paths} == {"one", "two"}
+    with pytest.warns(UserWarning, match="its inputs are sums of several layers' outputs"):
+        hp.prune(model, plan, compensate="bias")
+
+
+def test_channels_of_a_norm_survive_json_and_composition() -> None:
+    torch.manual_seed(0)
+    model, x = constant_behind_norms(BehindNorm("concatenated")), inputs(4)
+    first = hp.plan(model, x, ratio={"a": 0.25, "b": 0.5})
+    second = hp.plan(hp.prune(model, first), x, ratio={"a": 0.5, "b": 0.25})
+    both = first.then(second)
+    assert hp.PruningPlan.from_json(both.to_json()) == both
+    cuts = {(cut.target, cut.side): cut.kept for cut in first.cuts}
+    moved = compose_readers(
+        {},
+        second.readers,
+        first.layers,
+        {"read": cuts["read", "in"]},
+        {"norm": cuts["norm", "channels"]},
+    )["read"].paths
+    assert [path.norm_channels for path in second.readers["read"].paths] == [None, (6, 7, 8, 9)]
+    assert moved[0] == Path("a", "norm", "no", first.layers["a"], first.layers["a"])
+    behind = tuple(8 + index for index in first.layers["b"])
+    assert moved[1] == Path("b", "norm", "no", first.layers["b"], behind, behind)
+    data = both.to_dict()
+    path = data["readers"]["read"]["paths"][1]
+    for channels, message in (
+        ([0], "must have one channel of its norm for each filter"),
+        ([-1] * 8, "must have indices of at least 0"),
+        ("all", "'norm_channels' must be a list"),
+    ):
+        data["readers"]["read"]["paths"][1] = {**path, "norm_channels": channels}
+        with pytest.raises(ValueError, match=message):
+            hp.PruningPlan.from_json(format_json(data))
+
+
+@pytest.mark.parametrize("network", ["concatenated", "residual", "twice"])
+@pytest.mark.filterwarnings("ignore:nothing makes up for:UserWarning")
+def test_every_network_can_be_compensated_without_data(network: str) -> None:
+    model, x = build(network)
+    plan = hp.plan(model, x)
+    for compensate in ("bias", "merge", "interpolate"):
+        assert bool(hp.prune(model, plan, compensate=compensate)(x).isfinite().all())
 
 
 def test_an_activation_in_place_is_no_batch_norm_input_of_the_layer() -> None:

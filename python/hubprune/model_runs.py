@@ -31,6 +31,7 @@ __all__ = [
     "evaluating",
     "first_line",
     "fresh",
+    "layer_input",
     "run",
     "tensors_of",
     "undisturbed_rng",
@@ -83,6 +84,19 @@ def run(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     if isinstance(inputs, list | tuple):
         return model(*inputs)
     return model(inputs)
+
+
+def layer_input(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a layer reads, however it is called; the data alone of a packed sequence.
+
+    Examples
+    --------
+    >>> layer_input((), {"input": 3})
+    3
+    """
+    # All layers of torch call it so; those derived from them may not.
+    x = args[0] if args else kwargs.get("input", next(iter(kwargs.values()), None))
+    return x.data if isinstance(x, nn.utils.rnn.PackedSequence) else x
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 
 To make up for a removed filter, its readers must know which of their inputs it was, which batch
 norm fixed its mean and spread, and whether a rectifier (ReLU) came before or after that norm.
-`find_readers` takes the first from the channel groups and the rest from one run of the model.
+`find_readers` takes the first two from a probe (`hubprune.channels.sources`), the last from one run
+of the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,8 +19,9 @@ from torch import nn
 
 from ..cutting import Cut
 from ..layer_kinds import BATCH_NORMS
-from ..model_runs import duplicate, run, undisturbed_rng
+from ..model_runs import duplicate, undisturbed_rng
 from .groups import ChannelGroups
+from .sources import Channel, SourceProbe
 
 __all__ = ["RECTIFIED", "Path", "Reader", "compose_readers", "find_readers"]
 
@@ -43,6 +45,9 @@ class Path:
         Filters of `layer`; a filter appears once for each input that it reaches.
     positions : tuple of int
         The inputs of the reader that they reach, as long as `filters`.
+    norm_channels : tuple of int or None
+        The channels of `norm` that they pass, as long as `filters`; None where those have the
+        filters' own numbers. Behind a concatenation, a shuffling or a flattening they have not.
     """
 
     layer: str
@@ -50,6 +55,16 @@ class Path:
     rectified: str
     filters: tuple[int, ...]
     positions: tuple[int, ...]
+    norm_channels: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.norm is None or self.norm_channels == self.filters:  # one way to say it
+            object.__setattr__(self, "norm_channels", None)
+
+    @property
+    def at_norm(self) -> tuple[int, ...]:
+        """The channels of `norm` that the filters pass."""
+        return self.filters if self.norm_channels is None else self.norm_channels
 
 
 @dataclass(frozen=True)
@@ -74,10 +89,12 @@ def compose_readers(
     second: dict[str, Reader],
     filters: dict[str, tuple[int, ...]],
     inputs: dict[str, tuple[int, ...]],
+    channels: dict[str, tuple[int, ...]],
 ) -> dict[str, Reader]:
     """Return the readers of two plans, one after the other, for the original model.
 
-    `filters` and `inputs`: what the first plan keeps of each layer's filters and inputs.
+    `filters`, `inputs` and `channels`: what the first plan keeps of each layer's filters, of its
+    inputs, and of each norm's channels.
     """
 
     def back(indices: tuple[int, ...], kept: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -92,6 +109,7 @@ def compose_readers(
                     path.rectified,
                     back(path.filters, filters.get(path.layer)),
                     back(path.positions, inputs.get(name)),
+                    None if path.norm is None else back(path.at_norm, channels.get(path.norm)),
                 )
                 for path in reader.paths
             ),
@@ -127,43 +145,57 @@ def find_readers(
     -----
     A rectifier is recognised by its outcome on the example inputs: nothing below zero, and zeros,
     where there was something below zero before. Leaky and smooth activations count as none. Of
-    several batch norms on the way the one called last counts.
+    several batch norms on the way the last counts.
     """
-    model = duplicate(model).eval()
-    modules = dict(model.named_modules())
     names = [cut.target for cut in cuts if cut.side == "in"]
-    producers: dict[int, list[tuple[str, int]]] = {}
-    norms: dict[int, list[str]] = {}
-    for (target, side, _), units in groups.sides.items():
-        if side == "out":
-            for index, unit in enumerate(units):
-                if unit >= 0:
-                    producers.setdefault(unit, []).append((target, index))
-        elif side == "channels" and isinstance(modules.get(target), BATCH_NORMS):
-            for unit in units:
-                norms.setdefault(unit, []).append(target)
-    with _Signs(model) as signs, undisturbed_rng(model), torch.no_grad():
-        run(model, example_inputs)
+    if not names:
+        return {}
+    model = duplicate(model).eval()
+    probe = SourceProbe(model, example_inputs, groups)
+    with undisturbed_rng(model), torch.inference_mode(False), torch.no_grad(), probe:
+        with _Signs(model) as signs:
+            probe.record()
+        sources = probe.sources()
+    order = [target for target, side, _ in groups.sides if side == "out"]
+    norms = {name for name, module in model.named_modules() if isinstance(module, BATCH_NORMS)}
 
     readers = {}
     for name in names:
-        found: dict[tuple[str, str | None], list[tuple[int, int]]] = {}
-        for position, unit in enumerate(groups.sides[name, "in", 0]):
-            passed = [n for n in norms.get(unit, ()) if signs.called(n) < signs.called(name)]
-            for layer, index in producers.get(unit, ()):
-                if signs.called(layer) >= signs.called(name):
-                    continue  # added to the same channels later on
-                behind = [n for n in passed if signs.called(n) > signs.called(layer)]
-                norm = max(behind, key=signs.called, default=None)
-                found.setdefault((layer, norm), []).append((index, position))
+        found: dict[tuple[str, str | None], list[tuple[int, int, int]]] = {}
+        for position, nearest in enumerate(sources[name]):
+            made = sorted(_made(nearest, sources, norms), key=lambda way: order.index(way[0][0]))
+            for (layer, index), (norm, channel) in made:
+                if signs.called(layer) < signs.called(name):  # else: its own output, or later ones
+                    found.setdefault((layer, norm), []).append((index, position, channel))
         readers[name] = Reader(
             tuple(
-                Path(layer, norm, signs.rectified(layer, norm, name), *zip(*pairs, strict=True))
-                for (layer, norm), pairs in found.items()
+                Path(layer, norm, signs.rectified(layer, norm, name), *zip(*ways, strict=True))
+                for (layer, norm), ways in found.items()
             ),
             signs.norm_after(name),
         )
     return readers
+
+
+def _made(
+    nearest: Iterable[Channel], sources: Mapping[str, list[list[Channel]]], norms: set[str]
+) -> Iterator[tuple[Channel, tuple[str | None, int]]]:
+    """Yield the filters behind some sources, and the batch norm that each passes last."""
+    for source in nearest:
+        if source[0] not in norms:
+            yield source, (None, source[1])
+            continue
+        behind, met = [source], {source}
+        while behind:
+            name, channel = behind.pop()
+            for before in sources[name][channel]:
+                if before in met:
+                    continue
+                met.add(before)
+                if before[0] in norms:
+                    behind.append(before)
+                else:
+                    yield before, source
 
 
 def _version(x: torch.Tensor) -> int:

@@ -65,13 +65,25 @@ class ChannelPredictor:
     def moments(
         self, paths: Sequence[Path], sources: Sequence[tuple[int, int]]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predict mean, (channels,), and covariance, (channels, channels), where they are read.
+        """Predict how channels are where they are read.
 
-        `sources` has the path and the filter of each channel; path -1: unknown, mean and spread 0.
+        Parameters
+        ----------
+        paths : sequence of Path
+            Where they come from.
+        sources : sequence of (int, int)
+            The path and the filter of each channel; path -1: unknown, mean and spread 0.
+
+        Returns
+        -------
+        mean : torch.Tensor
+            (places, channels): more than one place where a filter passes several channels of its
+            norm, behind a flattening.
+        covariance : torch.Tensor
+            (channels, channels), the mean over the places.
         """
         count = len(sources)
-        mean = torch.zeros(count, dtype=torch.float64)
-        spread = torch.zeros(count, dtype=torch.float64)
+        parts = []
         correlation = torch.eye(count, dtype=torch.float64)
         for number, path in enumerate(paths):
             at = torch.tensor([i for i, (owner, _) in enumerate(sources) if owner == number])
@@ -79,8 +91,14 @@ class ChannelPredictor:
                 continue
             filters = torch.tensor([sources[i][1] for i in at])
             correlation[at[:, None], at] = self._where_read(path)[filters][:, filters]
-            mean[at], spread[at] = _mean_and_spread(self._model, path)[:, filters]
-        return mean, correlation * spread[:, None] * spread
+            entries = _entries(path, filters.tolist())  # (places, channels)
+            parts.append((at, _mean_and_spread(self._model, path)[:, entries]))
+        places = max((len(moments[0]) for _, moments in parts), default=1)
+        mean = torch.zeros(places, count, dtype=torch.float64)
+        spread = torch.zeros(places, count, dtype=torch.float64)
+        for at, moments in parts:
+            mean[:, at], spread[:, at] = moments[0], moments[1]
+        return mean, (correlation * spread[:, :, None] * spread[:, None]).mean(0)
 
     def _where_read(self, path: Path) -> torch.Tensor:
         """Correlation of a layer's filters at the end of a path, (n, n)."""
@@ -128,30 +146,47 @@ class ChannelPredictor:
         reader = self._readers.get(layer)
         for path in () if reader is None else reader.paths:
             spread = _mean_and_spread(self._model, path)[1]
-            covariance = _ACROSS * self._where_read(path)
-            covariance.fill_diagonal_(1.0).mul_(spread[:, None]).mul_(spread)
-            for filters, columns in _places(path):
-                yield columns, covariance[filters][:, filters]
+            correlation = (_ACROSS * self._where_read(path)).fill_diagonal_(1.0)
+            for entries, filters, columns in _places(path):
+                scale = spread[entries]
+                yield columns, correlation[filters][:, filters] * scale[:, None] * scale
                 unknown[columns] = False
         if bool(unknown.any()):
             yield torch.nonzero(unknown)[:, 0], None
 
 
-def _places(path: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield filters and positions of a path, every filter once.
+def _places(path: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Yield parts of a path: places in its lists, the filters and the positions there.
 
-    Behind a flattening there are several such parts: places in time or frequency.
+    Every part has a filter at most once. Behind a flattening there are several: places in time or
+    frequency.
     """
-    parts: list[tuple[list[int], list[int]]] = []
+    parts: list[list[int]] = []
     met: dict[int, int] = {}
-    for index, position in zip(path.filters, path.positions, strict=True):
+    for entry, index in enumerate(path.filters):
         number = met[index] = met.get(index, -1) + 1
         if number == len(parts):
-            parts.append(([], []))
-        parts[number][0].append(index)
-        parts[number][1].append(position)
-    for filters, positions in parts:
-        yield torch.tensor(filters), torch.tensor(positions)
+            parts.append([])
+        parts[number].append(entry)
+    filters, positions = torch.tensor(path.filters), torch.tensor(path.positions)
+    for part in parts:
+        entries = torch.tensor(part)
+        yield entries, filters[entries], positions[entries]
+
+
+def _entries(path: Path, filters: Sequence[int]) -> torch.Tensor:
+    """Where filters stand in the lists of a path, (places, filters).
+
+    One place, if all places of a filter pass the same channel of the norm.
+    """
+    rows: dict[int, list[int]] = {index: [] for index in filters}
+    for entry, index in enumerate(path.filters):
+        if index in rows:
+            rows[index].append(entry)
+    at_norm = path.at_norm
+    if all(at_norm[entry] == at_norm[row[0]] for row in rows.values() for entry in row):
+        return torch.tensor([[rows[index][0] for index in filters]])
+    return torch.tensor([rows[index] for index in filters]).T
 
 
 def _place_factor(kernel_size: tuple[int, ...]) -> torch.Tensor:
@@ -169,16 +204,17 @@ def _rectified(rho: torch.Tensor) -> torch.Tensor:
 
 
 def _mean_and_spread(model: nn.Module, path: Path) -> torch.Tensor:
-    """Return mean and signed spread of a layer's filters where they are read, (2, n)."""
+    """Return mean and signed spread where they are read, of each entry of a path, (2, entries)."""
     if path.norm is None:
         # Nothing fixes the scale: relative spreads on white inputs, and no mean to speak of.
         spread = filters_by_group(model.get_submodule(path.layer)).flatten(2).norm(dim=2).flatten()
+        spread = spread[list(path.filters)]
         return torch.stack([torch.zeros_like(spread), spread])
     module: Any = model.get_submodule(path.norm)
     n = module.num_features
     gamma = torch.ones(n).double() if module.weight is None else module.weight.detach().double()
     beta = torch.zeros(n).double() if module.bias is None else module.bias.detach().double()
-    gamma, beta = gamma.cpu(), beta.cpu()
+    gamma, beta = gamma.cpu()[list(path.at_norm)], beta.cpu()[list(path.at_norm)]
     if path.rectified != "after norm":
         return torch.stack([beta, gamma])
     scale = gamma.abs().clamp_min(1e-300)

@@ -176,16 +176,26 @@ class _PlanReader:
             self._entry("filters", list, entry),
             self._entry("positions", list, entry),
         )
-        for row in (filters, positions):
+        channels = filters  # also in files older than the entry
+        if entry.get("norm_channels") is not None:
+            channels = self._entry("norm_channels", list, entry)
+        for row in (filters, positions, channels):
             if any(type(i) is not int or i < 0 for i in row):
                 raise self._wrong(f"{where} must have indices of at least 0")
         if len(filters) != len(positions) or len(set(positions)) != len(positions):
             raise self._wrong(f"{where} must have one filter for each position")
+        if len(channels) != len(filters):
+            raise self._wrong(f"{where} must have one channel of its norm for each filter")
         if positions and max(positions) >= size:
             raise self._wrong(f"{where} must have positions in 0..{size - 1}")
         layer = self._entry("layer", str, entry)
         return Path(
-            layer, self._name_or_null(entry, "norm"), rectified, tuple(filters), tuple(positions)
+            layer,
+            self._name_or_null(entry, "norm"),
+            rectified,
+            tuple(filters),
+            tuple(positions),
+            tuple(channels),
         )
 
     def _name_or_null(self, entry: dict[str, Any], key: str) -> str | None:

@@ -185,6 +185,7 @@ class PruningPlan:
                 other.readers,
                 self.layers,
                 {cut.target: cut.kept for cut in self.cuts if cut.side == "in"},
+                {cut.target: cut.kept for cut in self.cuts if cut.side == "channels"},
             ),
         )
 
@@ -240,6 +241,11 @@ class PruningPlan:
                             "rectified": path.rectified,
                             "filters": list(path.filters),
                             "positions": list(path.positions),
+                            **(
+                                {}
+                                if path.norm_channels is None
+                                else {"norm_channels": list(path.norm_channels)}
+                            ),
                         }
                         for path in reader.paths
                     ],
