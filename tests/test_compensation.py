@@ -406,6 +406,96 @@ def test_an_activation_in_place_is_no_batch_norm_input_of_the_layer() -> None:
     assert plan.readers["c"].paths[0].rectified == "before norm"
 
 
+class SharedOutput(nn.Module):
+    """A layer without bias, and a batch norm that is not its own."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.a, self.read = nn.Conv2d(2, 8, 3), nn.Conv2d(8, 6, 1, bias=False)
+        self.norm, self.behind = nn.BatchNorm2d(6), nn.Conv2d(6, 6, 1)
+        self.same = nn.Identity()
+        if how == "two layers":
+            self.other = nn.Conv2d(8, 6, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        x = torch.relu(self.a(x))
+        y = self.read(x)
+        if self.how == "two layers":
+            return self.norm(y), self.norm(self.other(x))
+        z = self.behind(torch.relu(self.norm(y)))
+        if self.how == "added":
+            return z + y
+        if self.how == "view":
+            return z + y.flatten(1).mean(1)[:, None, None, None]
+        if self.how == "identity":
+            return z + self.same(y)
+        return (z, y) if self.how == "returned" else z
+
+
+@pytest.mark.parametrize("how", ["two layers", "added", "view", "identity", "returned"])
+def test_a_norm_takes_no_mean_of_a_layer_that_others_read_or_of_one_of_several(how: str) -> None:
+    torch.manual_seed(0)
+    model, x = SharedOutput(how).eval(), inputs()
+    plan = hp.plan(model, x, ratio={"a": 0.5})
+    assert plan.readers["read"].norm is None
+    with pytest.warns(UserWarning, match="nor a batch norm of its own to take up") as caught:
+        pruned = hp.prune(model, plan, compensate="bias", batches=x)
+    assert {str(warning.message).split("'")[1] for warning in caught} <= {"read", "other"}
+    assert torch.equal(pruned.norm.running_mean, model.norm.running_mean)
+
+
+def test_a_norm_that_is_called_twice_behind_the_same_layer_takes_the_mean() -> None:
+    class Siamese(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = body(bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x) + self.body(x + 1)
+
+    assert hp.plan(SharedOutput("").eval(), inputs(), ratio=0.5).readers["read"].norm == "norm"
+    readers = hp.plan(Siamese().eval(), inputs(), ratio=0.5).readers
+    assert readers["body.3"].norm == "body.4"
+
+
+class Keywords(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(input=self.a(input=x)))
+        return self.b(input=x)
+
+
+def test_layers_that_are_called_by_keyword() -> None:
+    torch.manual_seed(0)
+    model, x = Keywords().eval(), inputs()
+    by_position = nn.Sequential(model.a, model.norm, nn.ReLU(), model.b)
+    plan, twin = hp.plan(model, x, ratio=0.5), hp.plan(by_position, x, ratio=0.5)
+    assert plan.readers["b"].paths[0].rectified == "after norm"
+    for how in ("interpolate", "recalibrate", "interpolate+recalibrate"):
+        pruned = hp.prune(model, plan, compensate=how, batches=x)
+        expected = hp.prune(by_position, twin, compensate=how, batches=x)
+        assert torch.equal(pruned.b.weight, expected[3].weight)
+        assert torch.equal(pruned.norm.running_mean, expected[1].running_mean)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_part_is_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    x = inputs()
+    rectifier = torch.jit.script(nn.Sequential(nn.ReLU()))
+    tail = torch.jit.script(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval())
+    model = nn.Sequential(body()[:2], rectifier, body()[3:], tail)
+    plan = hp.plan(model, x, ratio={"0.0": 0.5, "2.3": 0.4})
+    assert set(plan.layers) == {"0.0", "2.3"}
+    assert plan.readers["2.3"].paths[0].rectified == "after norm"
+    pruned = hp.prune(model, plan, compensate="interpolate+recalibrate", batches=x)
+    assert pruned(x).shape == (16, 3, 5, 5)
+
+
 def test_readers_survive_json_and_composition() -> None:
     model, x = body(), inputs()
     first = hp.plan(model, x, ratio={"0": 0.5})

@@ -29,7 +29,7 @@ from .channels.paths import Reader
 from .channels.prediction import ChannelPredictor, filters_by_group
 from .cutting import Cut
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, channel_axis
-from .model_runs import duplicate, evaluating, first_line, undisturbed_rng
+from .model_runs import duplicate, evaluating, first_line, layer_input, undisturbed_rng
 from .planning.pruning_plan import PruningPlan
 from .progress import progress_bar
 
@@ -258,8 +258,8 @@ def _measure(
     """Measure the channels of every reader on the original model."""
     sums = {site.name: _Sums(site.channels) for site in sites}
 
-    def add(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
-        sums[name].add(args[0], channel_axis(module, args[0]))
+    def add(name: str, x: torch.Tensor) -> None:
+        sums[name].add(x, channel_axis(model.get_submodule(name), x))
 
     with _hooked(model, sums, add):
         _run_all(model, inputs, "measuring channels")
@@ -268,11 +268,16 @@ def _measure(
 
 @contextmanager
 def _hooked(
-    model: nn.Module, names: Iterable[str], call: Callable[[str, nn.Module, tuple[Any, ...]], None]
+    model: nn.Module, names: Iterable[str], call: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Call back with what the layers of these names are given."""
+    """Call back with what the layers of these names read."""
+
+    def given(name: str, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        call(name, layer_input(args, kwargs))
+
     handles = [
-        model.get_submodule(name).register_forward_pre_hook(partial(call, name)) for name in names
+        model.get_submodule(name).register_forward_pre_hook(partial(given, name), with_kwargs=True)
+        for name in names
     ]
     try:
         yield
@@ -396,7 +401,9 @@ def _store(pruned: nn.Module, site: _Site, folded: torch.Tensor, shift: torch.Te
         elif (mean := _running_mean(pruned, site.norm)) is not None:
             mean.copy_((mean.double().cpu() - shift).to(mean))  # the same, one layer on
         elif bool(shift.any()):
-            _warn(site.name, "it has neither a bias nor a batch norm to take up the mean")
+            _warn(
+                site.name, "it has neither a bias nor a batch norm of its own to take up the mean"
+            )
 
 
 def _running_mean(model: nn.Module, norm: str | None) -> torch.Tensor | None:
@@ -451,8 +458,8 @@ def recalibrate(
 def _norm_inputs(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     seen: dict[str, torch.Tensor] = {}
 
-    def keep(name: str, _module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.setdefault(name, args[0])
+    def keep(name: str, read: torch.Tensor) -> None:
+        seen.setdefault(name, read)
 
     with _hooked(model, _tracking_norms(model), keep):
         _run_all(model, [x], "running")

@@ -9,17 +9,18 @@ of the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..cutting import Cut
 from ..layer_kinds import BATCH_NORMS
-from ..model_runs import duplicate, undisturbed_rng
+from ..model_runs import duplicate, layer_input, tensors_of, undisturbed_rng
 from .groups import ChannelGroups
 from .sources import Channel, SourceProbe
 
@@ -77,7 +78,8 @@ class Reader:
         Where its inputs come from: several paths where outputs are concatenated (other positions)
         or added (the same positions).
     norm : str or None
-        The batch norm that reads its output directly.
+        The batch norm that reads its output directly, if nothing else reads it and the norm reads
+        nothing else: a change of the norm's mean is then a change of that output.
     """
 
     paths: tuple[Path, ...]
@@ -154,7 +156,7 @@ def find_readers(
     probe = SourceProbe(model, example_inputs, groups)
     with undisturbed_rng(model), torch.inference_mode(False), torch.no_grad(), probe:
         with _Signs(model) as signs:
-            probe.record()
+            signs.returned(probe.record())
         sources = probe.sources()
     order = [target for target, side, _ in groups.sides if side == "out"]
     norms = {name for name, module in model.named_modules() if isinstance(module, BATCH_NORMS)}
@@ -198,54 +200,84 @@ def _made(
                     yield before, source
 
 
-def _version(x: torch.Tensor) -> int:
-    return 0 if x.is_inference() else x._version
+class _Reads(TorchDispatchMode):
+    """Calls back with every tensor that an operation is given."""
+
+    def __init__(self, call: Callable[[torch.Tensor], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._call = call
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        for tensor in tensors_of((args, kwargs or {})):
+            self._call(tensor)
+        return func(*args, **(kwargs or {}))
 
 
 class _Signs:
-    """Which layers see or make values below zero, and which norm reads which layer directly."""
+    """Which layers see or make values below zero, and which norm alone reads which layer."""
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = dict(model.named_modules())
         self._handles: list[Any] = []
         self._rectified_in: dict[str, bool] = {}
         self._negative_out: dict[str, bool] = {}
-        self._made_by: dict[int, tuple[str, int]] = {}
+        self._made_by: dict[int, str] = {}
         self._alive: list[torch.Tensor] = []  # else a freed tensor's id could come again
-        self._norm_after: dict[str, str] = {}
+        self._inside: str | None = None  # the layer that is running
+        self._read_by: dict[str, set[str | None]] = {}  # None: the model itself, or its output
+        self._read_from: dict[str, set[str | None]] = {}  # norm -> whose outputs it reads
         self._order: dict[str, int] = {}
+        self._reads = _Reads(self._read)
 
     def __enter__(self) -> _Signs:
         for name, module in self._modules.items():
-            if next(module.children(), None) is None:
+            # TorchScript takes no hooks; what it reads is seen all the same.
+            if next(module.children(), None) is None and not isinstance(
+                module, torch.jit.ScriptModule
+            ):
                 self._handles += [
-                    module.register_forward_pre_hook(partial(self._before, name)),
+                    module.register_forward_pre_hook(partial(self._before, name), with_kwargs=True),
                     module.register_forward_hook(partial(self._after, name)),
                 ]
+        self._reads.__enter__()  # type: ignore[no-untyped-call]
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
+        self._reads.__exit__(*error)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
         self._alive.clear()
 
-    def _before(self, name: str, _module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _before(
+        self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self._order.setdefault(name, len(self._order))
-        if not args or not isinstance(args[0], torch.Tensor):
-            return
-        x = args[0]
-        self._rectified_in[name] = bool((x >= 0).all()) and bool((x == 0).any())
-        maker, version = self._made_by.get(id(x), ("", -1))
-        # Another version: changed in place (F.relu_) on the way.
-        if version == _version(x) and isinstance(self._modules[name], BATCH_NORMS):
-            self._norm_after[maker] = name
+        self._inside = name  # what is looked at here counts as read by the layer
+        x = layer_input(args, kwargs)
+        if isinstance(x, torch.Tensor):
+            self._rectified_in[name] = bool((x >= 0).all()) and bool((x == 0).any())
+        if isinstance(module, BATCH_NORMS):
+            self._read_from.setdefault(name, set()).add(self._made_by.get(id(x)))
 
     def _after(self, name: str, _module: nn.Module, _args: Any, out: Any) -> None:
         if isinstance(out, torch.Tensor):
             # In-place activations change it later: looked at now.
             self._negative_out[name] = bool((out < 0).any())
-            self._made_by[id(out)] = (name, _version(out))
+            self._made_by.setdefault(id(out), name)  # others hand on what they were given
             self._alive.append(out)
+        self._inside = None
+
+    def _read(self, tensor: torch.Tensor) -> None:
+        maker = self._made_by.get(id(tensor))
+        if maker is not None:
+            self._read_by.setdefault(maker, set()).add(self._inside)
+
+    def returned(self, outputs: Any) -> None:
+        """Count the model's outputs as read."""
+        for tensor in tensors_of(outputs):
+            self._read(tensor)
 
     def rectified(self, layer: str, norm: str | None, reader: str) -> str:
         if self._rectified_in.get(reader) and self._negative_out.get(norm or layer, True):
@@ -259,4 +291,7 @@ class _Signs:
         return self._order.get(name, len(self._modules))
 
     def norm_after(self, name: str) -> str | None:
-        return self._norm_after.get(name)
+        """The batch norm that alone reads a layer's output and reads nothing else."""
+        readers = self._read_by.get(name, set())
+        alone = (norm for norm in readers if norm is not None and len(readers) == 1)
+        return next((norm for norm in alone if self._read_from.get(norm) == {name}), None)
