@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -529,6 +530,44 @@ def test_a_damaged_list_of_readers_is_refused() -> None:
     broken = {**data, "readers": {"nowhere": data["readers"]["3"]}}
     with pytest.raises(ValueError, match="'nowhere' is in readers but no input of it is cut"):
         hp.PruningPlan.from_json(format_json(broken))
+
+
+class Modulated(nn.Module):
+    """FiLM: a filter of one layer scales a channel, another of the same layer is added to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.film = nn.Conv2d(2, 8, 3, padding=1), nn.Linear(4, 16)
+        self.read, self.head = nn.Conv2d(8, 6, 3), nn.Conv2d(6, 3, 1)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.film(condition)[:, :, None, None].chunk(2, 1)
+        return self.head(torch.relu(self.read(self.a(x) * scale + shift)))
+
+
+def test_two_filters_of_a_layer_at_one_position_can_be_saved(tmp_path) -> None:
+    torch.manual_seed(0)
+    model, example = Modulated().eval(), (inputs(2), torch.randn(2, 4))
+    plan = hp.plan(model, example, ratio=0.5)
+    positions = {path.layer: path.positions for path in plan.readers["read"].paths}
+    assert sorted(positions["film"]) == sorted(2 * tuple(range(8)))
+    assert hp.PruningPlan.from_json(plan.to_json()) == plan
+    pruned = hp.prune(model, plan)
+    hp.save_pruned(pruned, plan, tmp_path / "small")
+    again = hp.load_pruned(Modulated, tmp_path / "small").eval()
+    assert torch.equal(again(*example), pruned(*example))
+    with pytest.warns(UserWarning, match="'read' loses: its inputs are sums"):
+        hp.prune(model, plan, compensate="interpolate")
+
+
+def test_a_plan_that_could_not_be_loaded_is_not_saved(tmp_path) -> None:
+    model, x = body(), inputs()
+    plan = hp.plan(model, x, ratio=0.5)
+    path = replace(plan.readers["3"].paths[0], positions=(0,))
+    readers = {**plan.readers, "3": replace(plan.readers["3"], paths=(path,))}
+    with pytest.raises(ValueError, match=r"cannot be saved.* one filter for each position"):
+        hp.save_pruned(hp.prune(model, plan), replace(plan, readers=readers), tmp_path / "small")
+    assert not list(tmp_path.iterdir())
 
 
 def test_recalibration_measures_the_norms_behind_the_cuts() -> None:

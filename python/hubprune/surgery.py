@@ -132,8 +132,8 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
     TypeError
         If `model` is no module or `plan` no plan.
     ValueError
-        If the model does not have the sizes that the plan leaves, or its state holds something
-        other than dense tensors.
+        If the model does not have the sizes that the plan leaves, its state holds something other
+        than dense tensors, or the plan is not whole: what is saved could not be loaded.
     FileExistsError
         If the path is a file, or a folder with other files in it.
     FileNotFoundError
@@ -164,8 +164,13 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
         for name in dict.fromkeys(cut.target for cut in plan.cuts if cut.side != "parameter")
         if (known := sizes(model.get_submodule(name)))
     }
+    text = format_json(content) + "\n"
+    try:
+        PruningPlan.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"plan cannot be saved, as it could not be loaded: {error}") from error
     with _replacing(target) as folder:
-        (folder / _PLAN).write_text(format_json(content) + "\n", encoding="utf-8")
+        (folder / _PLAN).write_text(text, encoding="utf-8")
         save_file(state, str(folder / _STATE), metadata={"format": "pt"})
         # safetensors writes for the owner alone: a saved model has the mode of any new file.
         (folder / _STATE).chmod(0o666 & ~_umask())

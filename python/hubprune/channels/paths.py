@@ -45,7 +45,8 @@ class Path:
     filters : tuple of int
         Filters of `layer`; a filter appears once for each input that it reaches.
     positions : tuple of int
-        The inputs of the reader that they reach, as long as `filters`.
+        The inputs of the reader that they reach, as long as `filters`; a position appears more than
+        once where filters of the layer are added or multiplied.
     norm_channels : tuple of int or None
         The channels of `norm` that they pass, as long as `filters`; None where those have the
         filters' own numbers. Behind a concatenation, a shuffling or a flattening they have not.

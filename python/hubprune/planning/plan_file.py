@@ -182,7 +182,7 @@ class _PlanReader:
         for row in (filters, positions, channels):
             if any(type(i) is not int or i < 0 for i in row):
                 raise self._wrong(f"{where} must have indices of at least 0")
-        if len(filters) != len(positions) or len(set(positions)) != len(positions):
+        if len(filters) != len(positions):  # added filters reach the same position
             raise self._wrong(f"{where} must have one filter for each position")
         if len(channels) != len(filters):
             raise self._wrong(f"{where} must have one channel of its norm for each filter")
