@@ -560,6 +560,54 @@ def test_two_filters_of_a_layer_at_one_position_can_be_saved(tmp_path) -> None:
         hp.prune(model, plan, compensate="interpolate")
 
 
+@pytest.mark.filterwarnings("ignore:nothing makes up for:UserWarning")
+def test_batches_of_several_inputs() -> None:
+    torch.manual_seed(0)
+    model, x, condition = Modulated().eval(), inputs(), torch.randn(16, 4)
+    plan = hp.plan(model, (x, condition), ratio=0.5)
+    expected = model(x, condition).detach()
+    cut = (hp.prune(model, plan)(x, condition) - expected).square().mean()
+    weights = []
+    for batches in (
+        {"x": x, "condition": condition},
+        [((x, condition), None)],
+        [{"x": x[:9], "condition": condition[:9]}, ([x[9:], condition[9:]], torch.zeros(7))],
+    ):
+        for how in ("interpolate", "interpolate+recalibrate"):
+            pruned = hp.prune(model, plan, compensate=how, batches=batches)
+            assert (pruned(x, condition) - expected).square().mean() < 0.8 * cut
+        weights.append(pruned.read.weight)
+    torch.testing.assert_close(weights[0], weights[1], atol=0, rtol=0)
+    torch.testing.assert_close(weights[0], weights[2])
+    with pytest.raises(
+        ValueError, match=r"batch 0 of shape \(16, 2, 9, 9\) .* go as a dict, or as"
+    ):
+        hp.prune(model, plan, compensate="bias", batches=[(x, condition)])
+    with pytest.raises(ValueError, match="batch 0 must be finite"):
+        hp.prune(model, plan, compensate="bias", batches={"x": x, "condition": condition / 0})
+
+
+def test_a_packed_sequence_before_a_recurrent_layer() -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv1d(2, 8, 3), nn.Conv1d(8, 6, 1)
+            self.gru, self.head = nn.GRU(6, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.b(torch.relu(self.a(x)))).transpose(1, 2)
+            lengths = torch.full((len(x),), x.shape[1])
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+            return self.head(self.gru(packed)[1][0])
+
+    torch.manual_seed(0)
+    model, x = Packed().eval(), torch.randn(8, 2, 9)
+    plan = hp.plan(model, x, ratio=0.5)
+    assert "b" in plan.layers
+    with pytest.warns(UserWarning, match="GRU layers are left as they are"):
+        hp.prune(model, plan, compensate="interpolate", batches=x)
+
+
 def test_a_plan_that_could_not_be_loaded_is_not_saved(tmp_path) -> None:
     model, x = body(), inputs()
     plan = hp.plan(model, x, ratio=0.5)

@@ -29,7 +29,17 @@ from .channels.paths import Reader
 from .channels.prediction import ChannelPredictor, filters_by_group
 from .cutting import Cut
 from .layer_kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, channel_axis
-from .model_runs import duplicate, evaluating, first_line, layer_input, undisturbed_rng
+from .model_runs import (
+    ExampleInputs,
+    duplicate,
+    evaluating,
+    first_line,
+    layer_input,
+    moved,
+    run,
+    tensors_of,
+    undisturbed_rng,
+)
 from .planning.pruning_plan import PruningPlan
 from .progress import progress_bar
 
@@ -37,6 +47,7 @@ __all__ = ["COMPENSATIONS", "check_compensation", "compensate", "recalibrate"]
 
 COMPENSATIONS = ("none", "bias", "merge", "interpolate", "recalibrate")
 _FOLDS = ("bias", "merge", "interpolate")
+_FOLDED = (*CONVOLUTIONS, nn.Linear)  # the readers that are folded into
 
 # Ridge, in units of the kept channels' mean variance. Predicted correlations are rough: of 3e-2,
 # 1e-1 and 3e-1 the middle is the best on musicnn's MTT_vgg, see channels/prediction.py.
@@ -90,8 +101,9 @@ def compensate(
         The plan.
     how : str
         One of `COMPENSATIONS`, or a fold and ``"recalibrate"`` joined by a plus sign.
-    batches : tensor, or iterable of tensors or (inputs, targets), optional
-        Unlabelled inputs; targets are ignored.
+    batches : tensor, dict, or iterable of tensors, dicts or (inputs, targets), optional
+        Unlabelled inputs; targets are ignored. Of a model with several: dicts of keyword arguments,
+        or tuples of arguments in the place of `inputs`.
 
     Raises
     ------
@@ -113,7 +125,10 @@ def compensate(
         predictor = ChannelPredictor(original, plan.readers)
         with progress_bar("compensating", len(sites)) as done:
             for number, site in enumerate(sites, start=1):
-                moments = _predict(predictor, site) if measured is None else measured[site.name]
+                if measured is None:
+                    moments = _predict(predictor, site)
+                else:
+                    moments = measured.get(site.name, "it is not measured")
                 _fold(original, pruned, site, moments, fold)
                 done(number)
     if again and inputs is not None:
@@ -123,25 +138,31 @@ def compensate(
 # --- batches --------------------------------------------------------------------------------------
 
 
-def _listed(batches: Any) -> list[torch.Tensor]:
-    if isinstance(batches, torch.Tensor):
+def _listed(batches: Any) -> list[ExampleInputs]:
+    if isinstance(batches, (torch.Tensor, Mapping)):
         batches = [batches]
-    if isinstance(batches, (str, Mapping)) or not isinstance(batches, Iterable):
+    if isinstance(batches, str) or not isinstance(batches, Iterable):
         raise TypeError(
             "batches must be a tensor, or an iterable of tensors or (inputs, targets); got "
             f"{type(batches).__name__}"
         )
-    result = []
+    result: list[ExampleInputs] = []
     for number, batch in enumerate(batches):
-        x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-        if not isinstance(x, torch.Tensor):
-            raise TypeError(f"batch {number} must hold a tensor; got {type(x).__name__}")
-        if x.is_floating_point() and not bool(x.isfinite().all()):
+        inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+        tensors = tensors_of(inputs)
+        if not tensors:
+            raise TypeError(f"batch {number} must hold a tensor; got {type(inputs).__name__}")
+        if not all(bool(x.isfinite().all()) for x in tensors if x.is_floating_point()):
             raise ValueError(f"batch {number} must be finite; it holds NaN or infinity")
-        result.append(x)
-    if not result or not sum(x.numel() for x in result):
+        result.append(inputs)
+    if not sum(x.numel() for x in tensors_of(result)):
         raise ValueError("batches must hold at least one input; got none")
     return result
+
+
+def _count(inputs: ExampleInputs) -> int:
+    """How many examples a batch holds."""
+    return next((len(x) for x in tensors_of(inputs) if x.dim()), 1)
 
 
 def _device_of(model: nn.Module) -> torch.device:
@@ -253,10 +274,14 @@ class _Sums:
 
 
 def _measure(
-    model: nn.Module, sites: list[_Site], inputs: list[torch.Tensor]
+    model: nn.Module, sites: list[_Site], inputs: list[ExampleInputs]
 ) -> dict[str, _Moments | str]:
     """Measure the channels of every reader on the original model."""
-    sums = {site.name: _Sums(site.channels) for site in sites}
+    sums = {
+        site.name: _Sums(site.channels)
+        for site in sites
+        if isinstance(model.get_submodule(site.name), _FOLDED)
+    }
 
     def add(name: str, x: torch.Tensor) -> None:
         sums[name].add(x, channel_axis(model.get_submodule(name), x))
@@ -286,7 +311,7 @@ def _hooked(
             handle.remove()
 
 
-def _run_all(model: nn.Module, inputs: list[torch.Tensor], text: str) -> None:
+def _run_all(model: nn.Module, inputs: list[ExampleInputs], text: str) -> None:
     device = _device_of(model)
     with (
         undisturbed_rng(model),
@@ -295,19 +320,23 @@ def _run_all(model: nn.Module, inputs: list[torch.Tensor], text: str) -> None:
         progress_bar(text, len(inputs)) as done,
     ):
         for number, x in enumerate(inputs, start=1):
-            _run_batch(model, x.to(device), number - 1)
+            _run_batch(model, moved(x, device), number - 1)
             done(number)
 
 
-def _run_batch(model: nn.Module, x: torch.Tensor, number: int) -> None:
+def _run_batch(model: nn.Module, inputs: ExampleInputs, number: int) -> None:
     try:
-        model(x)
+        run(model, inputs)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
+        shapes = ", ".join(shape_text(x.shape) for x in tensors_of(inputs))
+        hint = ""
+        if isinstance(error, TypeError):
+            hint = "; several inputs go as a dict, or as the first of (inputs, targets)"
         raise ValueError(
             f"batches must be inputs of the model; it cannot run on batch {number} of shape "
-            f"{shape_text(x.shape)} ({type(error).__name__}: {first_line(error)})"
+            f"{shapes} ({type(error).__name__}: {first_line(error)}){hint}"
         ) from error
 
 
@@ -351,7 +380,7 @@ def _fold(
 ) -> None:
     """Fold the removed inputs of one reader into the kept ones and the bias."""
     module, channels = original.get_submodule(site.name), site.channels
-    if not isinstance(module, (*CONVOLUTIONS, nn.Linear)):
+    if not isinstance(module, _FOLDED):
         _warn(site.name, f"{type(module).__name__} layers are left as they are")
         return
     if isinstance(moments, str):
@@ -418,7 +447,7 @@ def _running_mean(model: nn.Module, norm: str | None) -> torch.Tensor | None:
 
 
 def recalibrate(
-    original: nn.Module, pruned: nn.Module, plan: PruningPlan, inputs: list[torch.Tensor]
+    original: nn.Module, pruned: nn.Module, plan: PruningPlan, inputs: list[ExampleInputs]
 ) -> None:
     """Measure again the statistics of the batch norms behind the cuts, in place.
 
@@ -444,18 +473,18 @@ def recalibrate(
             for norm in norms:
                 norm.train()
             with progress_bar("recalibrating", len(inputs)) as done:
-                for number, x in enumerate(inputs, start=1):
-                    seen += len(x)
+                for number, batch in enumerate(inputs, start=1):
+                    seen += _count(batch)
                     for norm in norms:
-                        norm.momentum = len(x) / seen  # a running mean over all inputs
-                    _run_batch(pruned, x.to(_device_of(pruned)), number - 1)
+                        norm.momentum = _count(batch) / seen  # a running mean over all inputs
+                    _run_batch(pruned, moved(batch, _device_of(pruned)), number - 1)
                     done(number)
     finally:
         for norm, momentum in zip(norms, settings, strict=True):
             norm.momentum = momentum
 
 
-def _norm_inputs(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+def _norm_inputs(model: nn.Module, x: ExampleInputs) -> dict[str, torch.Tensor]:
     seen: dict[str, torch.Tensor] = {}
 
     def keep(name: str, read: torch.Tensor) -> None:

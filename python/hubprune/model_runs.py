@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import random
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "first_line",
     "fresh",
     "layer_input",
+    "moved",
     "run",
     "tensors_of",
     "undisturbed_rng",
@@ -65,14 +66,22 @@ def tensors_of(tree: Any) -> list[torch.Tensor]:
 
 def fresh(tree: Any) -> Any:
     """The same inputs with copies of all tensors: a model may write into its input."""
+    return _mapped(tree, lambda tensor: tensor.detach().clone())
+
+
+def moved(tree: Any, device: torch.device) -> Any:
+    """The same inputs on a device."""
+    return _mapped(tree, lambda tensor: tensor.to(device))
+
+
+def _mapped(tree: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     if isinstance(tree, torch.Tensor):
-        return tree.detach().clone()
+        return change(tree)
     if isinstance(tree, Mapping):
-        return {key: fresh(value) for key, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*map(fresh, tree))
+        return {key: _mapped(value, change) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(map(fresh, tree))
+        children = [_mapped(value, change) for value in tree]
+        return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
     return tree
 
 

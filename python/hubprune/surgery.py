@@ -57,10 +57,11 @@ def prune(
         channel that predicts it best; ``"interpolate"``, its regression on all kept channels.
         ``"recalibrate"`` measures the batch-norm statistics behind the cuts again, alone or after a
         fold (``"interpolate+recalibrate"``).
-    batches : tensor, or iterable of tensors or (inputs, targets), optional
+    batches : tensor, dict, or iterable of tensors, dicts or (inputs, targets), optional
         A few unlabelled inputs, 100 or so. Means and covariances of the channels are measured on
         them instead of predicted from the weights; ``"recalibrate"`` needs them. Targets are
-        ignored.
+        ignored. Of a model with several inputs: dicts of keyword arguments, or tuples of arguments
+        in the place of `inputs`.
 
     Returns
     -------
