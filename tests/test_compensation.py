@@ -383,6 +383,19 @@ def test_channels_of_a_norm_survive_json_and_composition() -> None:
             hp.PruningPlan.from_json(format_json(data))
 
 
+def test_plans_that_do_not_tell_the_channels_of_a_norm() -> None:
+    model, x = BehindNorm("concatenated").eval(), inputs(4)
+    data = hp.plan(model, x, ratio=0.5).to_dict()
+    path = data["readers"]["read"]["paths"][1]
+    del path["norm_channels"]
+    old = hp.PruningPlan.from_json(format_json(data)).readers["read"].paths[1]
+    assert old.at_norm == old.filters == tuple(range(8))
+    path["filters"] = [index + 9 for index in path["filters"]]
+    wrong = hp.PruningPlan.from_json(format_json(data))
+    with pytest.warns(UserWarning, match="does not say which channels of a norm its inputs pass"):
+        hp.prune(model, wrong, compensate="bias")
+
+
 @pytest.mark.parametrize("network", ["concatenated", "residual", "twice"])
 @pytest.mark.filterwarnings("ignore:nothing makes up for:UserWarning")
 def test_every_network_can_be_compensated_without_data(network: str) -> None:

@@ -344,6 +344,8 @@ def _predict(predictor: ChannelPredictor, site: _Site) -> _Moments | str:
     """Predict the channels of a reader from the weights; or say why that is impossible."""
     if site.reader is None:
         return "the plan does not say where its inputs come from"
+    if not predictor.knows(site.name):
+        return "the plan does not say which channels of a norm its inputs pass"
     if site.channels.sources is None:
         return "its inputs are sums of several layers' outputs, or in no known order"
     mean, covariance = predictor.moments(site.reader.paths, site.channels.sources)

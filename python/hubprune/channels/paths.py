@@ -159,14 +159,14 @@ def find_readers(
         with _Signs(model) as signs:
             signs.returned(probe.record())
         sources = probe.sources()
-    order = [target for target, side, _ in groups.sides if side == "out"]
+    order = {key[0]: number for number, key in enumerate(groups.sides) if key[1] == "out"}
     norms = {name for name, module in model.named_modules() if isinstance(module, BATCH_NORMS)}
 
     readers = {}
     for name in names:
         found: dict[tuple[str, str | None], list[tuple[int, int, int]]] = {}
         for position, nearest in enumerate(sources[name]):
-            made = sorted(_made(nearest, sources, norms), key=lambda way: order.index(way[0][0]))
+            made = sorted(_made(nearest, sources, norms), key=lambda way: order[way[0][0]])
             for (layer, index), (norm, channel) in made:
                 if signs.called(layer) < signs.called(name):  # else: its own output, or later ones
                     found.setdefault((layer, norm), []).append((index, position, channel))

@@ -59,8 +59,16 @@ class ChannelPredictor:
 
     def __init__(self, model: nn.Module, readers: Mapping[str, Reader]) -> None:
         self._model = model
-        self._readers = readers
+        self._readers = {
+            name: reader
+            for name, reader in readers.items()
+            if all(_fits(model, path) for path in reader.paths)
+        }
         self._correlations: dict[str, torch.Tensor] = {}
+
+    def knows(self, layer: str) -> bool:
+        """Whether the readers say where a layer's inputs come from, and fit the model."""
+        return layer in self._readers
 
     def moments(
         self, paths: Sequence[Path], sources: Sequence[tuple[int, int]]
@@ -153,6 +161,15 @@ class ChannelPredictor:
                 unknown[columns] = False
         if bool(unknown.any()):
             yield torch.nonzero(unknown)[:, 0], None
+
+
+def _fits(model: nn.Module, path: Path) -> bool:
+    """Whether the norm of a path has the channels that the path says.
+
+    Plans that do not tell them take them for the filters' own numbers, wherever the norm stands.
+    """
+    norm = None if path.norm is None else model.get_submodule(path.norm)
+    return norm is None or max(path.at_norm, default=-1) < int(norm.num_features)  # type: ignore[arg-type]
 
 
 def _places(path: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:

@@ -9,7 +9,7 @@ return what they returned in the recorded run, so that only the last on the way 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -83,7 +83,7 @@ class SourceProbe(Probe):
         Notes
         -----
         About log2(layers) + 3 replays of everything but convolutions, linear layers and batch
-        norms, and one for each layer whose output is added to another's.
+        norms, and as many as layers are added to each other at most.
         """
         found: dict[str, list[list[Channel]]] = {
             name: [[] for _ in units] for name, units in self._inputs.items()
@@ -95,26 +95,45 @@ class SourceProbe(Probe):
             for name, mask in self._heard((codes >> bit) & 1 == 1).items():
                 heard[name] |= mask.long() << bit
         voice_of = {word: number for number, word in enumerate(words)}
-        mixed: dict[int, None] = {}  # voices that may be heard together with others
+        several: list[tuple[str, int]] = []  # where more than one voice is heard
+        unions: dict[int, set[int]] = {}  # what is heard there -> by which units
         for name, row in heard.items():
             for position, word in enumerate(row.tolist()):
-                if word.bit_count() == ones:
-                    self._note(found, name, position, voice_of.get(word))
+                if word.bit_count() > ones:
+                    several.append((name, position))
+                    unions.setdefault(word, set()).add(self._inputs[name][position])
                 elif word:
-                    unit = self._inputs[name][position]
-                    mixed.update(
-                        (number, None)
-                        for number, code in enumerate(words)
-                        if code & word == code and unit in self._channels[self._voices[number]]
-                    )
-        for number in mixed:
-            lit = torch.zeros(len(words), dtype=torch.bool)
-            lit[number] = True
-            for name, mask in self._heard(lit).items():
-                for position in torch.nonzero(mask)[:, 0].tolist():
-                    if int(heard[name][position]).bit_count() > ones:
+                    self._note(found, name, position, voice_of.get(word))
+        candidates = [
+            number
+            for number, code in enumerate(words)
+            if any(
+                code & word == code and not units.isdisjoint(self._channels[self._voices[number]])
+                for word, units in unions.items()
+            )
+        ]
+        for lit in self._apart(candidates):
+            heard = self._heard(torch.tensor([number in lit for number in range(len(words))]))
+            is_heard = {name: mask.tolist() for name, mask in heard.items()}
+            for name, position in several:
+                if is_heard[name][position]:
+                    for number in lit:  # at most one of them has the unit of this position
                         self._note(found, name, position, number)
         return found
+
+    def _apart(self, voices: Iterable[int]) -> list[set[int]]:
+        """Put voices into as few sets as it takes that no two of a set speak of the same unit."""
+        parts: list[set[int]] = []
+        taken: list[set[int]] = []
+        for number in voices:
+            units = set(self._channels[self._voices[number]])
+            free = next((i for i, row in enumerate(taken) if row.isdisjoint(units)), len(parts))
+            if free == len(parts):
+                parts.append(set())
+                taken.append(set())
+            parts[free].add(number)
+            taken[free] |= units
+        return parts
 
     def _heard(self, lit: torch.Tensor) -> dict[str, torch.Tensor]:
         """Where NaN arrives in any call of the layers that are asked for, (positions,) bool."""
@@ -151,10 +170,10 @@ class SourceProbe(Probe):
             return original(*args, **kwargs)  # it passes the channels on, along another axis
         if place not in self.recorded:
             raise ControlFlowError(name)
-        output = fresh(self.recorded[place])
+        output = self.recorded[place]
         if name in self.units and isinstance(output, torch.Tensor):
-            output = self._lighten(output, self.units[name], channel_axis(module, output))
-        return output
+            return self._lighten(output, self.units[name], channel_axis(module, output))
+        return fresh(output)
 
 
 def _arrives(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
