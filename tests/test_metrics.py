@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics
 import torch
 from hypothesis import given, settings
@@ -88,6 +90,85 @@ def test_infinite_scores_are_ranked_and_extreme_probabilities_are_finite() -> No
     assert metrics.log_loss(np.array([[1e4]]), np.array([[0.0]]), output="logits") == 1e4
 
 
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+def test_infinite_scores_tie(infinite: float) -> None:
+    scores = np.array([[infinite], [infinite], [0.0], [infinite], [1.0], [-1.0]])
+    finite = np.clip(scores, -9, 9)  # scikit-learn takes no infinity
+    for order in itertools.permutations([1.0, 1, 0, 0, 1, 0]):
+        targets = np.array(order)[:, None]
+        assert metrics.average_precision(scores, targets)[0] == pytest.approx(
+            sklearn.metrics.average_precision_score(targets, finite), rel=1e-12
+        )
+        assert metrics.roc_auc(scores, targets) == pytest.approx(
+            sklearn.metrics.roc_auc_score(targets, finite), rel=1e-12
+        )
+
+
+INF = math.inf
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "expected"),
+    [
+        ([0.0, 0.0, -INF], 0, math.log(2)),  # a class that is masked out
+        ([0.0, 0.0, -INF], 2, INF),
+        ([INF, 0.0, -INF], 0, 0.0),
+        ([INF, 0.0, -INF], 1, INF),
+        ([INF, 0.0, -INF], 2, INF),
+        ([INF, INF, 0.0], 2, INF),
+        ([-INF, 3.0, -INF], 1, 0.0),
+    ],
+)
+def test_log_loss_of_infinite_logits_of_classes(
+    logits: list[float], target: int, expected: float
+) -> None:
+    found = metrics.log_loss(np.array([logits]), np.array([target]), output="logits")
+    assert found == pytest.approx(expected, rel=1e-15)
+    if INF not in logits:
+        torchs = torch.nn.functional.cross_entropy(torch.tensor([logits]), torch.tensor([target]))
+        assert torchs.item() == pytest.approx(expected)
+        # In probabilities, which are finite, the same up to the clipping; scikit-learn's value.
+        exponents = np.exp(np.array([logits]))
+        softmax = exponents / exponents.sum()
+        clipped = metrics.log_loss(softmax, np.array([target]))
+        assert clipped == pytest.approx(min(expected, -math.log(np.finfo(float).eps)), abs=1e-15)
+        theirs = sklearn.metrics.log_loss([target], softmax, labels=[0, 1, 2])
+        assert theirs == pytest.approx(clipped, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("logit", "tag", "expected"),
+    [
+        (INF, 1.0, 0.0), (INF, 0.0, INF), (-INF, 0.0, 0.0), (-INF, 1.0, INF), (INF, 0.5, INF),
+        (-INF, 0.5, INF),
+    ],
+)  # fmt: skip
+def test_log_loss_of_infinite_logits_of_tags(logit: float, tag: float, expected: float) -> None:
+    scores, targets = np.array([[logit, 0.0]]), np.array([[tag, 1.0]])
+    found = metrics.log_loss(scores, targets, output="logits")
+    assert found == pytest.approx((expected + math.log(2)) / 2)
+
+
+def test_d_prime_equals_scipy() -> None:
+    for seed in range(20):
+        scores, targets = tagged(seed, 30, 3, 6)
+        expected = np.sqrt(2) * scipy.stats.norm.ppf(metrics.roc_auc(scores, targets))
+        assert metrics.d_prime(scores, targets) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    areas = np.concatenate([10.0 ** np.arange(-300, -1), np.linspace(0.01, 0.99, 99)])
+    np.testing.assert_allclose(
+        [metrics.d_prime_of(float(area)) for area in areas],
+        np.sqrt(2) * scipy.stats.norm.ppf(areas),
+        rtol=1e-12,
+        atol=1e-15,
+    )
+    # Kong et al., 2020, of CNN14: AUC 0.973, d' 2.732.
+    assert metrics.d_prime_of(0.9725) < 2.732 < metrics.d_prime_of(0.9735)
+    perfect = np.array([[0.9], [0.1]])
+    assert metrics.d_prime(perfect, np.array([[1.0], [0.0]])) == INF
+    assert metrics.d_prime(perfect, np.array([[0.0], [1.0]])) == -INF
+    assert metrics.d_prime(np.ones((2, 1)), np.array([[0.0], [1.0]])) == 0
+
+
 def test_classes_without_positives_are_left_out() -> None:
     scores, targets = tagged(3, 20, 3, None)
     targets[:, 1] = 0
@@ -147,6 +228,11 @@ ONE = np.array([[0.2, 0.8]])
         (lambda: metrics.log_loss(ONE / 2, np.array([0])), ValueError, "row 0 sums to 0.5"),
         (lambda: metrics.log_loss(ONE, np.array([0]), output="softmax"), ValueError,
          "output must be one of probabilities, logits; got 'softmax'"),
+        (lambda: metrics.log_loss(np.array([[0.0, 1], [-INF, -INF]]), np.array([0, 0]),
+                                  output="logits"), ValueError,
+         "scores of example 1 have no softmax: they are -inf for every class"),
+        (lambda: metrics.log_loss(np.array([[INF, INF]]), np.array([0]), output="logits"),
+         ValueError, "scores of example 0 have no softmax: they are +inf for several classes"),
         (lambda: metrics.roc_auc(ONE, np.array([1.0])), ValueError,
          "targets must have the shape of scores, (1, 2); got (1,)"),
         (lambda: metrics.roc_auc(ONE, np.array([[0.5, 1]])), ValueError, "zeros and ones"),

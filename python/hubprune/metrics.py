@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How good a classifier or tagger is: accuracy, log loss, mean average precision, area under ROC.
+"""How good a classifier or tagger is: accuracy, log loss, average precision, area under ROC, d'.
 
 Float64 on the CPU, NumPy only. Ties are grouped, as scikit-learn does: the order of the examples
 never changes a result.
@@ -7,6 +7,8 @@ never changes a result.
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +20,7 @@ from .arguments import as_tensor, check_choice, shape_text
 __all__ = [
     "accuracy",
     "average_precision",
+    "d_prime",
     "log_loss",
     "mean_average_precision",
     "roc_auc",
@@ -78,17 +81,19 @@ def log_loss(scores: Values, targets: Labels, *, output: str = "probabilities") 
     Returns
     -------
     float
-        At least 0; lower is better.
+        At least 0; lower is better. Infinite where infinite logits rule out what is true.
 
     Raises
     ------
     TypeError, ValueError
         If a dtype, shape or value is wrong, a score is NaN, or there are no examples. Probabilities
-        must be in [0, 1], and those of one class of many sum to 1 within 1e-3.
+        must be in [0, 1], and those of one class of many sum to 1 within 1e-3. Logits of one class
+        of many must have a softmax: not all -inf, and +inf not at the class and at another.
 
     Notes
     -----
-    Probabilities are clipped to [eps, 1 - eps] with eps of float64; logits are not rounded at all.
+    Probabilities are clipped to [eps, 1 - eps] with eps of float64; logits are not rounded at all,
+    and of infinite ones (a class that is masked out) the limit is taken, 0 or infinity.
     """
     check_choice(output, ("probabilities", "logits"), "output")
     values = _scores(scores)
@@ -102,9 +107,7 @@ def log_loss(scores: Values, targets: Labels, *, output: str = "probabilities") 
         classes = _classes(targets, values)
         rows = np.arange(len(values))
         if logits:
-            peak = values.max(1)
-            total = np.log(np.exp(values - peak[:, None]).sum(1)) + peak
-            return float(np.mean(total - values[rows, classes]))
+            return float(np.mean(_cross_entropy(values, classes)))
         sums = values.sum(1)
         if np.abs(sums - 1).max() > 1e-3:
             worst = int(np.abs(sums - 1).argmax())
@@ -115,7 +118,12 @@ def log_loss(scores: Values, targets: Labels, *, output: str = "probabilities") 
         return float(np.mean(-np.log(np.clip(chosen, _EPSILON, 1 - _EPSILON))))
     tags = _tags(targets, values, binary=False)
     if logits:
-        return float(np.mean(np.logaddexp(0.0, values) - tags * values))
+        finite = np.isfinite(values)
+        inner = np.where(finite, values, 0.0)
+        # At +inf the sigmoid is 1, at -inf 0: right without a doubt, or wrong without one.
+        certain = np.where(tags == (values > 0), 0.0, np.inf)
+        each = np.where(finite, np.logaddexp(0.0, inner) - tags * inner, certain)
+        return float(np.mean(each))
     values = np.clip(values, _EPSILON, 1 - _EPSILON)
     return float(np.mean(-(tags * np.log(values) + (1 - tags) * np.log1p(-values))))
 
@@ -233,11 +241,73 @@ def roc_auc(scores: Values, targets: Labels) -> float:
     return float(known.mean())
 
 
+def d_prime(scores: Values, targets: Labels) -> float:
+    """Separation of positives and negatives in standard deviations: ``sqrt(2) Phi^-1(AUC)``.
+
+    Phi is the distribution function of the standard normal, AUC the mean over the classes that
+    `roc_auc` gives: as PANNs reports it for AudioSet (Kong et al., "PANNs: Large-Scale Pretrained
+    Audio Neural Networks for Audio Pattern Recognition", TASLP 2020).
+
+    Parameters
+    ----------
+    scores, targets : torch.Tensor or numpy.ndarray
+        As in `average_precision`.
+
+    Returns
+    -------
+    float
+        0 for chance, negative below it; inf where every positive is above every negative (AUC 1),
+        -inf where all are below.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `roc_auc`.
+
+    Notes
+    -----
+    Equals ``numpy.sqrt(2) * scipy.stats.norm.ppf(roc_auc(scores, targets))``.
+
+    Examples
+    --------
+    >>> scores = np.array([[0.9], [0.4], [0.6], [0.1]])
+    >>> round(d_prime(scores, np.array([[1.0], [1.0], [0.0], [0.0]])), 4)
+    0.9539
+    """
+    return d_prime_of(roc_auc(scores, targets))
+
+
+def d_prime_of(area: float) -> float:
+    """The `d_prime` of an area under the ROC curve in [0, 1]."""
+    if area in (0.0, 1.0):
+        return math.inf if area else -math.inf
+    return math.sqrt(2) * NormalDist().inv_cdf(area)
+
+
+def _cross_entropy(logits: _Array, classes: npt.NDArray[np.int64]) -> _Array:
+    """-log softmax at the class of each row; infinite logits in the limit."""
+    peak = logits.max(1)
+    chosen = logits[np.arange(len(logits)), classes]
+    at_infinity = (logits == np.inf).sum(1)
+    undefined = (peak == -np.inf) | ((chosen == np.inf) & (at_infinity > 1))
+    if undefined.any():
+        row = int(np.flatnonzero(undefined)[0])
+        what = "-inf for every class" if peak[row] == -np.inf else "+inf for several classes"
+        raise ValueError(f"scores of example {row} have no softmax: they are {what}")
+    certain = at_infinity > 0
+    finite_peak = np.where(certain, 0.0, peak)
+    below = np.where(certain[:, None], 0.0, logits) - finite_peak[:, None]
+    total = np.log(np.exp(below).sum(1)) + finite_peak
+    loss: _Array = np.where(chosen == -np.inf, np.inf, total - np.where(certain, 0.0, chosen))
+    return np.where(certain, np.where(chosen == np.inf, 0.0, np.inf), loss)
+
+
 def _steps(scores: _Array, tags: _Array) -> tuple[_Array, _Array]:
     """True and false positives at each distinct score, in descending order of score."""
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
-    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    # Not by differences: that of two infinite scores is NaN.
+    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
     true = np.cumsum(tags[order])[last]
     return true, 1.0 + last - true
 
