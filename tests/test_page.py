@@ -535,6 +535,18 @@ def test_the_layout_separates_clusters_and_is_repeatable() -> None:
         assert len(np.unique(alone, axis=0)) == m
 
 
+def test_the_leading_axes_are_those_of_all_eigenvectors() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((40, 6)) * [5, 3, 1, 1, 0.5, 0.1]
+    gram = points @ points.T
+    values, vectors = np.linalg.eigh(gram)
+    axes = drawings._leading_axes(gram, 2)
+    for axis, value, vector in zip(axes.T, values[::-1], vectors.T[::-1], strict=False):
+        assert abs(vector @ axis) == pytest.approx(np.sqrt(value), rel=1e-9)
+        assert axis @ axis == pytest.approx(value, rel=1e-9)
+    assert drawings._leading_axes(np.ones((2, 2)), 2).shape == (2, 2)
+
+
 def test_a_histogram_holds_every_value() -> None:
     svg = drawings.histogram(
         [0.0, 1.0, 2.0],
