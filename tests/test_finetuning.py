@@ -436,6 +436,17 @@ def test_saves_and_loads(tmp_path: Path) -> None:
         hp.FineTuned.load(network, tmp_path / "none")
 
 
+def test_a_loaded_model_keeps_its_dtypes(tmp_path: Path) -> None:
+    inputs, targets = classes()
+    data = inputs.double(), targets
+    result = hp.finetune(network().double(), data, data, epochs=1, batch_size=16)
+    result.save(tmp_path / "tuned")
+    loaded = hp.FineTuned.load(network, tmp_path / "tuned").model
+    assert bits(loaded) == bits(result.model)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float64}
+    assert torch.equal(loaded.eval()(data[0]), result.model.eval()(data[0]))
+
+
 def test_explain_tells_the_story() -> None:
     result = tune()
     text = result.explain()
@@ -572,12 +583,19 @@ class ReturnsList(nn.Module):
         return self.value(self.linear(x.flatten(1)))
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch.ao is deprecated
+    QUANTISED = torch.ao.quantization.quantize_dynamic(network(), {nn.Linear})
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"model": 3}, TypeError, "model must be a torch.nn.Module; got int"),
         ({"model": nn.ReLU()}, ValueError, "parameters to train"),
         ({"model": network().half()}, ValueError, "'0.weight' is torch.float16"),
+        ({"model": QUANTISED}, ValueError,
+         "model must have ordinary layers; '8' is a quantised Linear: prune and fine-tune first"),
         ({"train": 3}, TypeError, "train must be a data set of (input, target) pairs"),
         ({"train": (torch.ones(2, 1),)}, ValueError, "train must be (inputs, targets); got 1"),
         ({"train": ("a", "b")}, TypeError, "train must be a pair of tensors or arrays of numbers"),
@@ -621,6 +639,12 @@ def test_errors(options: dict[str, Any], error: type[Exception], message: str) -
     options = {"model": network(), "train": classes(), "valid": classes(seed=1)} | options
     with pytest.raises(error, match=re.escape(message)):
         hp.finetune(**options)
+
+
+def test_quantised_models_are_evaluated_but_not_pruned() -> None:
+    with pytest.raises(ValueError, match=r"'8' is a quantised Linear"):
+        hp.plan(QUANTISED, classes()[0][:1])
+    assert hp.evaluate(QUANTISED, classes())["accuracy"] >= 0
 
 
 def test_evaluate_errors() -> None:

@@ -21,7 +21,7 @@ from torch import nn
 
 from .file_writing import replaced_file
 
-__all__ = ["differences", "fingerprint", "read_file", "state_of", "write_file"]
+__all__ = ["differences", "fingerprint", "read_file", "state_of", "take_dtypes", "write_file"]
 
 StrPath = str | os.PathLike[str]
 _ENTRY = "hubprune"
@@ -44,6 +44,13 @@ def state_of(model: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
             )
         state[prefix + name] = value.detach().to("cpu", copy=True).contiguous()
     return state
+
+
+def take_dtypes(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Give parameters and buffers the dtypes of a saved state: `load_state_dict` would cast it."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in state and tensor.dtype != state[name].dtype:
+            tensor.data = tensor.data.to(state[name].dtype)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 
 from .arguments import check_choice, check_count
 from .augmentation import Mixup, SpecAugment
-from .checkpointing import read_file, state_of, write_file
+from .checkpointing import read_file, state_of, take_dtypes, write_file
 from .energy import EnergyMeter
 from .model_runs import check_model
 from .objective import Loss, Metric, Objective
@@ -131,7 +131,7 @@ class FineTuned:
 
     @classmethod
     def load(cls, factory: Callable[[], nn.Module], path: StrPath) -> FineTuned:
-        """Load what `save` has written.
+        """Load what `save` has written, in the dtypes it was saved in.
 
         Parameters
         ----------
@@ -152,6 +152,7 @@ class FineTuned:
             raise ValueError(f"{os.fspath(path)} holds no fine-tuned model")
         del values["format"]
         model = factory()
+        take_dtypes(model, tensors)
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:
@@ -345,7 +346,7 @@ def evaluate(
     RuntimeError
         If the model computes NaN.
     """
-    check_model(model)
+    check_model(model, quantised=True)
     check_count(batch_size, "batch_size")
     with preserved_rng():
         examples = Examples(data, "data")

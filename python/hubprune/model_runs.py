@@ -181,7 +181,9 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "")
 
 
-def check_model(model: nn.Module, name: str = "model", *, filled: bool = False) -> None:
+def check_model(
+    model: nn.Module, name: str = "model", *, filled: bool = False, quantised: bool = False
+) -> None:
     """Refuse what is not a plain, initialised module.
 
     Raises
@@ -190,7 +192,8 @@ def check_model(model: nn.Module, name: str = "model", *, filled: bool = False) 
         If it is no `torch.nn.Module`.
     ValueError
         If it is a wrapper (data parallel, compiled, scripted) or has uninitialised parameters,
-        or, where it must be `filled`, parameters or buffers without values.
+        or, where it must be `filled`, parameters or buffers without values; or quantised layers,
+        unless it is only run (`quantised`).
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"{name} must be a torch.nn.Module; got {type(model).__name__}")
@@ -207,6 +210,13 @@ def check_model(model: nn.Module, name: str = "model", *, filled: bool = False) 
         )
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(f"{name} must be an ordinary module; got TorchScript, which cannot be cut")
+    for key, module in () if quantised else model.named_modules():
+        kind = type(module)
+        if kind.__module__.startswith("torch.") and ".quantized" in kind.__module__:
+            raise ValueError(
+                f"{name} must have ordinary layers; '{key}' is a quantised {kind.__name__}: prune "
+                "and fine-tune first, and quantise the result"
+            )
     for key, parameter in model.named_parameters():
         if isinstance(parameter, UninitializedParameter):
             raise ValueError(f"{name} must be initialised; '{key}' is lazy: run the model once")

@@ -190,7 +190,7 @@ def report(
     22
     """
     for name, each in (("model", model), ("pruned", pruned)):
-        check_model(each, name)
+        check_model(each, name, quantised=True)
         check_example_inputs(each, example_inputs)
     before, after = counted_layers(model), counted_layers(pruned)
     if list(before) != list(after):

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from .checkpointing import take_dtypes
 from .compensation import check_compensation
 from .compensation import compensate as _compensate
 from .cutting import apply_cuts, check_cuts
@@ -238,9 +239,7 @@ def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
         if not isinstance(model, nn.Module):
             raise TypeError(f"factory must return a torch.nn.Module; got {type(model).__name__}")
         apply_cuts(model, plan.cuts)
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if name in state and tensor.dtype != state[name].dtype:
-                tensor.data = tensor.data.to(state[name].dtype)
+        take_dtypes(model, state)
         try:
             model.load_state_dict(state)
         except RuntimeError as error:

@@ -159,7 +159,7 @@ def write_page(
 
 
 def _check(model: nn.Module, plan: PruningPlan, report: Report, kind: str) -> None:
-    check_model(model)
+    check_model(model, quantised=True)
     if not isinstance(plan, PruningPlan):
         raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
     if not isinstance(report, Report):
