@@ -8,10 +8,13 @@ import io
 import json
 import re
 import statistics
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 import hubprune as hp
@@ -209,16 +212,57 @@ def test_another_comparison_is_refused(
         compare(directory=tmp_path, **(options | change))
 
 
+def build_with(bias: float) -> Callable[[int], nn.Module]:
+    def build(seed: int) -> nn.Module:
+        model = network(seed)
+        nn.init.constant_(model[8].bias, bias)
+        return model
+
+    return build
+
+
+def test_another_model_function_or_loss_is_refused(tmp_path: Path) -> None:
+    options: Any = {"scorers": ["l1"], "ratios": [0.5], "seeds": [0], "finetune": None}
+    one = compare(build_with(0.0), directory=tmp_path / "a", **options)
+    assert compare(build_with(0.0), directory=tmp_path / "a", **options).rows == one.rows
+    with pytest.raises(ValueError, match=r"model.bias was '0.0' and is '50.0'"):
+        compare(build_with(50.0), directory=tmp_path / "a", **options)
+    # What an earlier version has stored: the function's name.
+    file = tmp_path / "a" / "configuration.json"
+    stored = json.loads(file.read_text())
+    del stored["format"]
+    stored["model"] = "test_comparison.build_with.<locals>.build"
+    file.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="kept only the names of functions"):
+        compare(build_with(0.0), directory=tmp_path / "a", **options)
+
+    def tuned(weight: float) -> Any:
+        loss = nn.CrossEntropyLoss(weight=torch.tensor([weight, 1, 1]))
+        return options | {"finetune": {"epochs": 1, "loss": loss}, "directory": tmp_path / "b"}
+
+    compare(**tuned(1.0))
+    with pytest.raises(ValueError, match=r"finetune.loss.weight is another tensor"):
+        compare(**tuned(9.0))
+
+
 def test_a_model_that_is_no_function_of_its_seed_is_refused(tmp_path: Path) -> None:
     options: Any = {"scorers": ["l1"], "seeds": [0], "finetune": None, "directory": tmp_path}
-    state = {"at": 0}
+
+    class Counter:
+        made = threading.local()  # what cannot be described: the rows' own hashes tell
+
+    counter = Counter()
+    counter.made.count = 0
 
     def build(seed: int) -> nn.Module:
-        return network(state["at"])
+        counter.made.count += 1
+        return network(counter.made.count)
 
     compare(build, ratios=[0.5], **options)
-    state["at"] = 1
-    with pytest.raises(ValueError, match="must be a function of its seed"):
+    with (
+        pytest.warns(UserWarning, match=r"whether model.counter.made \(_local\) did not change"),
+        pytest.raises(ValueError, match="must be a function of its seed"),
+    ):
         compare(build, ratios=[0.25], **options)
 
 

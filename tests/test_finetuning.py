@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import hubprune as hp
-from hubprune.checkpointing import read_file
+from hubprune.checkpointing import read_file, write_file
 from hubprune.finetuning import Mixup, SpecAugment
 from training_cases import Pairs, classes, network, tags
 
@@ -133,7 +134,8 @@ def test_own_loss_and_metric() -> None:
     result = tune(loss=squares, metric=margin)
     assert "margin" in result.metric
     assert result.best == max(r["valid"][result.metric] for r in result.history)
-    assert result.configuration["loss"].endswith("squares")
+    assert "squares" in str(result.configuration["loss"])
+    assert "margin" in str(result.configuration["metric_function"])
 
 
 def test_without_validation_the_last_weights_count() -> None:
@@ -393,6 +395,89 @@ def test_a_checkpoint_of_another_run_is_refused(
     assert path.read_bytes() == before
     tune(checkpoint=path, resume=False, **change)
     assert path.read_bytes() != before
+
+
+def own_loss(gamma: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def loss(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        losses = nn.functional.cross_entropy(output, targets, reduction="none")
+        return (losses**gamma).mean()
+
+    return loss
+
+
+class Louder:
+    def __init__(self, by: Any) -> None:
+        self.by = by
+
+    def __call__(
+        self, inputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return inputs * float(self.by), targets
+
+
+def own_metric(weight: float) -> Callable[[torch.Tensor, torch.Tensor], float]:
+    return lambda scores, targets: weight * float((scores.argmax(1) == targets).float().mean())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            {"loss": nn.CrossEntropyLoss(weight=torch.tensor([1.0, 1, 1]))},
+            {"loss": nn.CrossEntropyLoss(weight=torch.tensor([9.0, 1, 1]))},
+            "loss.weight is another tensor",
+        ),
+        ({"loss": own_loss(1.0)}, {"loss": own_loss(2.0)}, "loss.gamma was '1.0' and is '2.0'"),
+        ({"loss": own_loss(1.0)}, {}, "loss was "),
+        ({"augment": Louder(1.0)}, {"augment": Louder(0.5)}, "augment.by was '1.0' and is '0.5'"),
+        (
+            {"metric": own_metric(1.0)},
+            {"metric": own_metric(2.0)},
+            "metric_function.weight was '1.0' and is '2.0'",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_function_is_refused(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "run"
+    first = tune(checkpoint=path, **before)
+    assert bits(tune(checkpoint=path, **before).model) == bits(first.model)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tune(checkpoint=path, **after)
+
+
+def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
+    class Loud(Louder):
+        def __float__(self) -> float:
+            return 1.0
+
+    augment = Louder(Loud(threading.Lock()))
+    tune(checkpoint=tmp_path / "run", augment=augment)
+    with pytest.warns(UserWarning, match=r"whether augment.by.by \(lock\) did not change"):
+        tune(checkpoint=tmp_path / "run", augment=augment)
+
+
+def test_checkpoints_of_the_first_format(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+
+    def age(**entries: Any) -> None:
+        tensors, values = read_file(path)
+        del values["configuration"]["metric_function"]
+        values["configuration"] |= entries
+        write_file(path, tensors, {**values, "format": "fine-tuning 1"})
+
+    augment = Mixup(0.3, classes=3)
+    first = tune(checkpoint=path, augment=augment)
+    age()  # a data class of the library was told in full before, too
+    assert bits(tune(checkpoint=path, augment=augment).model) == bits(first.model)
+    options: Any = {"checkpoint": path, "resume": False}
+    for name, value in {"loss": own_loss(1.0), "metric": own_metric(1.0)}.items():
+        tune(**{name: value}, **options)
+        age(**({"loss": "test_finetuning.own_loss.<locals>.loss"} if name == "loss" else {}))
+        message = f"of an earlier version of hubprune, which kept only the name of {name}: whether"
+        with pytest.raises(ValueError, match=message):
+            tune(checkpoint=path, **{name: value})
 
 
 def test_another_number_of_threads_is_told(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from torch import nn
 
 from .file_writing import replaced_file
 
-__all__ = ["differences", "fingerprint", "read_file", "state_of", "take_dtypes", "write_file"]
+__all__ = ["fingerprint", "read_file", "state_of", "take_dtypes", "write_file"]
 
 StrPath = str | os.PathLike[str]
 _ENTRY = "hubprune"
@@ -101,27 +101,6 @@ def read_file(path: StrPath) -> tuple[dict[str, torch.Tensor], Any]:
         return tensors, json.loads(entry)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)} is no checkpoint that can be read: {error}") from error
-
-
-def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Name what differs between two configurations: "lr was 0.001 and is 0.01".
-
-    Of what is nested, only the entries that differ: "finetune.epochs was 30 and is 3".
-
-    Of the model they hold a `fingerprint`, which says nothing to a person and is not shown.
-    """
-    found: list[str] = []
-    for key in dict.fromkeys([*wanted, *saved]):
-        was, is_now = saved.get(key), wanted.get(key)
-        if was == is_now:
-            continue
-        if key == "model":
-            found.append("the model or its weights are others")
-        elif isinstance(was, Mapping) and isinstance(is_now, Mapping):
-            found += [f"{key}.{text}" for text in differences(was, is_now)]
-        else:
-            found.append(f"{key} was {was!r} and is {is_now!r}")
-    return found
 
 
 def remove_leftovers(target: Path) -> None:

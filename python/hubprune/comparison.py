@@ -23,6 +23,7 @@ from .arguments import check_choice, check_count
 from .checkpointing import fingerprint
 from .comparison_result import UNPRUNED, Comparison, ComparisonRow, Summary
 from .comparison_store import Job, Store, rule_text
+from .description import described
 from .finetuning import finetune as fine_tune
 from .layer_kinds import CONVOLUTIONS
 from .model_runs import ExampleInputs, check_example_inputs, check_model
@@ -32,7 +33,6 @@ from .progress import Progress
 from .report import report
 from .scorers import Random, Scorer, make_scorer
 from .surgery import prune
-from .training import described
 from .training_data import GLOBAL, VALID, Examples, preserved_rng, seed_everything, stream_seed
 
 __all__ = ["Comparison", "ComparisonRow", "Summary", "compare"]
@@ -115,7 +115,8 @@ def compare(
     directory : str or os.PathLike, optional
         A folder for the rows, each stored when it is finished, and for the state of the row in
         work: an interrupted comparison goes on where it stopped. Scorers, ratios, seeds and
-        compensations may be added later; everything else must be the same.
+        compensations may be added later; everything else must be the same, also the code and the
+        values of a model function, a loss or an augmentation.
     progress : callable (done, total, text), optional
         Called before and after each row.
 
@@ -159,7 +160,9 @@ def compare(
         model, train, valid, test, example_inputs, options, layers, keep, round_to, batches,
         metric, output, batch_size,
     )  # fmt: skip
-    store = None if directory is None else Store(Path(directory), bench.configuration)
+    store = (
+        None if directory is None else Store(Path(directory), bench.configuration, bench.unknown)
+    )
     jobs = grid.jobs()
     rows: dict[Job, ComparisonRow] = {}
     missing = []
@@ -311,15 +314,21 @@ class _Bench:
             check_choice(metric, METRICS[self.task], "metric")
         self.metric = metric or METRICS[self.task][0]
         module = isinstance(model, nn.Module)
+        self.unknown: list[str] = []  # what a stored comparison cannot be compared by
         self.configuration: dict[str, Any] = {
-            "model": fingerprint(model) if isinstance(model, nn.Module) else described(model),
+            "model": fingerprint(model)
+            if isinstance(model, nn.Module)
+            else described(model, "model", self.unknown),
             "model_per_seed": not module,
             "task": self.task,
             "metric": self.metric,
             "output": output,
             "finetune": None
             if options is None
-            else {name: _plain(value) for name, value in sorted(options.items())},
+            else {
+                name: _plain(value, f"finetune.{name}", self.unknown)
+                for name, value in sorted(options.items())
+            },
             "layers": None if layers is None else sorted(layers),
             "keep": sorted(keep),
             "round_to": round_to,
@@ -452,7 +461,7 @@ def _checked_options(finetune: Mapping[str, Any] | None) -> dict[str, Any] | Non
     return dict(finetune)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, name: str, unknown: list[str]) -> Any:
     """An option as JSON holds it."""
     if isinstance(value, set | frozenset):
         return sorted(value)
@@ -460,7 +469,7 @@ def _plain(value: Any) -> Any:
         return list(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return described(value)
+    return described(value, name, unknown)
 
 
 def _distinct(name: str, values: Any, kind: Any) -> list[Any]:

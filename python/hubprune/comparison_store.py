@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .checkpointing import differences, remove_leftovers
+from .checkpointing import remove_leftovers
 from .comparison_result import UNPRUNED, ComparisonRow, row_of
+from .description import differences
 from .file_writing import replaced_file
 from .scorers import Scorer
 
 __all__ = ["Job", "Store", "rule_text"]
+
+_FORMAT = "comparison state 2"
 
 
 @dataclass(frozen=True)
@@ -44,24 +49,52 @@ class Store:
         If it holds another comparison, or a file is damaged.
     """
 
-    def __init__(self, folder: Path, configuration: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, configuration: dict[str, Any], unknown: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "configuration.json"
-        wanted = json.loads(json.dumps(configuration))  # tuples as lists
+        wanted = json.loads(json.dumps({"format": _FORMAT, **configuration}))  # tuples as lists
         if file.exists():
-            saved = _read_json(file)
-            different = differences(saved, wanted)
-            if different:
-                raise ValueError(f"{folder} holds another comparison: {'; '.join(different)}")
+            self._check(_read_json(file), wanted, unknown)
         else:
             others = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".")
             if others:
                 raise FileExistsError(
                     f"{folder} holds other files ({', '.join(others[:3])}); choose a new folder"
                 )
+        if not file.exists() or not self._begun():
             _write_json(file, wanted)
         (folder / "rows").mkdir(exist_ok=True)
+
+    def _begun(self) -> bool:
+        """Whether anything was computed: rows, or the state of the first."""
+        return any(self.folder.glob("rows/*.json")) or any(self.folder.glob("*.safetensors"))
+
+    def _check(self, saved: Any, wanted: dict[str, Any], unknown: Sequence[str]) -> None:
+        """Refuse to go on with another comparison, unless that one never came to anything."""
+        if not self._begun():
+            return
+        named = not isinstance(saved, dict) or "format" not in saved
+        different = differences(saved | {"format": _FORMAT} if named else saved, wanted)
+        if different and named and _has_functions(wanted):
+            raise ValueError(
+                f"{self.folder} is of an earlier version of hubprune, which kept only the names of "
+                "functions: whether they are the same cannot be known. Choose a new folder"
+            )
+        if different:
+            rows = any(self.folder.glob("rows/*.json"))
+            hint = "" if rows else "; it holds no finished row yet: delete it to start again"
+            raise ValueError(
+                f"{self.folder} holds another comparison: {'; '.join(different)}{hint}"
+            )
+        if unknown:
+            warnings.warn(
+                f"{self.folder} is gone on with, but whether {', '.join(unknown)} did not change "
+                "since cannot be known: it is taken for the same",
+                stacklevel=4,
+            )
 
     def read(self, job: Job) -> ComparisonRow | None:
         """The row of a job, if it is finished."""
@@ -86,6 +119,14 @@ class Store:
     def checkpoint(self, job: Job) -> Path:
         """Where the state of a row in work is."""
         return self.folder / f"{job.key}.safetensors"
+
+
+def _has_functions(configuration: dict[str, Any]) -> bool:
+    """Whether a model function, loss or augmentation is described in it."""
+    options = configuration["finetune"] or {}
+    return configuration["model_per_seed"] or any(
+        options.get(name) is not None for name in ("loss", "augment")
+    )
 
 
 def rule_text(job: Job) -> str:

@@ -268,7 +268,10 @@ def finetune(
     ``persistent_workers=True`` keep generators of their own from epoch to epoch: with random data a
     resumed run differs there.)
     Data are known by length and shape only: a checkpoint does not notice other data of the same
-    shape. A metric that does not get strictly better leaves the earlier weights the best.
+    shape. Of a loss, an augmentation or a metric of the caller's own it notices other code, defaults,
+    attributes, weights, and values from outside that it reads; a warning names what it cannot tell
+    (an open file, a lock). A metric that does not get strictly better leaves the earlier weights
+    the best.
 
     Examples
     --------

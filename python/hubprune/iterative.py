@@ -14,7 +14,8 @@ from typing import Any
 from torch import nn
 
 from .arguments import check_count
-from .checkpointing import differences, fingerprint
+from .checkpointing import fingerprint
+from .description import differences
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
 from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate

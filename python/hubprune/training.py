@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ import torch
 from torch import nn
 
 from .arguments import check_choice, check_count
-from .checkpointing import differences, fingerprint, read_file, state_of, write_file
+from .checkpointing import fingerprint, read_file, state_of, write_file
+from .description import described, differences
 from .energy import EnergyMeter
 from .model_runs import check_model, duplicate
 from .objective import Loss, Metric, Objective, device_of
@@ -33,11 +33,12 @@ from .training_data import (
     stream_seed,
 )
 
-__all__ = ["Augment", "TrainingRun", "described"]
+__all__ = ["Augment", "TrainingRun"]
 
 SCHEDULES = ("cosine", "plateau", "constant")
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 3, 0.5
-_FORMAT = "fine-tuning 1"
+#: The first format kept no more of a loss, an augmentation or a metric than its name.
+_FORMAT, _FORMAT_OF_NAMES = "fine-tuning 2", "fine-tuning 1"
 
 Augment = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
 
@@ -129,14 +130,22 @@ class TrainingRun:
         self.objective = Objective(
             self.model, self.train.task, output=output, loss=loss, metric=metric
         )
+        self.unknown: list[str] = []
+        functions = {
+            "loss": loss,
+            "augment": self.augment,
+            "metric_function": metric if callable(metric) else None,
+        }
         self.configuration = {
             **self.options,
             "seed": self.seed,
             "task": self.train.task,
             "metric": self.objective.metric,
             "output": self.objective.declared,
-            "loss": None if loss is None else described(loss),
-            "augment": None if self.augment is None else described(self.augment),
+            **{
+                name: None if each is None else described(each, name, self.unknown)
+                for name, each in functions.items()
+            },
             "freeze": self.freeze,
             "amp": None if self.amp is None else str(self.amp).removeprefix("torch."),
             "energy": self.energy_of,
@@ -155,8 +164,10 @@ class TrainingRun:
         if not resume or not path.exists():
             return
         tensors, values = read_file(path)
-        if values.get("format") != _FORMAT:
+        if values.get("format") not in (_FORMAT, _FORMAT_OF_NAMES):
             raise ValueError(f"checkpoint: {path} holds no fine-tuning")
+        if values["format"] == _FORMAT_OF_NAMES:
+            self._check_names(path, values["configuration"])
         different = differences(values["configuration"], self.configuration)
         if different:
             raise ValueError(
@@ -164,6 +175,12 @@ class TrainingRun:
                 "to replace it, or another file"
             )
 
+        if self.unknown:
+            warnings.warn(
+                f"checkpoint {path} is resumed, but whether {', '.join(self.unknown)} did not "
+                "change since cannot be known: it is taken for the same",
+                stacklevel=3,
+            )
         changed = differences(values["machine"], self._machine())
         if changed:
             warnings.warn(
@@ -190,6 +207,17 @@ class TrainingRun:
         self.scaler.load_state_dict(values["scaler"])
         self.history, self.best_epoch = values["history"], values["best_epoch"]
         self.seconds, self.energy = values["seconds"], values["energy"]
+
+    def _check_names(self, path: Path, saved: dict[str, Any]) -> None:
+        """Refuse to resume where an earlier version kept the name of a function alone."""
+        for name in ("loss", "augment", "metric_function"):
+            now = self.configuration[name]
+            if now is not None and now != saved.get(name):
+                raise ValueError(
+                    f"checkpoint: {path} is of an earlier version of hubprune, which kept only the "
+                    f"name of {name.removesuffix('_function')}: whether it is the same cannot be "
+                    "known. Pass resume=False to start again, or another file"
+                )
 
     def _machine(self) -> dict[str, Any]:
         """What the last bits depend on, besides the configuration."""
@@ -409,15 +437,6 @@ def _amp_dtype(amp: bool | str | None, device: torch.device) -> torch.dtype | No
     if amp == "float16" and device.type != "cuda":
         raise ValueError(f"amp must be 'bfloat16' or a bool on {device.type}; got 'float16'")
     return torch.bfloat16 if amp == "bfloat16" else torch.float16
-
-
-def described(function: Any) -> str:
-    """What a callable is, the same in every process: no addresses."""
-    if is_dataclass(function):
-        return repr(function)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    module = getattr(function, "__module__", type(function).__module__)
-    return f"{module}.{name}"
 
 
 @contextmanager

@@ -434,7 +434,8 @@ def _leading_axes(gram: Floats, count: int) -> Floats:
         basis, _ = np.linalg.qr(gram @ basis)
     values, turned = np.linalg.eigh(basis.T @ gram @ basis)
     last = slice(None, -count - 1, -1)
-    return (basis @ turned[:, last]) * np.sqrt(values[last].clip(0))
+    axes: Floats = (basis @ turned[:, last]) * np.sqrt(values[last].clip(0))
+    return axes
 
 
 def _in_unit_square(place: Floats) -> Floats:
