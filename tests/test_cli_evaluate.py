@@ -88,7 +88,7 @@ def test_classes(capsys: pytest.CaptureFixture[str], module: str) -> None:
 
 def test_tags(capsys: pytest.CaptureFixture[str], module: str) -> None:
     got = result(capsys, f"{module}:net", "--data", f"{module}:tags")
-    assert set(got["metrics"]) == {"mean_average_precision", "roc_auc", "log_loss"}
+    assert set(got["metrics"]) == {"mean_average_precision", "roc_auc", "d_prime", "log_loss"}
     assert got["examples"] == 7
 
 
@@ -211,7 +211,7 @@ def test_a_folder_or_file_of_arrays(
     assert ("targets are one-hot: taken as classes" in shown) is one_hot
     if one_hot:
         tags = result(capsys, f"{module}:net", "--data", str(place), "--task", "tags")
-        assert set(tags["metrics"]) == {"mean_average_precision", "roc_auc", "log_loss"}
+        assert set(tags["metrics"]) == {"mean_average_precision", "roc_auc", "d_prime", "log_loss"}
 
 
 def test_arrays_without_a_test_part(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -243,6 +244,78 @@ def test_another_model_function_or_loss_is_refused(tmp_path: Path) -> None:
     compare(**tuned(1.0))
     with pytest.raises(ValueError, match=r"finetune.loss.weight is another tensor"):
         compare(**tuned(9.0))
+
+
+def test_what_failed_before_its_first_row_can_be_corrected(tmp_path: Path) -> None:
+    model, (inputs, targets) = network(), classes()
+    options: Any = {
+        "example_inputs": inputs[:1], "scorers": ["l1"], "ratios": [0.5], "seeds": [0],
+        "directory": tmp_path,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="valid: the model fails on a batch of shape"):
+        hp.compare(model, None, (inputs[:, 0], targets), **options)
+    assert hp.compare(model, None, (inputs, targets), **options).rows
+    with pytest.raises(ValueError, match=r"keep was \[\] and is \['3'\]$"):
+        hp.compare(model, None, (inputs, targets), keep=["3"], **options)
+
+
+def test_the_state_of_a_first_row_is_not_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: Any = {"scorers": ["l1"], "ratios": [0.5], "seeds": [0], "directory": tmp_path}
+    tune = comparison.fine_tune
+
+    def stopped(*args: Any, **options: Any) -> Any:
+        def stop(done: int, total: int, text: str) -> None:
+            if done == total - 1:
+                raise KeyboardInterrupt
+
+        return tune(*args, **options, progress=stop)
+
+    monkeypatch.setattr(comparison, "fine_tune", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compare(finetune={"epochs": 2}, **options)
+    with pytest.raises(ValueError, match=r"epochs was 2 and is 3; it holds no finished row yet:"):
+        compare(finetune={"epochs": 3}, **options)
+
+
+def test_metrics_that_are_not_finite(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x) + torch.tensor([0.0, 0.0, -torch.inf])  # type: ignore[no-any-return]
+
+    options: Any = {"scorers": ["l1"], "ratios": [0.5], "finetune": None, "directory": tmp_path}
+    found = compare(Masked(), **options)
+    assert found.rows[0].before["valid"]["log_loss"] == float("inf")
+    assert compare(Masked(), **options).rows == found.rows
+    text = found.to_json()
+    assert '"log_loss": "Infinity"' in text
+    assert hp.Comparison.from_json(text).rows == found.rows
+    # d' is infinite where everything is told apart, and compared all the same.
+    data = classes()[0], torch.nn.functional.one_hot(classes()[1]).float()
+    sure = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 3, (1, 5)), nn.Flatten(2), Rows())
+    perfect = hp.compare(
+        sure, None, data, example_inputs=data[0][:1], scorers=["l1"], ratios=[0.5],
+        seeds=[0, 1], metric="d_prime",
+    )  # fmt: skip
+    infinite = dataclasses.replace(
+        perfect,
+        rows=tuple(
+            dataclasses.replace(row, before={"valid": {"d_prime": float("inf")}})
+            for row in perfect.rows
+        ),
+    )
+    assert "inf ± nan" in infinite.table()
+    infinite.plot(tmp_path / "plot.png")
+
+
+class Rows(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(2)
 
 
 def test_a_model_that_is_no_function_of_its_seed_is_refused(tmp_path: Path) -> None:

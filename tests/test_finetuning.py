@@ -79,7 +79,9 @@ def test_learns_tags_of_a_dict_of_probabilities() -> None:
     assert result.metric == "mean_average_precision"
     assert result.best is not None
     assert result.best > result.history[0]["valid"]["mean_average_precision"] + 0.2
-    assert set(result.history[1]["valid"]) == {"mean_average_precision", "roc_auc", "log_loss"}
+    assert set(result.history[1]["valid"]) == {
+        "mean_average_precision", "roc_auc", "d_prime", "log_loss"
+    }  # fmt: skip
     # The same network for one class of many: each class against the rest.
     of_classes = hp.finetune(Tagger(), classes(), classes(seed=1), epochs=6, lr=0.03, batch_size=16)
     assert of_classes.best is not None
@@ -245,6 +247,103 @@ def test_a_leftover_example_joins_the_last_batch() -> None:
     hp.finetune(Spy(), classes(33), None, epochs=1, batch_size=16, progress=progress)
     assert sizes == [16, 17]
     assert steps == [(1, 2), (2, 2)]
+
+
+def test_inputs_are_given_in_the_dtype_of_the_model() -> None:
+    (inputs, targets), valid = classes(), classes(seed=1)
+    one = tune()
+    for dtype in (torch.float64, np.float64):
+        wide = inputs.double() if dtype is torch.float64 else inputs.numpy().astype(np.float64)
+        two = hp.finetune(network(), (wide, targets), valid, epochs=4, batch_size=16, lr=0.01)
+        assert bits(two.model) == bits(one.model)
+        assert hp.evaluate(network(), (wide, targets)) == hp.evaluate(network(), classes())
+    half = (inputs.half(), targets)
+    assert hp.evaluate(network().double(), half) == hp.evaluate(
+        network().double(), (inputs.half().double(), targets)
+    )
+    # What takes integers gets them, beside what is in another dtype of its own.
+    embedded = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 3))
+    tokens = torch.arange(192).reshape(64, 3) % 9, targets
+    assert hp.finetune(embedded, tokens, tokens, epochs=1).best is not None
+
+
+class Normed(nn.Module):
+    """Batch normalisation of features, which cannot learn from one example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Flatten(), nn.Linear(30, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)  # type: ignore[no-any-return]
+
+
+def test_a_lone_example_of_a_loader_is_left_out_of_batch_normalisation(tmp_path: Path) -> None:
+    def run(**options: Any) -> hp.FineTuned:
+        torch.manual_seed(0)
+        train = DataLoader(TensorDataset(*classes(33)), batch_size=16)
+        return hp.finetune(Normed(), train, classes(), epochs=2, **options)
+
+    told = r"train has a batch of one example, \(1, 1, 6, 5\).*; 1 such batch is left out"
+    with pytest.warns(UserWarning, match=told):
+        whole = run()
+    torch.manual_seed(0)
+    dropped = DataLoader(TensorDataset(*classes(33)), batch_size=16, drop_last=True)
+    expected = hp.finetune(Normed(), dropped, classes(), epochs=2, schedule="constant")
+    with pytest.warns(UserWarning, match=told):
+        assert bits(run(schedule="constant").model) == bits(expected.model)
+
+    def stop(done: int, total: int, text: str) -> None:
+        if done == 4:  # in the second epoch
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run"
+    with pytest.warns(UserWarning, match=told), pytest.raises(KeyboardInterrupt):
+        run(checkpoint=path, progress=stop)
+    assert bits(run(checkpoint=path).model) == bits(whole.model)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 8), (9, 1)])
+def test_lone_examples_alone_are_refused(count: int, size: int) -> None:
+    with pytest.raises(ValueError, match="train has a batch of one example"):
+        hp.finetune(Normed(), classes(count), None, epochs=1, batch_size=size)
+
+
+def test_metrics_that_are_not_finite_are_stored(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        """Rules the last class out."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x) + torch.tensor([0.0, 0.0, -torch.inf])  # type: ignore[no-any-return]
+
+    train = classes()[0], classes()[1].clamp(max=1)
+    path = tmp_path / "run"
+    options: Any = {"epochs": 2, "batch_size": 16, "checkpoint": path}
+    result = hp.finetune(Masked(), train, classes(), **options)
+    assert [record["valid"]["log_loss"] for record in result.history] == [float("inf")] * 3
+    assert hp.finetune(Masked(), train, classes(), **options).history == result.history
+    assert '"log_loss": "Infinity"' in json.dumps(read_file(path)[1])
+    result.save(path)
+    assert hp.FineTuned.load(Masked, path).history == result.history
+    with pytest.raises(ValueError, match="valid: metric log_loss must be finite; got inf"):
+        hp.finetune(Masked(), train, classes(), metric="log_loss")
+
+
+def test_d_prime_may_be_infinite(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 1))
+    nn.init.ones_(model[1].weight)
+    data = torch.tensor([[-2.0], [-1], [3], [4]]), torch.tensor([[0.0], [0], [1], [1]])
+    options: Any = {"metric": "d_prime", "epochs": 1, "lr": 1e-6, "checkpoint": tmp_path / "run"}
+    result = hp.finetune(model, data, data, **options)
+    assert result.best == float("inf")
+    assert hp.finetune(model, data, data, **options).best == float("inf")
+    assert "inf" in result.explain()
 
 
 # --- it repeats -----------------------------------------------------------------------------------
@@ -682,13 +781,29 @@ with warnings.catch_warnings():
         ({"model": QUANTISED}, ValueError,
          "model must have ordinary layers; '8' is a quantised Linear: prune and fine-tune first"),
         ({"train": 3}, TypeError, "train must be a data set of (input, target) pairs"),
-        ({"train": (torch.ones(2, 1),)}, ValueError, "train must be (inputs, targets); got 1"),
+        ({"train": (torch.ones(2, 1),)}, ValueError,
+         "train must be (inputs, targets), or a data set of (input, target) pairs; got a tuple of "
+         "1, the first of them a Tensor"),
+        ({"train": [{"x": 1, "y": 2}] * 20}, ValueError,
+         "got a list of 20, the first of them a dict"),
         ({"train": ("a", "b")}, TypeError, "train must be a pair of tensors or arrays of numbers"),
         ({"train": (torch.ones(2, 1), torch.ones(3))}, ValueError, "got 2 and 3"),
         ({"train": (torch.ones(0, 1), torch.ones(0))}, ValueError, "train must hold at least one"),
         ({"train": (torch.ones(2, 1), torch.ones(2))}, ValueError, "got float32 of shape ()"),
         ({"valid": tags()}, ValueError, "targets of classes and valid of tags"),
-        ({"train": (classes()[0], classes()[1] + 7)}, ValueError, "classes in [0, 3)"),
+        ({"train": (classes()[0], classes()[1] + 7)}, ValueError,
+         "train: targets must be classes in [0, 3), as the model has outputs; got values from 7"),
+        ({"valid": (classes()[0], classes()[1] - 1)}, ValueError,
+         "valid: targets must be classes in [0, 3), as the model has outputs; got values from -1"),
+        ({"train": tags(), "valid": (tags()[0], 0.9 * tags()[1])}, ValueError,
+         "valid: targets must be zeros and ones"),
+        ({"train": ((classes()[0] * 99).to(torch.int16), classes()[1])}, TypeError,
+         "train must have floating-point inputs for this model; got int16, with which it fails"),
+        ({"valid": (classes()[0][:, 0], classes()[1])}, ValueError,
+         "valid: the model fails on a batch of shape (32, 6, 5), float32, whose first convolution "
+         "'0' takes (examples, 1, ..., ...); add the channel axis: inputs[:, None] (Run"),
+        ({"valid": (classes()[0].repeat(1, 2, 1, 1), classes()[1])}, ValueError,
+         "valid: the model fails on a batch of shape (32, 2, 6, 5), float32 (RuntimeError: "),
         ({"model": network(classes=2), "train": tags(), "valid": tags()}, ValueError,
          "targets have shape (32, 3), the model's scores (32, 2)"),
         ({"model": ReturnsList(lambda x: [x])}, TypeError, "dict of tensors; got list"),
@@ -737,7 +852,7 @@ def test_evaluate_errors() -> None:
         hp.evaluate(network(), tags(), task="classes")
     with pytest.raises(ValueError, match="task must be one of classes, tags; got 'pitch'"):
         hp.evaluate(network(), tags(), task="pitch")
-    with pytest.raises(ValueError, match="mean_average_precision is not defined on data"):
+    with pytest.raises(ValueError, match="data: metric mean_average_precision is not defined"):
         hp.evaluate(network(), (tags()[0], torch.zeros(64, 3)))
     found = hp.evaluate(network(), (tags()[0], torch.ones(64, 3)))
     assert set(found) == {"mean_average_precision", "log_loss"}

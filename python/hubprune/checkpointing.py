@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .file_writing import replaced_file
+from .json_numbers import all_writable
 
 __all__ = ["fingerprint", "read_file", "state_of", "take_dtypes", "write_file"]
 
@@ -65,6 +66,8 @@ def fingerprint(model: nn.Module) -> str:
 def write_file(path: StrPath, tensors: Mapping[str, torch.Tensor], values: Any) -> None:
     """Write tensors and JSON-able values; an older file is replaced in one step.
 
+    Numbers that are not finite are written as texts, for `json_numbers.all_numbers`.
+
     Raises
     ------
     OSError
@@ -73,7 +76,7 @@ def write_file(path: StrPath, tensors: Mapping[str, torch.Tensor], values: Any) 
     target = Path(path)
     remove_leftovers(target)
     with replaced_file(target) as file:
-        entry = json.dumps(values, allow_nan=False)
+        entry = json.dumps(all_writable(values), allow_nan=False)
         save_file(dict(tensors), str(file), metadata={"format": "pt", _ENTRY: entry})
         mask = os.umask(0)
         os.umask(mask)

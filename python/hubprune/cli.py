@@ -30,6 +30,7 @@ from .commands.prune import PRUNE_HELP, add_prune, read_plan, run_prune
 from .commands.report import REPORT_HELP, add_report, run_report
 from .commands.score import SCORE_HELP, add_score, run_score
 from .config import configuration, show_config
+from .json_numbers import all_writable
 from .models import KNOWN_MODELS
 
 __all__ = ["main"]
@@ -53,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A factory or network that prints must not end up in the middle of the result.
         with _plain_warnings(), redirect_stdout(sys.stderr):
             result = arguments.run(arguments)
-        print(result if isinstance(result, str) else json.dumps(result, indent=2, allow_nan=False))
+        if not isinstance(result, str):
+            result = json.dumps(all_writable(result), indent=2, allow_nan=False)
+        print(result)
         sys.stdout.flush()
     except KeyboardInterrupt:
         if arguments.debug:

@@ -107,7 +107,8 @@ def compare(
     batches : iterable, optional
         Inputs for the compensations that need them, as in `hubprune.prune`.
     metric : str, optional
-        "accuracy", "log_loss", "mean_average_precision" or "roc_auc". Default: as `finetune`.
+        "accuracy", "log_loss", "mean_average_precision", "roc_auc" or "d_prime". Default: as
+        `finetune`.
     output : {"logits", "probabilities"}, optional
         What the model returns, as in `finetune`.
     batch_size : int, default 32

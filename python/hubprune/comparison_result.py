@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .json_numbers import all_numbers, all_writable
 from .plots import ComparisonPoint, comparison_plot
 
 __all__ = ["UNPRUNED", "Comparison", "ComparisonRow", "Summary"]
@@ -89,7 +90,10 @@ class Summary:
     @classmethod
     def of(cls, values: Sequence[float]) -> Summary:
         """Of one value per seed."""
-        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+        if len(values) < 2:
+            return cls(statistics.fmean(values), None)
+        finite = all(map(math.isfinite, values))
+        return cls(statistics.fmean(values), statistics.stdev(values) if finite else math.nan)
 
     def text(self, digits: int = 4, sign: str = "") -> str:
         """Such as "0.8312 ± 0.0041"."""
@@ -288,7 +292,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """The comparison as JSON text, for `from_json`."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        return json.dumps(all_writable(self.to_dict()), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Comparison:
@@ -364,7 +368,8 @@ def row_of(entry: Any) -> ComparisonRow:
         found = set(entry) if isinstance(entry, dict) else set()
         odd = sorted(names ^ found)
         raise ValueError(f"a row must have its entries; missing or unknown: {', '.join(odd)}")
-    return ComparisonRow(**entry)
+    metrics = {when: all_numbers(entry[when]) for when in ("before", "after")}
+    return ComparisonRow(**(entry | metrics))
 
 
 def _left(rows: Sequence[ComparisonRow], part: str) -> Summary:

@@ -14,6 +14,7 @@ from .checkpointing import remove_leftovers
 from .comparison_result import UNPRUNED, ComparisonRow, row_of
 from .description import differences
 from .file_writing import replaced_file
+from .json_numbers import all_writable
 from .scorers import Scorer
 
 __all__ = ["Job", "Store", "rule_text"]
@@ -57,7 +58,8 @@ class Store:
         file = folder / "configuration.json"
         wanted = json.loads(json.dumps({"format": _FORMAT, **configuration}))  # tuples as lists
         if file.exists():
-            self._check(_read_json(file), wanted, unknown)
+            saved = _read_json(file)
+            self._check(saved if isinstance(saved, dict) else {}, wanted, unknown)
         else:
             others = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".")
             if others:
@@ -72,12 +74,12 @@ class Store:
         """Whether anything was computed: rows, or the state of the first."""
         return any(self.folder.glob("rows/*.json")) or any(self.folder.glob("*.safetensors"))
 
-    def _check(self, saved: Any, wanted: dict[str, Any], unknown: Sequence[str]) -> None:
+    def _check(self, saved: dict[str, Any], wanted: dict[str, Any], unknown: Sequence[str]) -> None:
         """Refuse to go on with another comparison, unless that one never came to anything."""
         if not self._begun():
             return
-        named = not isinstance(saved, dict) or "format" not in saved
-        different = differences(saved | {"format": _FORMAT} if named else saved, wanted)
+        named = "format" not in saved
+        different = differences({"format": _FORMAT, **saved}, wanted)
         if different and named and _has_functions(wanted):
             raise ValueError(
                 f"{self.folder} is of an earlier version of hubprune, which kept only the names of "
@@ -143,4 +145,5 @@ def _read_json(file: Path) -> Any:
 def _write_json(file: Path, values: Any) -> None:
     remove_leftovers(file)
     with replaced_file(file) as part:
-        part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(all_writable(values), indent=1, allow_nan=False)
+        part.write_text(f"{text}\n", encoding="utf-8")

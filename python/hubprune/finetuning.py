@@ -19,6 +19,7 @@ from .arguments import check_choice, check_count
 from .augmentation import Mixup, SpecAugment
 from .checkpointing import read_file, state_of, take_dtypes, write_file
 from .energy import EnergyMeter
+from .json_numbers import all_numbers
 from .model_runs import check_model
 from .objective import Loss, Metric, Objective
 from .progress import Progress
@@ -151,6 +152,7 @@ class FineTuned:
         if values.get("format") != "fine-tuned 1":
             raise ValueError(f"{os.fspath(path)} holds no fine-tuned model")
         del values["format"]
+        values |= {name: all_numbers(values[name]) for name in ("best", "history")}
         model = factory()
         take_dtypes(model, tensors)
         try:
@@ -194,12 +196,14 @@ def finetune(
     train, valid : Dataset, (inputs, targets) or DataLoader
         Labelled examples: a data set of (input, target) pairs; two tensors or arrays; or a loader,
         which decides batches and order itself. Integer targets are classes (cross-entropy), float
-        targets of shape (k,) are tags (binary cross-entropy). `valid` may be None: then the weights
-        of the last epoch count.
+        targets of shape (k,) are tags (binary cross-entropy). Floating-point inputs are given to
+        the model in the dtype of its parameters, integers as they are. `valid` may be None: then
+        the weights of the last epoch count.
     epochs : int, default 30
         Passes over the training examples.
     batch_size : int, default 32
-        Examples a step. A last batch of one example joins the one before.
+        Examples a step. A last batch of one example joins the one before; a loader's is left out,
+        with a warning, where batch normalisation cannot learn from it.
     lr : float, default 1e-3
         Adam's learning rate, at its peak.
     weight_decay : float, default 0
@@ -215,7 +219,7 @@ def finetune(
         Gives a tensor with the mean loss, instead of the task's own; takes what the model returns.
     metric : str or callable (scores, targets), optional
         What is best: "accuracy", "log_loss" (lower is better), "mean_average_precision", "roc_auc",
-        or a function, higher being better. Default: accuracy, or mean average precision.
+        "d_prime", or a function, higher being better. Default: accuracy, or mean average precision.
     output : {"logits", "probabilities"}, optional
         What the model returns. Default: see `hubprune.objective.Objective`; a tensor is logits
         unless the model is known to return probabilities.
@@ -268,10 +272,10 @@ def finetune(
     ``persistent_workers=True`` keep generators of their own from epoch to epoch: with random data a
     resumed run differs there.)
     Data are known by length and shape only: a checkpoint does not notice other data of the same
-    shape. Of a loss, an augmentation or a metric of the caller's own it notices other code, defaults,
-    attributes, weights, and values from outside that it reads; a warning names what it cannot tell
-    (an open file, a lock). A metric that does not get strictly better leaves the earlier weights
-    the best.
+    shape. Of a loss, an augmentation or a metric of the caller's own it notices other code,
+    defaults, attributes, weights, and values from outside that it reads; a warning names what it
+    cannot tell (an open file, a lock). A metric that does not get strictly better leaves the
+    earlier weights the best.
 
     Examples
     --------
@@ -339,8 +343,9 @@ def evaluate(
     -------
     dict of str to float
         For classes ``accuracy`` and ``log_loss`` (nats); for tags ``mean_average_precision``,
-        ``roc_auc`` and ``log_loss`` (mean over tags). A metric that the targets do not define is
-        left out, and so is the log loss of independent sigmoids over classes (PANNs).
+        ``roc_auc``, ``d_prime`` (infinite where the area is 1) and ``log_loss`` (mean over tags). A
+        metric that the targets do not define is left out, and so is the log loss of independent
+        sigmoids over classes (PANNs).
 
     Raises
     ------

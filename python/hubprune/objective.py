@@ -14,10 +14,10 @@ from torch import nn
 
 from . import metrics
 from .arguments import check_choice, shape_text
-from .model_runs import evaluating
+from .model_runs import evaluating, first_line
 from .training_data import Examples
 
-__all__ = ["METRICS", "Objective", "Predictions"]
+__all__ = ["METRICS", "LoneExampleError", "Objective", "Predictions", "fitting", "run_batch"]
 
 Metric = Callable[[torch.Tensor, torch.Tensor], float]
 Loss = Callable[[Any, torch.Tensor], torch.Tensor]
@@ -32,7 +32,7 @@ _KNOWN_ENTRIES = {
 #: Names of the metrics by task; the first is the default.
 METRICS = {
     "classes": ("accuracy", "log_loss"),
-    "tags": ("mean_average_precision", "roc_auc", "log_loss"),
+    "tags": ("mean_average_precision", "roc_auc", "d_prime", "log_loss"),
 }
 
 
@@ -96,8 +96,13 @@ class Objective:
         """Whether a value of the metric is strictly better."""
         return value < best if self.lower_is_better else value > best
 
-    def scores(self, output: Any, targets: torch.Tensor) -> tuple[torch.Tensor, str]:
-        """The scores (batch, k) in a network's output, and whether they are probabilities."""
+    def scores(
+        self, output: Any, targets: torch.Tensor, data: str = "data"
+    ) -> tuple[torch.Tensor, str]:
+        """The scores (batch, k) in a network's output, and whether they are probabilities.
+
+        `data` is the argument that holds the targets, for the messages.
+        """
         kind = self.declared or "logits"
         if isinstance(output, Mapping):
             found = next((key for key in _KNOWN_ENTRIES if key in output), None)
@@ -122,24 +127,24 @@ class Objective:
         if targets.ndim == 2:
             if targets.shape != output.shape:
                 raise ValueError(
-                    f"targets have shape {shape_text(targets.shape)}, the model's scores "
+                    f"{data}: targets have shape {shape_text(targets.shape)}, the model's scores "
                     f"{shape_text(output.shape)}: they must agree"
                 )
         elif len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= output.shape[1]):
             raise ValueError(
-                f"targets must be classes in [0, {output.shape[1]}), as the model has outputs; got "
-                f"values from {int(targets.min())} to {int(targets.max())}"
+                f"{data}: targets must be classes in [0, {output.shape[1]}), as the model has "
+                f"outputs; got values from {int(targets.min())} to {int(targets.max())}"
             )
         return output, kind
 
-    def loss(self, output: Any, targets: torch.Tensor) -> torch.Tensor:
+    def loss(self, output: Any, targets: torch.Tensor, data: str = "data") -> torch.Tensor:
         """The mean loss of a batch, in float32 or wider; targets of classes may be soft."""
         if self._loss is not None:
             value = self._loss(output, targets)
             if not isinstance(value, torch.Tensor) or value.numel() != 1:
                 raise TypeError("loss must return a tensor with one value")
             return value.reshape(())
-        scores, kind = self.scores(output, targets)
+        scores, kind = self.scores(output, targets, data)
         scores = scores if scores.dtype == torch.float64 else scores.float()
         if kind == "logits":
             if self.task == "classes":
@@ -169,7 +174,8 @@ class Objective:
         kind, seen = "logits", 0
         with evaluating(model), torch.no_grad():
             for inputs, targets in data.batches(batch_size):
-                scores, kind = self.scores(model(inputs.to(device)), targets)
+                output = run_batch(model, fitting(inputs.to(device), model), data.name)
+                scores, kind = self.scores(output, targets, data.name)
                 scores = scores.cpu() if scores.dtype == torch.float64 else scores.float().cpu()
                 if bool(scores.isnan().any()):
                     first = seen + int(scores.isnan().any(1).nonzero()[0])
@@ -193,6 +199,12 @@ class Objective:
         found = self.predict(model, data, batch_size)
         if found.output == "logits" and not (self._explicit or self._loss):
             _look_like_logits(found.scores, self.task)
+        try:
+            return self._measured(found)
+        except ValueError as error:
+            raise ValueError(f"{data.name}: {error}") from error
+
+    def _measured(self, found: Predictions) -> dict[str, float]:
         scores, targets = found.scores, found.targets
         result: dict[str, float] = {}
         if self.task == "classes":
@@ -205,6 +217,8 @@ class Objective:
                 # Without positives in any class (or negatives): not defined, so not in the result.
                 if not np.isnan(each).all():
                     result[name] = float(np.nanmean(each))
+            if "roc_auc" in result:
+                result["d_prime"] = metrics.d_prime_of(result["roc_auc"])
         # Sigmoids are no distribution over classes, and what a loss of the user's own trains may
         # be no likelihood.
         if self._loss is None and not (self.task == "classes" and found.output == "sigmoids"):
@@ -214,12 +228,78 @@ class Objective:
             result[self.metric] = float(self._own(scores, targets))
         if self.metric not in result:
             raise ValueError(
-                f"metric {self.metric} is not defined on {data.name}: no class has the positives "
+                f"metric {self.metric} is not defined on it: no class has the positives "
                 "and negatives it needs, or the outputs are no distribution"
             )
-        if not abs(result[self.metric]) < float("inf"):
+        # Perfect separation is an infinite d', and no mistake.
+        if self.metric != "d_prime" and not abs(result[self.metric]) < float("inf"):
             raise ValueError(f"metric {self.metric} must be finite; got {result[self.metric]}")
         return result
+
+
+def fitting(inputs: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """Floating-point inputs in the dtype of the model's parameters, if they all have one."""
+    dtypes = {each.dtype for each in model.parameters() if each.is_floating_point()}
+    if not inputs.is_floating_point() or len(dtypes) != 1 or inputs.dtype in dtypes:
+        return inputs
+    return inputs.to(dtypes.pop())
+
+
+class LoneExampleError(ValueError):
+    """A batch of one example, from which a layer cannot take the statistics it trains with."""
+
+
+def run_batch(model: nn.Module, inputs: torch.Tensor, data: str) -> Any:
+    """Call a model on a batch of the argument called `data`; say what is wrong with the inputs.
+
+    Raises
+    ------
+    LoneExampleError
+        If batch normalisation is trained on a single value of each channel.
+    TypeError
+        If the model fails on integers.
+    ValueError
+        If it fails on what the shape may be to blame for.
+    """
+    try:
+        return model(inputs)
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        told = f"{type(error).__name__}: {first_line(error)}"
+        shape = shape_text(inputs.shape)
+        kind = str(inputs.dtype).removeprefix("torch.")
+        if "CUDA" in str(error) or "memory" in str(error):  # not the inputs' trouble
+            raise
+        if "Expected more than 1 value per channel" in str(error):
+            raise LoneExampleError(
+                f"{data} has a batch of one example, {shape}, from which batch normalisation "
+                "cannot learn: use batches of two or more (drop_last=True in a DataLoader drops "
+                "such a leftover)"
+            ) from error
+        if not inputs.is_floating_point():
+            raise TypeError(
+                f"{data} must have floating-point inputs for this model; got {kind}, with which it "
+                f"fails ({told}): convert and scale them first"
+            ) from error
+        raise ValueError(
+            f"{data}: the model fails on a batch of shape {shape}, {kind}"
+            f"{_expected(model, inputs)} ({told})"
+        ) from error
+
+
+def _expected(model: nn.Module, inputs: torch.Tensor) -> str:
+    """What a model's first layer takes, where the inputs have another number of axes."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            break
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            axes = len(module.kernel_size) + 2
+            if inputs.ndim == axes:
+                break
+            sizes = ", ".join(["examples", str(module.in_channels), *["..."] * (axes - 2)])
+            hint = "; add the channel axis: inputs[:, None]"
+            hint = hint if inputs.ndim == axes - 1 and module.in_channels == 1 else ""
+            return f", whose first convolution '{name}' takes ({sizes}){hint}"
+    return ""
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -19,8 +19,9 @@ from .arguments import check_choice, check_count
 from .checkpointing import fingerprint, read_file, state_of, write_file
 from .description import described, differences
 from .energy import EnergyMeter
+from .json_numbers import all_numbers
 from .model_runs import check_model, duplicate
-from .objective import Loss, Metric, Objective, device_of
+from .objective import LoneExampleError, Loss, Metric, Objective, device_of, fitting, run_batch
 from .progress import Progress, progress_bar
 from .training_data import (
     AUGMENT,
@@ -205,7 +206,7 @@ class TrainingRun:
         state = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**state, "state": moments})
         self.scaler.load_state_dict(values["scaler"])
-        self.history, self.best_epoch = values["history"], values["best_epoch"]
+        self.history, self.best_epoch = all_numbers(values["history"]), values["best_epoch"]
         self.seconds, self.energy = values["seconds"], values["energy"]
 
     def _check_names(self, path: Path, saved: dict[str, Any]) -> None:
@@ -313,12 +314,25 @@ class TrainingRun:
         self.model.train()
         for module in self.frozen:
             module.eval()
+        lone, left_out = 0, None
         total, seen, rate, before = 0.0, 0, 0.0, (epoch - 1) * (self.steps or 1)
         for number, (inputs, targets) in enumerate(self._batches(epoch), start=1):
             rate = self._rate(epoch, number)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            value = self._step(inputs.to(self.device), targets.to(self.device), generator)
+            inputs = fitting(inputs.to(self.device), self.model)
+            # What the layers before the one that fails have counted is taken back.
+            counted = [each.clone() for each in self.model.buffers()] if len(inputs) == 1 else []
+            try:
+                value = self._step(inputs, targets.to(self.device), generator)
+            except LoneExampleError as error:
+                lone += 1
+                if seen == 0 and lone > 1:  # not a leftover: all batches are such
+                    raise
+                left_out = error
+                for buffer, value_before in zip(self.model.buffers(), counted, strict=False):
+                    buffer.copy_(value_before)
+                continue
             if not math.isfinite(value):
                 raise RuntimeError(
                     f"the loss is {value} in epoch {epoch}, batch {number} of "
@@ -328,6 +342,15 @@ class TrainingRun:
             total += value * len(targets)
             seen += len(targets)
             report(before + number if self.steps else epoch, f"epoch {epoch}")
+        if left_out is not None:
+            if not seen:
+                raise left_out
+            if epoch == 1:
+                batches = "batch is" if lone == 1 else "batches are"
+                warnings.warn(
+                    f"{left_out}; {lone} such {batches} left out of every epoch",
+                    stacklevel=4,
+                )
         if not seen:
             raise ValueError(f"train gave no examples in epoch {epoch}")
         self._judge({"epoch": epoch, "lr": rate, "train_loss": total / seen}, start)
@@ -349,8 +372,8 @@ class TrainingRun:
             inputs, targets = self.augment(inputs, targets, generator)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-            output = self.model(inputs)
-        loss = self.objective.loss(output, targets)
+            output = run_batch(self.model, inputs, "train")
+        loss = self.objective.loss(output, targets, "train")
         value = float(loss.detach())
         if math.isfinite(value):
             self.scaler.scale(loss).backward()

@@ -245,8 +245,12 @@ def _lists_pairs(data: Sequence[Any]) -> bool:
 
 
 def _pair(data: Sequence[Any], name: str) -> Batch:
-    if len(data) != 2:
-        raise ValueError(f"{name} must be (inputs, targets); got {len(data)} entries")
+    if len(data) != 2 or isinstance(data[0], dict):
+        first = f", the first of them a {type(data[0]).__name__}" if data else ""
+        raise ValueError(
+            f"{name} must be (inputs, targets), or a data set of (input, target) pairs; got a "
+            f"{type(data).__name__} of {len(data)}{first}"
+        )
     return _checked([_tensor(each, name) for each in data], name)
 
 

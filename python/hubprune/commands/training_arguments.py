@@ -64,7 +64,8 @@ def add_training(parser: argparse.ArgumentParser, epochs: str) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--metric", metavar="NAME",
-        help="accuracy, log_loss, mean_average_precision or roc_auc (default: by the targets)",
+        help="accuracy, log_loss, mean_average_precision, roc_auc or d_prime (default: by the "
+        "targets)",
     )  # fmt: skip
     parser.add_argument(
         "--returns", choices=("logits", "probabilities"),
