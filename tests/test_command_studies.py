@@ -120,6 +120,24 @@ def test_compare(run: Run, user: str, features: Path, tmp_path: Path) -> None:
     assert err.endswith("holds another comparison: finetune.lr was 0.02 and is 0.03\n")
 
 
+def test_a_missing_channel_axis_is_told_and_corrected(
+    run: Run, user: str, features: Path, tmp_path: Path
+) -> None:
+    inputs = {split: np.load(features / f"X_{split}.npy") for split in ("train", "valid", "test")}
+    for split, array in inputs.items():
+        np.save(features / f"X_{split}.npy", array[:, 0])
+    words = ["compare", f"{user}:build", "--data", features, "--output", tmp_path / "st", *QUICK]
+    status, out, error = run(*words)
+    assert (status, out) == (2, "")
+    told = (
+        "the model fails on a batch of shape (1, 6, 5), float32, whose first convolution '0' takes"
+    )
+    assert f"--valid: {told} (examples, 1, ..., ...); add the channel axis" in error
+    for split, array in inputs.items():
+        np.save(features / f"X_{split}.npy", array)
+    assert run(*words)[0] == 0
+
+
 def test_compare_goes_on_after_an_interruption(
     run: Run, user: str, features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

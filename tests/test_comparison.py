@@ -253,6 +253,9 @@ def test_what_failed_before_its_first_row_can_be_corrected(tmp_path: Path) -> No
         "directory": tmp_path,
     }  # fmt: skip
     with pytest.raises(ValueError, match="valid: the model fails on a batch of shape"):
+        hp.compare(model, None, (inputs.repeat(1, 2, 1, 1), targets), **options)
+    message = r"example_inputs, which are \(1, 6, 5\) for an example; got \(6, 5\)"
+    with pytest.raises(ValueError, match=f"valid must have inputs of as many axes as {message}"):
         hp.compare(model, None, (inputs[:, 0], targets), **options)
     assert hp.compare(model, None, (inputs, targets), **options).rows
     with pytest.raises(ValueError, match=r"keep was \[\] and is \['3'\]$"):

@@ -140,6 +140,30 @@ def test_own_loss_and_metric() -> None:
     assert "margin" in str(result.configuration["metric_function"])
 
 
+def test_own_loss_and_metric_of_any_output() -> None:
+    model = ReturnsList(lambda x: (x, {"twice": 2 * x, "total": x.sum()}, "words"))
+    seen: list[Any] = []
+
+    def loss(output: Any, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(output[1]["twice"], targets)
+
+    def metric(output: Any, targets: torch.Tensor) -> float:
+        seen.append(output)
+        assert output[0].shape == output[1]["twice"].shape == (64, 3)
+        return float((output[0].argmax(1) == targets).float().mean())
+
+    options: Any = {"epochs": 3, "batch_size": 16, "lr": 0.03, "loss": loss}
+    result = hp.finetune(model, classes(), classes(seed=1), metric=metric, **options)
+    assert set(result.history[-1]["valid"]) == {result.metric}
+    assert result.best is not None
+    assert result.best > 0.8
+    assert torch.equal(seen[0][1]["twice"], 2 * seen[0][0])
+    assert seen[0][1]["total"].shape == (4,)  # one of each batch
+    assert hp.finetune(model, classes(), None, **options).best_epoch == 3
+    with pytest.raises(TypeError, match=r"got tuple \(with a loss and a metric of your own it may"):
+        hp.finetune(model, classes(), classes(seed=1), **options)
+
+
 def test_without_validation_the_last_weights_count() -> None:
     result = hp.finetune(network(), classes(), None, epochs=2, batch_size=16)
     assert result.best is None

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .arguments import check_choice, check_count
+from .arguments import check_choice, check_count, shape_text
 from .checkpointing import fingerprint
 from .comparison_result import UNPRUNED, Comparison, ComparisonRow, Summary
 from .comparison_store import Job, Store, rule_text
@@ -311,6 +311,15 @@ class _Bench:
         if len({each.task for each in known}) > 1:
             raise ValueError("train, valid and test must have targets of one kind")
         self.task = known[0].task
+        if isinstance(example_inputs, torch.Tensor):
+            shape = example_inputs.shape[1:]
+            for each in known:
+                if len(each.input_shape) != len(shape):
+                    raise ValueError(
+                        f"{each.name} must have inputs of as many axes as example_inputs, which "
+                        f"are {shape_text(shape)} for an example; got "
+                        f"{shape_text(each.input_shape)}"
+                    )
         if metric is not None:
             check_choice(metric, METRICS[self.task], "metric")
         self.metric = metric or METRICS[self.task][0]

@@ -217,6 +217,8 @@ def finetune(
         End after this many epochs without a better validation metric.
     loss : callable (output, targets), optional
         Gives a tensor with the mean loss, instead of the task's own; takes what the model returns.
+        With a `metric` of the caller's own too, that may be anything, such as a tuple of tensors:
+        the metric gets it in the same form, for all examples.
     metric : str or callable (scores, targets), optional
         What is best: "accuracy", "log_loss" (lower is better), "mean_average_precision", "roc_auc",
         "d_prime", or a function, higher being better. Default: accuracy, or mean average precision.

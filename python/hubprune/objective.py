@@ -14,7 +14,7 @@ from torch import nn
 
 from . import metrics
 from .arguments import check_choice, shape_text
-from .model_runs import evaluating, first_line
+from .model_runs import evaluating, first_line, tensors_of
 from .training_data import Examples
 
 __all__ = ["METRICS", "LoneExampleError", "Objective", "Predictions", "fitting", "run_batch"]
@@ -34,12 +34,17 @@ METRICS = {
     "classes": ("accuracy", "log_loss"),
     "tags": ("mean_average_precision", "roc_auc", "d_prime", "log_loss"),
 }
+#: How to go on where that is not so.
+_OWN_HINT = " (with a loss and a metric of your own it may return anything)"
 
 
 class Predictions:
-    """Scores and targets of a whole data set, on the CPU."""
+    """Scores and targets of a whole data set, on the CPU.
 
-    def __init__(self, scores: torch.Tensor, targets: torch.Tensor, output: str) -> None:
+    `scores` are what the model returns where `output` is "own", for a metric of the user's own.
+    """
+
+    def __init__(self, scores: Any, targets: torch.Tensor, output: str) -> None:
         self.scores, self.targets, self.output = scores, targets, output
 
 
@@ -110,7 +115,7 @@ class Objective:
                 raise TypeError(
                     "model must return a tensor or a dict with one of "
                     f"{', '.join(map(repr, _KNOWN_ENTRIES))}; got a dict with "
-                    f"{', '.join(map(repr, output)) or 'nothing'}"
+                    f"{', '.join(map(repr, output)) or 'nothing'}{_OWN_HINT}"
                 )
             # What a class says of itself is about tensors; an entry's name is more exact.
             kind = kind if self._explicit else _KNOWN_ENTRIES[found]
@@ -118,6 +123,7 @@ class Objective:
         if not isinstance(output, torch.Tensor):
             raise TypeError(
                 f"model must return a tensor or a dict of tensors; got {type(output).__name__}"
+                f"{_OWN_HINT}"
             )
         if output.ndim != 2 or len(output) != len(targets):
             raise ValueError(
@@ -169,21 +175,34 @@ class Objective:
             If it computes NaN; the example is named.
         """
         device = device_of(model)
-        rows: list[torch.Tensor] = []
+        rows: list[Any] = []
         labels: list[torch.Tensor] = []
         kind, seen = "logits", 0
         with evaluating(model), torch.no_grad():
             for inputs, targets in data.batches(batch_size):
                 output = run_batch(model, fitting(inputs.to(device), model), data.name)
-                scores, kind = self.scores(output, targets, data.name)
-                scores = scores.cpu() if scores.dtype == torch.float64 else scores.float().cpu()
-                if bool(scores.isnan().any()):
-                    first = seen + int(scores.isnan().any(1).nonzero()[0])
-                    raise RuntimeError(f"the model computes NaN on example {first} of {data.name}")
+                if self._takes_any(output):
+                    kind, scores = "own", _on_cpu(output)
+                else:
+                    scores, kind = self.scores(output, targets, data.name)
+                    scores = scores.cpu() if scores.dtype == torch.float64 else scores.float().cpu()
+                for each in tensors_of(scores):
+                    bad = each.isnan()
+                    if each.shape[:1] == targets.shape[:1] and bool(bad.any()):
+                        first = seen + int(bad.reshape(len(bad), -1).any(1).nonzero()[0])
+                        raise RuntimeError(
+                            f"the model computes NaN on example {first} of {data.name}"
+                        )
                 rows.append(scores)
                 labels.append(targets.cpu())
                 seen += len(targets)
-        return Predictions(torch.cat(rows), torch.cat(labels), kind)
+        return Predictions(_joined(rows), torch.cat(labels), kind)
+
+    def _takes_any(self, output: Any) -> bool:
+        """Whether loss and metric are the user's own, and the output is nothing else to us."""
+        if self._loss is None or self._own is None or isinstance(output, torch.Tensor):
+            return False
+        return not (isinstance(output, Mapping) and any(key in output for key in _KNOWN_ENTRIES))
 
     def evaluate(self, model: nn.Module, data: Examples, batch_size: int) -> dict[str, float]:
         """Every metric of the task that the targets define.
@@ -207,7 +226,9 @@ class Objective:
     def _measured(self, found: Predictions) -> dict[str, float]:
         scores, targets = found.scores, found.targets
         result: dict[str, float] = {}
-        if self.task == "classes":
+        if found.output == "own":
+            pass  # what only the user's metric can read
+        elif self.task == "classes":
             result["accuracy"] = metrics.accuracy(scores, targets)
         else:
             for name, each in (
@@ -243,6 +264,31 @@ def fitting(inputs: torch.Tensor, model: nn.Module) -> torch.Tensor:
     if not inputs.is_floating_point() or len(dtypes) != 1 or inputs.dtype in dtypes:
         return inputs
     return inputs.to(dtypes.pop())
+
+
+def _on_cpu(output: Any) -> Any:
+    """A model's output, its tensors on the CPU."""
+    if isinstance(output, torch.Tensor):
+        return output.cpu()
+    if isinstance(output, Mapping):
+        return {name: _on_cpu(each) for name, each in output.items()}
+    if isinstance(output, list | tuple):
+        return tuple(map(_on_cpu, output))
+    return output
+
+
+def _joined(outputs: list[Any]) -> Any:
+    """The outputs of all batches as one: tensors one after another, within tuples and dicts."""
+    first = outputs[0]
+    if isinstance(first, torch.Tensor):
+        if first.ndim == 0:
+            return torch.stack(outputs)
+        return torch.cat(outputs)
+    if isinstance(first, dict):
+        return {name: _joined([each[name] for each in outputs]) for name in first}
+    if isinstance(first, tuple):
+        return tuple(_joined(list(parts)) for parts in zip(*outputs, strict=True))
+    return outputs
 
 
 class LoneExampleError(ValueError):

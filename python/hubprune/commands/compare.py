@@ -13,6 +13,8 @@ from torch import nn
 
 from ..comparison import compare
 from ..file_writing import replaced_file
+from ..model_runs import evaluating, undisturbed_rng
+from ..objective import fitting, run_batch
 from ..plots import figure_class
 from ..training_data import Examples, preserved_rng
 from ..user_functions import find_function
@@ -109,6 +111,11 @@ def run_compare(arguments: argparse.Namespace) -> Any:
     else:
         loaded = load_model(arguments)
         model, weights = loaded.model.to(device), loaded.weights
+    example = _example(data["valid"]).to(device)
+    if isinstance(model, nn.Module):
+        example = fitting(example, model)
+        with evaluating(model), undisturbed_rng(model), torch.no_grad():
+            run_batch(model, example, "--valid")
     batches = None
     if compensate != ["none"]:
         batches = unlabelled_inputs(
@@ -120,7 +127,7 @@ def run_compare(arguments: argparse.Namespace) -> Any:
             data["train"],
             data["valid"],
             data.get("test"),
-            example_inputs=_example(data["valid"]).to(device),
+            example_inputs=example,
             scorers=scorers,
             ratios=ratios,
             seeds=seeds,
