@@ -356,3 +356,26 @@ def test_a_compiled_model_is_refused() -> None:
     compiled._orig_mod = nn.Conv1d(1, 2, 3)  # what torch.compile wraps around a model
     with pytest.raises(ValueError, match=r"got a compiled one: pass model\._orig_mod"):
         hp.plan(compiled, torch.randn(1, 1, 9))
+
+
+class Enhancer(nn.Module):
+    """A mask on a spectrogram, and back to a waveform."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.mask = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, 2, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        window = torch.hann_window(32, dtype=x.dtype)
+        spectrum = torch.stft(x, 32, 16, window=window, return_complex=True)
+        mask = self.mask(F.relu(self.conv(torch.view_as_real(spectrum).permute(0, 3, 1, 2))))
+        return torch.istft(spectrum * mask[:, 0].sigmoid(), 32, 16, window=window)
+
+
+def test_a_trace_that_explodes_ends() -> None:
+    # The overlaps of istft look to Torch-Pruning like ever more channels.
+    torch.manual_seed(0)
+    model, x = Enhancer().eval(), torch.randn(1, 256)
+    plan = hp.plan(model, x)
+    assert {name: len(kept) for name, kept in plan.layers.items()} == {"conv": 4}
+    assert plan.kept["mask"] == _OUTPUT

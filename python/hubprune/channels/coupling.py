@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +30,11 @@ from .recurrent_tracing import recurrent_as_one_step
 __all__ = ["Coupling"]
 
 Channel = tuple[str, int]  # (layer or bare parameter, position)
+
+# The longest list of indices, in widths of the widest layer. A channel that is flattened becomes
+# many inputs, but no more than a layer reads; lists grow beyond that by being mapped in circles.
+# The networks of the tests need up to 4.
+_LONGEST_LIST = 100
 
 
 class Coupling:
@@ -174,9 +180,9 @@ class Coupling:
                 module, pruner.prune_out_channels, list(range(self.width[name]))
             )
         except (IndexError, ValueError):
-            # Its index arithmetic fails behind splits such as the gates of a GRU. Without a
-            # coupling the units are single filters: the probe drops those that meet others, and
-            # the proof is the same.
+            # Its index arithmetic fails behind splits such as the gates of a GRU, and multiplies
+            # without end behind overlapping frames (istft). Without a coupling the units are
+            # single filters: the probe drops those that meet others, and the proof is the same.
             return
         mixers = self.mixers.setdefault(name, [])
         for item in range(len(group)):
@@ -286,7 +292,37 @@ def _traced(model: nn.Module, example_inputs: ExampleInputs) -> Any:
             "the model cannot be traced by Torch-Pruning "
             f"({type(error).__name__}: {first_line(error)})"
         ) from error
+    _limit_indices(graph, model)
     return graph
+
+
+def _limit_indices(graph: Any, model: nn.Module) -> None:
+    """Let a graph fail with ValueError where its lists of indices grow beyond all layers."""
+    widest = max((side_size(m, s) or 0 for m in model.modules() for s in ("in", "out")), default=0)
+    for node in graph.module2node.values():
+        for dependency in node.dependencies:
+            dependency.index_mapping = _LimitedMappings(
+                dependency.index_mapping, _LONGEST_LIST * widest
+            )
+
+
+class _LimitedMappings(list[Any]):
+    """The steps by which Torch-Pruning maps indices from one node to the next, each checked."""
+
+    def __init__(self, mappings: Sequence[Any], limit: int) -> None:
+        super().__init__(mappings)
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[Any]:
+        for mapping in super().__iter__():
+            yield None if mapping is None else functools.partial(self._mapped, mapping)
+
+    def _mapped(self, mapping: Callable[[Any], Any], indices: Any) -> Any:
+        # A flattening makes each index `_stride` ones: asked before they fill the memory.
+        flattened = not getattr(mapping, "reverse", True)
+        if len(indices) * (getattr(mapping, "_stride", 1) if flattened else 1) > self._limit:
+            raise ValueError("the indices of one layer's channels grow without end")
+        return mapping(indices)
 
 
 def _shared_parameters(model: nn.Module) -> dict[str, str]:
