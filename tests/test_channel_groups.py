@@ -358,6 +358,20 @@ def test_a_compiled_model_is_refused() -> None:
         hp.plan(compiled, torch.randn(1, 1, 9))
 
 
+class Spectrum(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.rfft(self.conv(x))
+
+
+def test_the_output_that_cannot_be_followed_is_named() -> None:
+    with pytest.raises(ValueError, match=r"at least one floating-point .* got Tensor of complex64"):
+        hp.plan(Spectrum(), torch.randn(1, 1, 12))
+
+
 class Enhancer(nn.Module):
     """A mask on a spectrogram, and back to a waveform."""
 

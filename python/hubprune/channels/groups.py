@@ -226,11 +226,14 @@ def _record(probe: Probe) -> None:
         raise ValueError(
             f"the model cannot run on example_inputs ({type(error).__name__}: {first_line(error)})"
         ) from error
-    tensors = [tensor for tensor in tensors_of(outputs) if tensor.is_floating_point()]
+    found = tensors_of(outputs)
+    tensors = [tensor for tensor in found if tensor.is_floating_point()]
     if not tensors:
+        kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found})
+        got = type(outputs).__name__ + (f" of {' and '.join(kinds)}" if kinds else "")
         raise ValueError(
             "the model must return at least one floating-point tensor (alone, or in a dict, "
-            f"tuple or dataclass); got {type(outputs).__name__}"
+            f"tuple or dataclass); got {got}"
         )
     if any(tensor.isnan().any() for tensor in tensors):
         raise ValueError(
