@@ -358,6 +358,43 @@ def test_a_compiled_model_is_refused() -> None:
         hp.plan(compiled, torch.randn(1, 1, 9))
 
 
+class FeedForward(nn.Module):
+    """A transformer, whose feed-forward layers torch computes in one operator with the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(x).mean(1))
+
+
+def test_feed_forward_layers_of_a_transformer_are_cut() -> None:
+    torch.manual_seed(0)
+    model, x = FeedForward().eval(), torch.randn(2, 5, 8)
+    name = "encoder.layers.0.linear1"
+    plan = hp.plan(model, x, ratio={name: 0.5})
+    assert list(plan.layers) == [name]
+    assert list(plan.readers) == ["encoder.layers.0.linear2"]
+    assert torch.backends.mha.get_fastpath_enabled()
+    pruned = hp.prune(model, plan).eval()
+    linear2 = model.get_submodule("encoder.layers.0.linear2")
+    removed = sorted(set(range(12)) - set(plan.layers[name]))
+    linear2.weight.data[:, removed] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(pruned(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_autocast_around_a_plan_changes_nothing() -> None:
+    model, x = CASES["cnn6"].build()
+    plan = hp.plan(model, x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert hp.plan(model, x) == plan
+        assert torch.is_autocast_enabled("cpu")
+
+
 class Spectrum(nn.Module):
     def __init__(self) -> None:
         super().__init__()

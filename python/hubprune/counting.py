@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from .layer_kinds import CONVOLUTIONS, RECURRENT, is_attention_projection
-from .model_runs import ExampleInputs, evaluating, run, undisturbed_rng
+from .model_runs import ExampleInputs, evaluating, plain_attention, run, undisturbed_rng
 
 __all__ = ["Amount", "Counts", "count", "counted_layers"]
 
@@ -79,7 +78,7 @@ def count(model: nn.Module, example_inputs: ExampleInputs) -> Counts:
     matrices once.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_fused_flops())
-    with undisturbed_rng(model), evaluating(model), torch.no_grad(), _plain_attention(), counter:
+    with undisturbed_rng(model), evaluating(model), torch.no_grad(), plain_attention(), counter:
         run(model, example_inputs)
     root, found = type(model).__name__, counter.get_flop_counts()
     layers = {
@@ -110,17 +109,6 @@ def _outermost(
         return
     for leaf, child in module.named_children():
         yield from _outermost(child, f"{name}.{leaf}" if name else leaf, layers)
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Make attention layers call the operators that they consist of, which are counted."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 Shape = Sequence[int]

@@ -13,7 +13,7 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from .arguments import shape_text
 
 __all__ = [
     "ExampleInputs",
+    "analysing",
     "check_example_inputs",
     "check_model",
     "duplicate",
@@ -33,6 +34,7 @@ __all__ = [
     "fresh",
     "layer_input",
     "moved",
+    "plain_attention",
     "run",
     "tensors_of",
     "undisturbed_rng",
@@ -128,6 +130,40 @@ def undisturbed_rng(model: nn.Module) -> Iterator[None]:
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Make attention layers call the layers and operators that they consist of.
+
+    In evaluation mode torch computes a whole `TransformerEncoderLayer` in one operator, in which
+    its linear layers cannot be watched. The switch belongs to the whole process: use it within
+    `undisturbed_rng`.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def analysing(model: nn.Module) -> Iterator[None]:
+    """Run a model to find out what it does: in its own precision, layer by layer.
+
+    Within are `undisturbed_rng` and `plain_attention`; no inference mode and no autocast of the
+    caller's, under which tensors cannot be traced and precisions differ from layer to layer.
+    """
+    state = itertools.chain(model.parameters(), model.buffers())
+    kinds = sorted({"cpu", *(tensor.device.type for tensor in state)})
+    with ExitStack() as stack:
+        stack.enter_context(undisturbed_rng(model))
+        stack.enter_context(plain_attention())
+        stack.enter_context(torch.inference_mode(False))
+        for kind in filter(torch.amp.is_autocast_available, kinds):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from torch import nn
 
 from ..cutting import Cut, SideKey
 from ..layer_kinds import RECURRENT, is_channelwise, is_depthwise, is_grouped
-from ..model_runs import ExampleInputs, duplicate, first_line, tensors_of, undisturbed_rng
+from ..model_runs import ExampleInputs, analysing, duplicate, first_line, tensors_of
 from .coupling import Coupling
 from .probe import ControlFlowError, NaNFoundError, Place, Probe, Reading, code_words
 from .proof import failure_of
@@ -185,7 +185,7 @@ def find_channel_groups(
     Costs a copy of the model, one forward pass with gradients, and about log2(filters) + 3
     replays of everything but the convolutions and linear layers.
     """
-    with undisturbed_rng(model), torch.inference_mode(False):
+    with analysing(model):
         twin = duplicate(model).eval()
         for parameter in twin.parameters():
             if parameter.is_floating_point() or parameter.is_complex():

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..cutting import Cut, apply_cuts, ignore_removed_inputs
-from ..model_runs import ExampleInputs, duplicate, first_line, run, tensors_of, undisturbed_rng
+from ..model_runs import ExampleInputs, analysing, duplicate, first_line, run, tensors_of
 
 __all__ = ["failure_of"]
 
@@ -22,7 +22,7 @@ def failure_of(cuts: Sequence[Cut], model: nn.Module, example_inputs: ExampleInp
     The pruned copy must compute what the whole copy computes whose layers ignore the removed
     channels, to the square root of the working precision.
     """
-    with undisturbed_rng(model), torch.inference_mode(False), torch.no_grad():
+    with analysing(model), torch.no_grad():
         twin = duplicate(model).eval()
         ignore_removed_inputs(twin, cuts)
         expected = tensors_of(_seeded_run(twin, example_inputs, 0))

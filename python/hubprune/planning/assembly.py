@@ -12,7 +12,7 @@ from .. import _native
 from ..channels.groups import ChannelGroups
 from ..channels.paths import find_readers
 from ..layer_kinds import is_depthwise
-from ..model_runs import ExampleInputs
+from ..model_runs import ExampleInputs, analysing
 from .block_choices import Choice, ScoreBench
 from .plan_records import LayerRecord
 from .pruning_plan import PruningPlan
@@ -66,6 +66,8 @@ def assembled_plan(
         if is_depthwise(module) or isinstance(module, nn.Linear)
     }
     scored = {name for name in pruned if name in request.ratios or name not in followers}
+    with analysing(request.modules[""]):
+        readers = find_readers(request.modules[""], example_inputs, groups, cuts)
     reasons: dict[str, str] = {}
     for name in request.modules:
         if name in by_layer:
@@ -84,7 +86,7 @@ def assembled_plan(
         records={name: _layer_record(name, bench, groups, by_unit) for name in pruned},
         steps=(request.step,),
         versions={"hubprune": _native.__version__, "torch": str(torch.__version__)},
-        readers=find_readers(request.modules[""], example_inputs, groups, cuts),
+        readers=readers,
     )
 
 
