@@ -8,9 +8,12 @@ and not repeated.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -430,3 +433,237 @@ def test_a_trace_that_explodes_ends() -> None:
     plan = hp.plan(model, x)
     assert {name: len(kept) for name, kept in plan.layers.items()} == {"conv": 4}
     assert plan.kept["mask"] == _OUTPUT
+
+
+# --- the proof ------------------------------------------------------------------------------------
+
+
+class Chained(nn.Module):
+    """Three convolutions, something done to the channels of the first, and to the scores."""
+
+    def __init__(
+        self,
+        between: Callable[[torch.Tensor], torch.Tensor] = F.relu,
+        after: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+        before: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+        reader: type[nn.Conv2d] = nn.Conv2d,
+        depth: int = 1,
+    ) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3, padding=1)
+        self.rest = nn.Sequential()
+        for number in range(depth):
+            self.rest.append((nn.Conv2d if number else reader)(8, 8, 3, padding=1))
+            self.rest.append(nn.ReLU())
+        self.head = nn.Linear(8, 3)
+        self.before, self.between, self.after = before, between, after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.between(F.relu(self.first(self.before(x))))
+        return self.after(self.head(self.rest(x).mean((2, 3))))
+
+
+def emphasised(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x[:, :3], 2 * x[:, 3:]], 1)
+
+
+def shifted(x: torch.Tensor) -> torch.Tensor:
+    """A quarter of the channels one frame on, a quarter one frame back."""
+    n = x.shape[1] // 4
+    back = F.pad(x[:, n : 2 * n, :-1], (0, 0, 1, 0))
+    return torch.cat([F.pad(x[:, :n, 1:], (0, 0, 0, 1)), back, x[:, 2 * n :]], 1)
+
+
+def divided(x: torch.Tensor) -> torch.Tensor:
+    return x / x.shape[1]
+
+
+def rolled(x: torch.Tensor) -> torch.Tensor:
+    return x.roll(1, 1)
+
+
+def deinterleaved(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x[:, 0::2], x[:, 1::2]], 1)
+
+
+def first_doubled(x: torch.Tensor) -> torch.Tensor:
+    x[:, 0] *= 2
+    return x
+
+
+def counted(x: torch.Tensor) -> torch.Tensor:
+    return x + (x > 0.01).to(x.dtype).sum(1, keepdim=True)
+
+
+def silent(x: torch.Tensor) -> torch.Tensor:
+    return 0 * x
+
+
+def saturated(x: torch.Tensor) -> torch.Tensor:
+    return (1e4 * x).softmax(1)
+
+
+def planned(model: nn.Module, x: torch.Tensor) -> hp.PruningPlan:
+    """Half of the filters of the first convolution, if they may go."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the plan changes nothing", UserWarning)
+        return hp.plan(model.eval(), x, ratio={"first": 0.5})
+
+
+_OPERATIONS = [emphasised, shifted, divided, rolled, deinterleaved, first_doubled, counted]
+_IMAGE = torch.linspace(-2, 2, 64).sin().reshape(1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("between", _OPERATIONS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("example", [torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8), _IMAGE])
+def test_what_depends_on_the_place_of_a_channel_is_kept(
+    between: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype, example: torch.Tensor
+) -> None:
+    torch.manual_seed(0)
+    plan = planned(Chained(between).to(dtype), example.to(dtype))
+    reason = "cannot be pruned: removing its filters changes what else arrives at 'rest.0'"
+    assert plan.kept["first"] == reason
+    torch.manual_seed(0)
+    assert len(planned(Chained().to(dtype), example.to(dtype)).layers["first"]) == 4
+
+
+@pytest.mark.parametrize("after", [torch.clone, saturated, silent])
+@pytest.mark.parametrize("depth", [1, 6, 12])
+def test_what_the_outputs_do_not_show_is_kept(
+    after: Callable[[torch.Tensor], torch.Tensor], depth: int
+) -> None:
+    torch.manual_seed(0)
+    plan = planned(Chained(emphasised, after, depth=depth), _IMAGE)
+    assert "changes what else arrives at 'rest.0'" in plan.kept["first"]
+    torch.manual_seed(0)
+    assert planned(Chained(after=after, depth=depth), _IMAGE).layers
+
+
+def test_dead_filters_are_removed_and_hide_nothing() -> None:
+    torch.manual_seed(0)
+    for between, sound in ((F.relu, True), (emphasised, False)):
+        model = Chained(between)
+        model.first.weight.data[:7] = 0
+        model.first.bias.data.fill_(-1.0)  # nothing passes the rectifier, whatever is heard
+        assert bool(planned(model, _IMAGE).layers) == sound
+
+
+def dithered(x: torch.Tensor) -> torch.Tensor:
+    return x + 0.1 * torch.randn_like(x)
+
+
+def dithered_by_numpy(x: torch.Tensor) -> torch.Tensor:
+    return x + 0.1 * np.random.standard_normal()
+
+
+@pytest.mark.parametrize("before", [dithered, dithered_by_numpy])
+def test_a_random_model_is_proven_with_the_same_random_numbers(
+    before: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    torch.manual_seed(0)
+    assert planned(Chained(before=before), _IMAGE).layers
+    reason = planned(Chained(emphasised, before=before), _IMAGE).kept["first"]
+    assert "the model is random in evaluation mode, and with the same random numbers" in reason
+    # One number for each channel: without some of them, the others get other numbers.
+    reason = planned(Chained(dithered), _IMAGE).kept["first"]
+    assert "the model is random in evaluation mode, and with the same random numbers" in reason
+
+
+class Normalised(nn.Conv2d):
+    """Filters of length one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = self.weight.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+        return self._conv_forward(x, self.weight / length, self.bias)
+
+
+class Bounded(nn.Conv2d):
+    """Filters that are cut to a length at every call, as in EEGNet."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.weight.data = torch.renorm(self.weight.data, 2, 0, 0.1)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("reader", [Normalised, Bounded])
+def test_readers_that_look_at_their_own_weights(reader: type[nn.Conv2d]) -> None:
+    torch.manual_seed(0)
+    plan = planned(Chained(reader=reader), _IMAGE)
+    assert "removing its filters changes" in plan.kept["first"]
+
+
+class ByName(nn.Conv2d):
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return super().__call__(input=x)
+
+
+class OnlySingle(nn.Conv2d):
+    """Runs in one precision, whatever it is given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.weight.dtype != torch.float32:
+            raise RuntimeError("float32 only")
+        half = F.conv2d(x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16(), padding=1)
+        return half.to(x.dtype)
+
+
+def rooted(x: torch.Tensor) -> torch.Tensor:
+    return (x - 0.05).sqrt()
+
+
+def refusing(x: torch.Tensor) -> torch.Tensor:
+    if x.abs().max() > 0.6:
+        raise RuntimeError("too loud")
+    return x
+
+
+@pytest.mark.parametrize(
+    ("options", "x"),
+    [
+        ({"reader": ByName}, _IMAGE),
+        ({"reader": OnlySingle}, _IMAGE),
+        ({"after": refusing}, 0.1 * _IMAGE),
+    ],
+    ids=["by_name", "only_single", "refusing"],
+)
+def test_models_that_bear_less_are_proven_all_the_same(
+    options: dict[str, Any], x: torch.Tensor
+) -> None:
+    torch.manual_seed(0)
+    assert planned(Chained(**options), x).layers
+    torch.manual_seed(0)
+    wrong = Chained(emphasised, **options)
+    assert "removing its filters changes what else arrives" in planned(wrong, x).kept["first"]
+
+
+def test_what_must_be_positive_stays_positive() -> None:
+    for between, sound in ((rooted, True), (lambda x: emphasised(rooted(x)), False)):
+        torch.manual_seed(0)
+        model = Chained(between)
+        model.first.weight.data.abs_()
+        model.first.bias.data.fill_(0.1)
+        assert bool(planned(model, _IMAGE.abs()).layers) == sound
+
+
+class Fragile(Chained):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if (self.first(x).std((2, 3)) > 0).any():
+            raise RuntimeError("only silence, please")
+        return super().forward(x)
+
+
+def test_nothing_to_see_is_no_proof() -> None:
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="nothing arrives at 'rest.0' on example_inputs by which"):
+        hp.plan(Fragile().eval(), torch.zeros(1, 1, 8, 8), ratio={"first": 0.5})
+
+
+def test_the_proof_leaves_the_model_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = Chained(reader=Bounded).eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    attributes = [set(vars(module)) for module in model.modules()]
+    planned(model, _IMAGE)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert [set(vars(module)) for module in model.modules()] == attributes

@@ -40,8 +40,8 @@ def zero_removed(model: nn.Module, plan: hp.PruningPlan) -> None:
     """Zero the removed channels where they come out: of convolutions, and of what follows them.
 
     Zeroing the output of every layer that loses channels, normalisations included, is what "the
-    removed channels are zero" means; the way the library proves its plans (weights of the readers)
-    is another one.
+    removed channels are zero" means; the way the library proves its plans (the inputs of the
+    readers) is another one.
     """
     for cut in plan.cuts:
         if cut.side not in ("out", "channels"):

@@ -18,7 +18,6 @@ from torch import nn
 from .layer_kinds import (
     CONVOLUTIONS,
     INPUT_WEIGHTS,
-    RECURRENT,
     TRANSPOSED,
     is_depthwise,
     owner_and_leaf,
@@ -27,7 +26,7 @@ from .layer_kinds import (
     uncuttable,
 )
 
-__all__ = ["Cut", "SideKey", "apply_cuts", "check_cuts", "ignore_removed_inputs"]
+__all__ = ["Cut", "SideKey", "apply_cuts", "check_cuts"]
 
 SideKey = tuple[str, str, int]  # (target, side, dim), as in Cut
 
@@ -247,26 +246,3 @@ def apply_cuts(model: nn.Module, cuts: Iterable[Cut]) -> None:
                 _cut_linear(module, kept.get("out"), kept.get("in"))
             else:
                 _cut_recurrent(module, kept["in"])
-
-
-def ignore_removed_inputs(model: nn.Module, cuts: Iterable[Cut]) -> None:
-    """Zero the weights through which layers read the channels that are about to be removed."""
-    with torch.no_grad():
-        for cut in cuts:
-            if cut.side != "in":
-                continue
-            module: Any = model.get_submodule(cut.target)
-            removed = sorted(set(range(cut.size)) - set(cut.kept))
-            if isinstance(module, RECURRENT):
-                for weight in _input_weights(module):
-                    weight[:, removed] = 0
-            elif isinstance(module, nn.Linear):
-                module.weight[:, removed] = 0
-            elif isinstance(module, TRANSPOSED):
-                module.weight[removed] = 0
-            else:
-                width = module.in_channels // module.groups
-                height = module.out_channels // module.groups
-                for position in removed:
-                    g = position // width
-                    module.weight[g * height : (g + 1) * height, position % width] = 0

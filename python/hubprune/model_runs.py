@@ -33,6 +33,7 @@ __all__ = [
     "first_line",
     "fresh",
     "layer_input",
+    "map_tensors",
     "moved",
     "plain_attention",
     "run",
@@ -66,25 +67,26 @@ def tensors_of(tree: Any) -> list[torch.Tensor]:
     return [tensor for child in children for tensor in tensors_of(child)]
 
 
+def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:
+    """The same inputs with another tensor for each, in nested mappings and sequences."""
+    if isinstance(tree, torch.Tensor):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {key: map_tensors(function, value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        items = [map_tensors(function, value) for value in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    return tree
+
+
 def fresh(tree: Any) -> Any:
     """The same inputs with copies of all tensors: a model may write into its input."""
-    return _mapped(tree, lambda tensor: tensor.detach().clone())
+    return map_tensors(lambda tensor: tensor.detach().clone(), tree)
 
 
 def moved(tree: Any, device: torch.device) -> Any:
     """The same inputs on a device."""
-    return _mapped(tree, lambda tensor: tensor.to(device))
-
-
-def _mapped(tree: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    if isinstance(tree, torch.Tensor):
-        return change(tree)
-    if isinstance(tree, Mapping):
-        return {key: _mapped(value, change) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        children = [_mapped(value, change) for value in tree]
-        return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
-    return tree
+    return map_tensors(lambda tensor: tensor.to(device), tree)
 
 
 def run(model: nn.Module, example_inputs: ExampleInputs) -> Any:

@@ -16,8 +16,9 @@ found out, in four steps, each of which can only make the answer safer:
    of cut.
 3. *Guard rails.* What reaches an output, couples with the input normalisation, is frozen, shared
    or recomputed stays whole, with the reason.
-4. *Proof* (`proof`). `ChannelGroups.failure` cuts the copy and compares it with the original whose
-   readers ignore the removed channels, on the example inputs.
+4. *Proof* (`proof`). `ChannelGroups.failure` cuts a copy and compares what its layers are given,
+   and what it returns, with the original whose readers are given zeros for the removed channels, on
+   the example inputs.
 
 Layers between a convolution and its readers are assumed to be pure functions of their input in
 evaluation mode; a model that computes something else on another input shape or in training mode is
@@ -134,8 +135,10 @@ class ChannelGroups:
     def failure(self, cuts: Sequence[Cut]) -> str | None:
         """Prove some cuts on the example inputs.
 
-        The pruned copy must compute what the whole copy computes whose layers ignore the removed
-        channels, to the square root of the working precision.
+        A pruned copy must compute what a whole one computes whose layers are given zeros in place
+        of the removed channels: in float64 and with noise on the layers' outputs, so that nothing
+        hides in rounding or in what the example inputs leave out. A model that does not run so
+        runs in its own precision, to the square root of it, or without noise.
 
         Parameters
         ----------

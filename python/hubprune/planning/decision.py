@@ -107,16 +107,19 @@ def plan(
     A depthwise convolution follows the layer before it. Each group of a grouped convolution keeps
     the same number of channels, rounded up.
 
-    Every plan is proven on the example inputs before it is returned: the pruned copy computes what
-    the whole model computes with the removed channels ignored. A layer that fails is kept. Layers
-    that run only in training, or only on other inputs, are not seen.
+    Every plan is proven on the example inputs before it is returned: a pruned copy computes what
+    the whole model computes with zeros in place of the removed channels, in float64 and with noise
+    on the output of every layer, so that zeros as an example do as well as any. A layer that fails
+    is kept. Layers that run only in training, or only on other inputs, are not seen. A model that
+    is random in evaluation mode is compared under the same random numbers.
 
     *Budgets* count all parameters and the multiply-adds of `hubprune.report` on the example inputs,
     exactly: what the plan's last step says remains is what the report finds. Only multiply-adds of
     attention, of products outside of layers, and of convolutions in which the channels lie along
     another axis than their own, count as if nothing were removed.
 
-    Memory: twice the model and the activations of one forward pass. Several threads may plan for
+    Memory: for the proof, a float32 model once more and in float64, and the inputs of the layers
+    that read less. A caller's autocast is off meanwhile. Several threads may plan for
     one model at once: each has its own copy, and they run them in turn.
 
     Examples
