@@ -549,6 +549,13 @@ def test_dead_filters_are_removed_and_hide_nothing() -> None:
         assert bool(planned(model, _IMAGE).layers) == sound
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_one_filter_that_a_rectifier_stops_is_made_heard(seed: int) -> None:
+    torch.manual_seed(seed)
+    plan = hp.plan(Squeezed().eval(), torch.randn(1, 1, 6, 6), ratio=0.75)
+    assert len(plan.layers["down"]) == 1
+
+
 def dithered(x: torch.Tensor) -> torch.Tensor:
     return x + 0.1 * torch.randn_like(x)
 
@@ -644,6 +651,25 @@ def test_what_must_be_positive_stays_positive() -> None:
         model.first.weight.data.abs_()
         model.first.bias.data.fill_(0.1)
         assert bool(planned(model, _IMAGE.abs()).layers) == sound
+
+
+class AlongTime(nn.Module):
+    """A linear layer that takes each channel by itself, along time: fewer rows when cut."""
+
+    def __init__(self, between: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.first, self.time = nn.Conv1d(1, 8, 3, padding=1), nn.Linear(12, 10)
+        self.head, self.between = nn.Conv1d(8, 2, 1), between
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.between(self.time(F.relu(self.first(x)))))
+
+
+def test_layers_that_take_each_channel_by_itself() -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(1, 1, 12)
+    assert planned(AlongTime(F.relu), x).layers
+    assert "what else arrives at 'head'" in planned(AlongTime(emphasised), x).kept["first"]
 
 
 class Fragile(Chained):

@@ -57,7 +57,8 @@ class _Setting:
     exact : bool
         In float64, otherwise in the model's own precision.
     strength : float
-        The noise, in standard deviations of the output that it is added to; 0 for none.
+        The noise, in standard deviations of the output that it is added to (above 1: in root mean
+        squares); 0 for none.
     outward : bool
         Whether no value changes its sign or comes nearer to zero, for what must stay positive.
     still : frozenset of str
@@ -319,21 +320,23 @@ class _Bench:
         if quiet or name not in self._producers or not output.numel():
             return output
         if self._expected is None:
-            size = float(output.double().std(correction=0))
+            values = output.double()
+            strong = abs(self.setting.strength) > 1.0  # against what all have in common, too
+            size = float(values.square().mean().sqrt() if strong else values.std(correction=0))
             if not 0.0 < size < math.inf:  # all the same, or not finite
                 size = 1.0
             self._seen.noise[place] = (tuple(output.shape), size)
         shape, size = (self._expected or self._seen).noise.get(place, ((), 0.0))
         generator = torch.Generator().manual_seed(zlib.crc32(repr(place).encode()))
         noise = torch.empty(shape).uniform_(-1.0, 1.0, generator=generator)
+        noise += torch.copysign(torch.tensor(0.5), noise)  # 0.5 to 1.5 either way, never next to 0
         axis = channel_axis(module, output)
         if self._expected is not None and name in self._kept_out and noise.dim() > axis:
             noise = noise.index_select(axis, torch.tensor(self._kept_out[name]))
         if noise.shape != output.shape:
             self.unfit.add(name)
             return output
-        # Uniform between -1 and 1 has a standard deviation of 1 / sqrt(3).
-        noise = noise.to(output) * (self.setting.strength * size * math.sqrt(3.0))
+        noise = noise.to(output) * (self.setting.strength * size)
         if self.setting.outward:
             noise = torch.copysign(noise, output)
         return output + noise
