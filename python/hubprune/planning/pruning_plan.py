@@ -84,6 +84,9 @@ class PruningPlan:
             lines += [f"  {name.ljust(width)}  {why}" for name, why in self.kept.items()]
         return "\n".join(lines)
 
+    def __str__(self) -> str:
+        return self.summary()
+
     def explain(self, layer: str) -> LayerExplanation:
         """Say for every filter of a pruned layer whether it goes, and why.
 
