@@ -75,8 +75,8 @@ struct StripBest {
 #pragma GCC unroll 4
         for (int q = 0; q < kBestRows; ++q) {
           const auto self = static_cast<Number>(i + q);
-          left[q] = (left_columns == self) | (left_columns >= end) ? excluded : left[q];
-          right[q] = (right_columns == self) | (right_columns >= end) ? excluded : right[q];
+          left[q] = ((left_columns == self) | (left_columns >= end)) ? excluded : left[q];
+          right[q] = ((right_columns == self) | (right_columns >= end)) ? excluded : right[q];
         }
       }
 #pragma GCC unroll 4

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -42,10 +42,8 @@ def progress_display() -> Iterator[Bar]:
         TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
     )
-    with (
-        without_progress_bar(),
-        Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        ) as progress,
-    ):
+    shown = console.is_terminal
+    progress = Progress(*columns, console=console, transient=True, disable=not shown)
+    # Before rich 15 one that is disabled still ends with a line feed, if it was started.
+    with without_progress_bar(), progress if shown else nullcontext():
         yield Bar(progress)
