@@ -132,6 +132,10 @@ def test_what_cannot_run_says_why() -> None:
         assert isinstance(answer, str)
         assert reason in answer
     assert "graphs of type list" in str(backend.can_run("degree_centrality", ([],), {}))
+    # NetworkX 3.7 passes its new argument along.
+    graph = nx.complete_graph(5)
+    assert backend.can_run("closeness_centrality", (graph,), {"sp": None}) is True
+    assert "nothing left" in str(backend.can_run("closeness_centrality", (graph,), {"sp": {}}))
 
 
 def test_old_networkx_scales_samples_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,6 +264,8 @@ def can_run(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool | 
         return "edge weights must be an edge attribute's name"
     if options.get("u") is not None:
         return "NetworkX is quicker for one node's closeness"
+    if options.get("sp") is not None:
+        return "with shortest paths that are given there is nothing left to speed up"
     k = options.get("k")
     if k is None or k == len(graph):
         return True
@@ -358,6 +360,8 @@ def closeness_centrality(
     u: Hashable = None,
     distance: str | None = None,
     wf_improved: bool = True,
+    *,
+    sp: None = None,  # of NetworkX 3.7; `can_run` leaves another value to it
 ) -> dict[Hashable, float]:
     """Return what ``networkx.closeness_centrality`` does."""
     n = len(G)
