@@ -21,36 +21,14 @@ extern const KernelTable table;
 
 static const KernelTable* const kTables[] = {&v2::table, &v3::table, &v4::table};
 
-#if defined(__clang__) && __clang_major__ < 18
-// It knows no levels by name, nor all their parts; every processor with these has the others.
-static bool has_v2() {
-  return __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1") &&
-         __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
-}
-static bool has_v3() {
-  return has_v2() && __builtin_cpu_supports("avx") && __builtin_cpu_supports("avx2") &&
-         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-         __builtin_cpu_supports("fma");
-}
-static bool has_v4() {
-  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl");
-}
-#else
-static bool has_v2() { return __builtin_cpu_supports("x86-64-v2"); }
-static bool has_v3() { return __builtin_cpu_supports("x86-64-v3"); }
-static bool has_v4() { return __builtin_cpu_supports("x86-64-v4"); }
-#endif
-
 bool level_supported(int level) {
   switch (level) {
     case 0:
-      return has_v2();
+      return __builtin_cpu_supports("x86-64-v2");
     case 1:
-      return has_v3();
+      return __builtin_cpu_supports("x86-64-v3");
     case 2:
-      return has_v4();
+      return __builtin_cpu_supports("x86-64-v4");
     default:
       return false;
   }
