@@ -41,10 +41,10 @@ int64_t multiply_add(int64_t rounds, double* sum, int threads) {
   parallel_region(threads, [&](const Team&) {
     Vector<float> chains[kChains] = {};
     for (int c = 0; c < kChains; ++c) chains[c] += static_cast<float>(c);  // no two alike
-    Vector<float> factor = Vector<float>{} + 0.999f;
-    Vector<float> term = Vector<float>{} + 0.001f;
+    const volatile float opaque[2] = {0.999f, 0.001f};  // no compiler computes with these
+    const Vector<float> factor = Vector<float>{} + opaque[0];
+    const Vector<float> term = Vector<float>{} + opaque[1];
     for (int64_t round = 0; round < rounds; ++round) {
-      asm volatile("" : "+x"(factor), "+x"(term));  // opaque: not computed beforehand
 #pragma GCC unroll 12
       for (int c = 0; c < kChains; ++c) chains[c] = chains[c] * factor + term;
     }
