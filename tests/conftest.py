@@ -13,6 +13,7 @@ import torch
 
 import emulation
 from hubprune import _native
+from hubprune.datasets import find_sound_font
 
 LEVELS = [name for name, supported in _native.simd_levels() if supported]
 
@@ -46,6 +47,17 @@ def threads() -> Iterator[list[int]]:
     before = torch.get_num_threads()
     yield [1, 2, 3, 8]
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def scene_fonts() -> None:
+    """Skip a test that renders scenes where their sound fonts are not installed."""
+    pytest.importorskip("tinysoundfont", reason="needs tinysoundfont")
+    for name in ("TimGM6mb", "FluidR3_GS"):
+        try:
+            find_sound_font(name)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -112,11 +112,11 @@ def test_the_nystrom_experiments_fill_their_table(
             sys.modules.pop(name, None)
 
 
+@pytest.mark.usefixtures("scene_fonts")
 def test_the_study_fills_its_tables_and_goes_on_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
-    pytest.importorskip("tinysoundfont")
     monkeypatch.syspath_prepend(str(FOLDER))
     names = ("study", "study_rows", "study_scenes", "study_tables", "table")
     study, _, _, plots, table = map(importlib.import_module, names)

@@ -15,7 +15,6 @@ from hubprune.datasets import (
     HELD_OUT,
     RENDERED_SCENES,
     Note,
-    find_sound_font,
     render_scene,
     rendered_scenes,
 )
@@ -23,16 +22,6 @@ from hubprune.datasets import scenes as module
 from hubprune.models import Dcase21Baseline
 
 pytest.importorskip("librosa", reason="needs librosa, of hubprune[study]")
-
-
-@pytest.fixture(scope="module")
-def fonts() -> None:
-    pytest.importorskip("tinysoundfont", reason="needs tinysoundfont")
-    for name in ("TimGM6mb", "FluidR3_GS"):
-        try:
-            find_sound_font(name)
-        except FileNotFoundError as error:
-            pytest.skip(str(error))
 
 
 def scores(split: str, unseen: float = 0.5) -> Iterator[tuple[str, list[Note]]]:
@@ -144,7 +133,7 @@ def test_errors() -> None:
         rendered_scenes(1, 1, 1, seed=-1)
 
 
-@pytest.mark.usefixtures("fonts")
+@pytest.mark.usefixtures("scene_fonts")
 def test_a_clip() -> None:
     first = render_scene("storm", "test", 1, seed=3)
     assert first.shape == (441_000,)
@@ -155,7 +144,7 @@ def test_a_clip() -> None:
     assert not torch.equal(render_scene("storm", "valid", 1, seed=3), first)
 
 
-@pytest.mark.usefixtures("fonts")
+@pytest.mark.usefixtures("scene_fonts")
 def test_sets_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RENDERED_SCENES", RENDERED_SCENES[:2])  # two scenes will do
     sets = rendered_scenes(1, 1, 1, cache=tmp_path, workers=2)
