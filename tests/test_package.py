@@ -58,6 +58,9 @@ def test_there_is_one_openmp_runtime() -> None:
     assert len(re.findall(r"libgomp", result.stdout)) == 1, result.stdout
 
 
+@pytest.mark.skipif(
+    Path(_native.__file__).parent != PACKAGE, reason="an editable installation finds it elsewhere"
+)
 def test_missing_extension_is_said_at_import(tmp_path: Path) -> None:
     copy = tmp_path / "hubprune"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("_native*.so", "__pycache__"))
@@ -75,7 +78,7 @@ def test_no_undefined_cuda_symbols() -> None:
         text=True,
         check=True,
     ).stdout
-    assert "GOMP_parallel" in output
+    assert re.search("GOMP_parallel|__kmpc_fork_call", output)  # of GCC's or Clang's OpenMP
     assert not re.findall(r"\bU (?:cu|nv)\w*", output)
 
 
