@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Recurrent layers as one step of autograd, so that a trace ends at them.
 
-On the CPU torch computes a GRU by small operators, one time step after the other. Whoever follows
-autograd backwards from its output walks through all of them, and through the splits of the gates.
+Torch computes some of them by small operators, one time step after the other: which ones depends
+on its version and on whether the input is packed. Whoever follows autograd backwards from their
+output walks through all of these, and through the splits of the gates.
 """
 
 from __future__ import annotations
@@ -20,17 +21,13 @@ __all__ = ["recurrent_as_one_step"]
 
 
 class _OneStep(torch.autograd.Function):
-    """Hands two tensors on as if they were made from an input and a weight in one step."""
+    """Hands tensors on as if they were made from an input and a weight in one step."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        output: torch.Tensor,
-        hidden: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return output.clone(), hidden.clone()
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, *made: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor.clone() for tensor in made)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, ...]:
@@ -45,18 +42,21 @@ def _forward(module: nn.Module, original: Callable[..., Any], *args: Any, **kwar
         output, hidden = original(*args, **kwargs)
     x = args[0] if args else kwargs["input"]
     weight = next(module.parameters())
+    states = hidden if isinstance(hidden, tuple) else (hidden,)  # an LSTM has two
     if isinstance(output, PackedSequence):
-        data, hidden = _one_step(x.data, weight, output.data, hidden)
-        return output._replace(data=data), hidden
-    return _one_step(x, weight, output, hidden)
+        data, *states = _one_step(x.data, weight, output.data, *states)
+        output = output._replace(data=data)
+    else:
+        output, *states = _one_step(x, weight, output, *states)
+    return output, tuple(states) if isinstance(hidden, tuple) else states[0]
 
 
 @contextmanager
 def recurrent_as_one_step(model: nn.Module) -> Iterator[None]:
-    """Make every GRU and RNN of a model one step of autograd, until the block ends."""
+    """Make every GRU, LSTM and RNN of a model one step of autograd, until the block ends."""
     forwards = []
     for module in model.modules():
-        if isinstance(module, nn.GRU | nn.RNN):
+        if isinstance(module, nn.GRU | nn.LSTM | nn.RNN):
             forwards.append((module, module.__dict__.get("forward")))
             replacement = functools.partial(_forward, module, module.forward)
             object.__setattr__(module, "forward", replacement)
