@@ -204,6 +204,9 @@ def test_wrong_classes_num() -> None:
         Cnn6(classes_num=True)
 
 
+@pytest.mark.skipif(
+    torch.__version__ < (2, 13), reason="torch.export of 2.11 cannot pool an odd number of frames"
+)
 def test_export_with_any_batch_and_length(cnn6: PannsBody) -> None:
     batch, frames = torch.export.Dim("batch", min=1), torch.export.Dim("frames", min=32)
     exported = torch.export.export(
@@ -536,6 +539,7 @@ def test_a_whole_pickled_model_is_refused(tmp_path: Path, cnn6: PannsBody) -> No
         ({"a": torch.zeros(2, 2).to_sparse()}, "'a' must be a dense, unquantised tensor"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # of torch 2.11
 def test_content_that_is_no_state_dict(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_panns(saved(tmp_path / "a.pth", content))
