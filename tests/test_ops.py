@@ -283,6 +283,10 @@ def test_long_rows_take_the_route_that_was_asked_for(monkeypatch: pytest.MonkeyP
     assert launched == [("mma", (5, 9), 1), ("mma", (4, 9), 1), ("tiles", True, [(1, 5, 9)])]
 
     launched.clear()
+    degree._weighted_degree_cuda([torch.empty(2, 3, 0)], "abs", "medium")
+    assert launched == [("mma", (3, 0), 1)] * 2
+
+    launched.clear()
     monkeypatch.setenv("HUBPRUNE_DEGREE_ROUTE", "sm90")
     degree._weighted_degree_cuda(layers, "abs", "highest")
     assert [each[0] for each in launched] == ["sm90"] * 4 + ["tiles"]

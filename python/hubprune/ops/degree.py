@@ -67,8 +67,8 @@ def _weighted_degree_cuda(
             together.append(at)
             continue
         planes = len(PRECISIONS) - _precision_code(precision)
-        n, d = rows.shape[-2:]
-        graphs, results = dense_tensor(rows).reshape(-1, n, d), degrees[at].view(-1, n)
+        batch, n, d = batch_rows(rows)
+        graphs, results = dense_tensor(rows).reshape(batch, n, d), degrees[at].view(batch, n)
         for graph, result in zip(graphs, results, strict=True):
             if route == "sm90":
                 result.copy_(_sm90_degree(graph, edge, planes))
