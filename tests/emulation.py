@@ -175,7 +175,7 @@ class EmulatedDevice:
                 integer,
                 [
                     *[integer, address, long, long, address],
-                    *[ctypes.c_double, ctypes.c_double, long],
+                    *[ctypes.c_double, ctypes.c_double, long, long, long],
                     *[address, address, address, address, integer],
                 ],
             ),
@@ -194,7 +194,7 @@ class EmulatedDevice:
                 integer,
                 [
                     *[integer, address, long, long, long, integer, integer, address],
-                    *[ctypes.c_double, ctypes.c_double, long],
+                    *[ctypes.c_double, ctypes.c_double, long, long, long],
                     *[address, address, address, address, integer],
                 ],
             ),
@@ -482,8 +482,12 @@ class EmulatedDevice:
         tol: float = 1e-10,
         noise: float = 0.0,
         max_iter: int = 100,
+        at_once: int | None = None,
     ) -> tuple[Array, Array, Array]:
-        """Return (vector, converged, residual) of graphs (batch, n, n)."""
+        """Return (vector, converged, residual) of graphs (batch, n, n).
+
+        `at_once` products are enqueued by a call, all by default.
+        """
         batch, n, _ = weights.shape
         weights_at = self.upload(weights)
         start_at = None if start is None else self.upload(start)
@@ -493,12 +497,13 @@ class EmulatedDevice:
             self.library.emulated_graph_eigenvector_centrality_scratch(batch, n)
         )
         is_double = int(weights.dtype == np.float64)
-        self.finish(
-            self.library.emulated_graph_eigenvector_centrality(
-                *[is_double, weights_at, batch, n, start_at, tol, noise, max_iter],
-                *[vector_at, converged_at, residual_at, scratch, 0],
+        for products in parts(max_iter, at_once):
+            self.finish(
+                self.library.emulated_graph_eigenvector_centrality(
+                    *[is_double, weights_at, batch, n, start_at, tol, noise, max_iter, *products],
+                    *[vector_at, converged_at, residual_at, scratch, 0],
+                )
             )
-        )
         vector = self.download(vector_at, (batch, n), weights.dtype)
         converged = self.download(converged_at, (batch,), np.int64)
         residual = self.download(residual_at, (batch,), np.float64)
@@ -515,11 +520,12 @@ class EmulatedDevice:
         tol: float = 1e-13,
         noise: float | None = None,
         max_iter: int = 100,
+        at_once: int | None = None,
         shift: int = 0,
     ) -> tuple[Array, Array, Array]:
         """Return (vector, converged, residual) of rows (batch, n, d), implicit or by tiles.
 
-        `noise` is by default what the operators ask for.
+        `noise` is by default what the operators ask for; `at_once` as in `eigenvector`.
         """
         batch, n, d = x.shape
         noise = 8 * float(np.finfo(x.dtype).eps) if noise is None else noise
@@ -534,12 +540,13 @@ class EmulatedDevice:
         scratch = self.allocate(
             self.library.emulated_eigenvector_centrality_scratch(is_double, *shape)
         )
-        self.finish(
-            self.library.emulated_eigenvector_centrality(
-                *[is_double, x_at, *shape, start_at, tol, noise, max_iter],
-                *[vector_at, converged_at, residual_at, scratch, 0],
+        for products in parts(max_iter, at_once):
+            self.finish(
+                self.library.emulated_eigenvector_centrality(
+                    *[is_double, x_at, *shape, start_at, tol, noise, max_iter, *products],
+                    *[vector_at, converged_at, residual_at, scratch, 0],
+                )
             )
-        )
         vector = self.download(vector_at, (batch, n), x.dtype)
         converged = self.download(converged_at, (batch,), np.int64)
         residual = self.download(residual_at, (batch,), np.float64)
@@ -644,6 +651,12 @@ def build(folder: Path) -> Path:
         ["g++", "-shared", "-Wl,-z,defs", "-o", str(path), *objects], check=True, text=True
     )
     return path
+
+
+def parts(count: int, at_once: int | None) -> list[tuple[int, int]]:
+    """Return (first, end) of parts of `at_once`, or of all."""
+    step = at_once or count
+    return [(first, min(first + step, count)) for first in range(0, count, step)]
 
 
 def random_rows(shape: tuple[int, ...], dtype: Any = np.float32, seed: int = 0) -> Array:

@@ -59,6 +59,31 @@ def test_eigenvector_after_restarts(device: EmulatedDevice) -> None:
     assert np.isnan(vector).all()
 
 
+def test_eigenvector_in_several_calls(device: EmulatedDevice) -> None:
+    """Each goes on where the one before it ended, and all give the bits of one."""
+    weights = random_graphs((3, 50, 50))
+    rows = np.arange(49)
+    weights[1] = 0
+    weights[1, rows, rows + 1] = weights[1, rows + 1, rows] = 1  # a path: restarts on the way
+    weights[2, 5, 6] = weights[2, 6, 5] = np.nan
+    for max_iter, calls in ((80, (7, 24)), (17, (7,))):
+        together = device.eigenvector(weights, tol=1e-9, max_iter=max_iter)
+        assert together[1].tolist() == [1, int(max_iter == 80), 1]
+        for at_once in calls:
+            several = device.eigenvector(weights, tol=1e-9, max_iter=max_iter, at_once=at_once)
+            assert [each.tobytes() for each in several] == [each.tobytes() for each in together]
+
+
+@pytest.mark.parametrize(("edge", "tiles"), [("abs", True), ("signed", False), ("squared", False)])
+def test_rows_in_several_calls(device: EmulatedDevice, edge: str, tiles: bool) -> None:
+    x = random_rows((2, 65, 5), np.float64)
+    x[1, 2, 3] = np.inf
+    together = device.rows_eigenvector(x, edge, tiles=tiles, max_iter=40)
+    assert together[1].all()
+    several = device.rows_eigenvector(x, edge, tiles=tiles, max_iter=40, at_once=3)
+    assert [each.tobytes() for each in several] == [each.tobytes() for each in together]
+
+
 def test_eigenvector_items_stop_by_themselves(device: EmulatedDevice) -> None:
     """Without edges, all equal, not finite, ordinary: one batch, each as it is alone."""
     weights = random_graphs((4, 33, 33))
@@ -280,8 +305,20 @@ def test_rows_routes(
 def test_rows_have_no_such_products(device: EmulatedDevice, edge: int, d: int, tiles: int) -> None:
     before = device.library.emulator_kernels()
     launch = device.library.emulated_eigenvector_centrality
-    status = launch(0, None, 1, 4, d, edge, tiles, None, 1e-6, 0.0, 9, *[None] * 4, 0)
+    status = launch(0, None, 1, 4, d, edge, tiles, None, 1e-6, 0.0, 9, 0, 9, *[None] * 4, 0)
     assert status == INVALID_VALUE
+    assert device.library.emulator_kernels() == before
+
+
+@pytest.mark.parametrize(("first", "end"), [(-1, 2), (3, 2), (0, 10)])
+def test_products_are_some_of_a_search(device: EmulatedDevice, first: int, end: int) -> None:
+    before = device.library.emulator_kernels()
+    sizes_and_start = [0, None, 1, 4]
+    asked = [None, 1e-6, 0.0, 9, first, end, *[None] * 4, 0]
+    rows = device.library.emulated_eigenvector_centrality
+    assert rows(*sizes_and_start, 3, 4, 0, *asked) == INVALID_VALUE
+    graph = device.library.emulated_graph_eigenvector_centrality
+    assert graph(*sizes_and_start, *asked) == INVALID_VALUE
     assert device.library.emulator_kernels() == before
 
 
@@ -315,6 +352,8 @@ def test_long_rows_take_the_wide_step(device: EmulatedDevice, dtype: Any) -> Non
     expected = z @ np.linalg.eigh(z.T @ z).eigenvectors[:, -1]
     expected *= np.sign(expected.sum()) / np.linalg.norm(expected)
     assert_within(vector[0], expected, 2e-9 if dtype == np.float32 else 1e-16)
+    several = device.rows_eigenvector(x, "shifted", max_iter=5, at_once=2)
+    assert several[0].tobytes() == vector.tobytes()
     vector, converged, residual = device.rows_eigenvector(x, "shifted", max_iter=2)
     assert converged.tolist() == [0, 1]
     assert residual[0] > 1e-13

@@ -188,6 +188,7 @@ def pretend_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the operators ask for the caller's stream on a machine without a device."""
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda at: SimpleNamespace(cuda_stream=0))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
 
 
 @pytest.mark.skipif(_native.cuda_device_count() > 0, reason="there the kernels would run")
@@ -223,11 +224,39 @@ def test_eigenvector_centrality_takes_its_route(
     monkeypatch.setattr(_native, "eigenvector_centrality_cuda", rows)
     monkeypatch.setattr(_native, "graph_eigenvector_centrality_cuda", graph)
     monkeypatch.setattr(_native, "pairwise_cosine_cuda", lambda *arguments: None)
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     vector = eigenvector._eigenvector_centrality_cuda(x, "abs")
     assert (vector.shape, vector.dtype) == (x.shape[:-1], x.dtype)
     assert launched == [route]
+
+
+@pytest.mark.parametrize(
+    ("capturing", "enough", "launched"),
+    [
+        (False, 5, [(0, 24)]),
+        (False, 40, [(0, 24), (24, 48)]),
+        (False, 99, [(0, 24), (24, 48), (48, 60)]),
+        (True, 99, [(0, 60)]),
+    ],
+)
+def test_eigenvector_centrality_launches_as_much_as_it_needs(
+    capturing: bool, enough: int, launched: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the products at a time; in a capture, which cannot look, all of them."""
+    search = eigenvector._CudaSearch(torch.zeros(4, 3), 1e-6, 60)
+    seen: list[tuple[int, int]] = []
+
+    def enqueue(first: int, end: int) -> None:
+        seen.append((first, end))
+        search.converged.fill_(end >= enough)
+
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    if enough <= 60 or capturing:
+        assert search.run(enqueue) is search.vector
+    else:
+        with pytest.raises(RuntimeError, match="did not converge in 60 products"):
+            search.run(enqueue)
+    assert seen == launched
 
 
 def test_route_of_an_eigenvector_centrality_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -364,8 +364,9 @@ void bind_cuda(py::module_& m) {
   m.def(
       "eigenvector_centrality_cuda",
       [](bool is_double, Address x, int64_t batch, int64_t n, int64_t d, int edge, bool tiles,
-         Address start, double tol, double noise, int64_t max_iter, Address vector,
-         Address converged, Address residual, Address scratch, int device, Address stream) {
+         Address start, double tol, double noise, int64_t max_iter, int64_t first, int64_t end,
+         Address vector, Address converged, Address residual, Address scratch, int device,
+         Address stream) {
         check_sizes(batch, n, d, max_iter);
         check_memory(x, batch * n * d);
         check_memory(vector, batch * n);
@@ -377,24 +378,25 @@ void bind_cuda(py::module_& m) {
           using T = decltype(zero);
           return cuda::launch_eigenvector_centrality(
               pointer<const T>(x), batch, n, d, kind, tiles, pointer<const double>(start), tol,
-              noise, max_iter, pointer<T>(vector), pointer<int64_t>(converged),
+              noise, max_iter, {first, end}, pointer<T>(vector), pointer<int64_t>(converged),
               pointer<double>(residual), pointer<void>(scratch), device, pointer<void>(stream));
         }));
       },
       py::arg("is_double"), py::arg("x"), py::arg("batch"), py::arg("n"), py::arg("d"),
       py::arg("edge"), py::arg("tiles"), py::arg("start"), py::arg("tol"), py::arg("noise"),
-      py::arg("max_iter"), py::arg("vector"), py::arg("converged"), py::arg("residual"),
-      py::arg("scratch"), py::arg("device"), py::arg("stream"),
+      py::arg("max_iter"), py::arg("first"), py::arg("end"), py::arg("vector"),
+      py::arg("converged"), py::arg("residual"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"),
       "By tiles, or implicit where the edge and d allow it; start: float64 (batch, n), 0 for "
-      "none.");
+      "none; products first .. end - 1, in the scratch of those before.");
 
   m.def("graph_eigenvector_centrality_cuda_scratch",
         &cuda::graph_eigenvector_centrality_scratch_bytes, py::arg("batch"), py::arg("n"));
   m.def(
       "graph_eigenvector_centrality_cuda",
       [](bool is_double, Address weights, int64_t batch, int64_t n, Address start, double tol,
-         double noise, int64_t max_iter, Address vector, Address converged, Address residual,
-         Address scratch, int device, Address stream) {
+         double noise, int64_t max_iter, int64_t first, int64_t end, Address vector,
+         Address converged, Address residual, Address scratch, int device, Address stream) {
         check_sizes(batch, n, max_iter);
         check_memory(weights, batch * n * n);
         check_memory(vector, batch * n);
@@ -405,14 +407,15 @@ void bind_cuda(py::module_& m) {
           using T = decltype(zero);
           return cuda::launch_graph_eigenvector_centrality(
               pointer<const T>(weights), batch, n, pointer<const double>(start), tol, noise,
-              max_iter, pointer<T>(vector), pointer<int64_t>(converged), pointer<double>(residual),
-              pointer<void>(scratch), device, pointer<void>(stream));
+              max_iter, {first, end}, pointer<T>(vector), pointer<int64_t>(converged),
+              pointer<double>(residual), pointer<void>(scratch), device, pointer<void>(stream));
         }));
       },
       py::arg("is_double"), py::arg("weights"), py::arg("batch"), py::arg("n"), py::arg("start"),
-      py::arg("tol"), py::arg("noise"), py::arg("max_iter"), py::arg("vector"),
-      py::arg("converged"), py::arg("residual"), py::arg("scratch"), py::arg("device"),
-      py::arg("stream"));
+      py::arg("tol"), py::arg("noise"), py::arg("max_iter"), py::arg("first"), py::arg("end"),
+      py::arg("vector"), py::arg("converged"), py::arg("residual"), py::arg("scratch"),
+      py::arg("device"), py::arg("stream"),
+      "Products first .. end - 1, in the scratch of those before.");
 }
 
 }  // namespace hubprune::bind

@@ -4,7 +4,8 @@
 //
 //   w_ij = f(clamp(<y_i, y_j>)), w_ii = 0,   y = rows of unit length, f = the edge function
 //
-// by Lanczos (lanczos.cuh), without a host wait. The products with the graph, by what is cheapest:
+// by Lanczos (lanczos.cuh), without a host wait; a call enqueues a part of a search or all of it.
+// The products with the graph, by what is cheapest:
 //   implicit  signed, shifted: O(n d); squared, where it pays: O(n d^2); no graph
 //             (implicit_products.cuh)
 //   stored    the n x n matrices in T, while the batch fits kStoredBytes: reads of n^2 sizeof(T)
@@ -113,6 +114,19 @@ struct CentralityScratch {
 };
 static_assert(kNotFinite == 1, "the flag that row_norms_kernel sets");
 
+// What every product of rows needs, kept in the scratch.
+template <class T>
+void enqueue_unit_rows(Launches& launches, const CentralityScratch<T>& scratch, bool tiles) {
+  launches.zero(scratch.lanczos.flags,
+                scratch.rows.batch * static_cast<int64_t>(sizeof(*scratch.lanczos.flags)));
+  GraphTable<T> table = table_of(scratch.rows);
+  if (tiles) {
+    enqueue_normalized_panels(launches, table);
+  } else {
+    enqueue_row_norms(launches, table, Norm::kReciprocal);
+  }
+}
+
 template <class T>
 void enqueue_product(Launches& launches, const GraphRows<T>& rows, Edge edge, bool tiles, int j,
                      const LanczosScratch& lanczos) {
@@ -123,6 +137,10 @@ void enqueue_product(Launches& launches, const GraphRows<T>& rows, Edge edge, bo
       enqueue_tiled_product<decltype(tag)::value>(launches, rows, j, lanczos);
     });
   }
+}
+
+bool is_range(const ProductRange& products, int64_t max_iter) {
+  return products.first >= 0 && products.first <= products.end && products.end <= max_iter;
 }
 
 }  // namespace
@@ -136,19 +154,22 @@ int64_t graph_eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n) {
 template <class T>
 Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n,
                                            const double* start, double tol, double noise,
-                                           int64_t max_iter, T* vector, int64_t* converged,
-                                           double* residual, void* scratch_memory, int device,
-                                           void* stream) {
+                                           int64_t max_iter, const ProductRange& products,
+                                           T* vector, int64_t* converged, double* residual,
+                                           void* scratch_memory, int device, void* stream) {
+  if (!is_range(products, max_iter)) return Status::kInvalidValue;
   if (batch == 0 || n == 0) return Status::kOk;
   Scratch pieces(scratch_memory);
   const LanczosScratch scratch(pieces, batch, n);
   const int64_t row_blocks = ceil_divide(batch * n, kLanczosWarps);
   Launches launches("graph_eigenvector_centrality", device, stream);
-  launches.zero(scratch.flags, batch * static_cast<int64_t>(sizeof(*scratch.flags)));
-  launches.kernel(inspect_graph_kernel<T>, row_blocks, kLanczosThreads, 0, weights, batch, n,
-                  scratch.flags);
-  const LanczosSearch<T> search = {batch, n,        start,  false,     tol,
-                                   noise, max_iter, vector, converged, residual};
+  if (products.first == 0) {
+    launches.zero(scratch.flags, batch * static_cast<int64_t>(sizeof(*scratch.flags)));
+    launches.kernel(inspect_graph_kernel<T>, row_blocks, kLanczosThreads, 0, weights, batch, n,
+                    scratch.flags);
+  }
+  const LanczosSearch<T> search = {batch,    n,        start,  false,     tol,     noise,
+                                   max_iter, products, vector, converged, residual};
   enqueue_lanczos(launches, scratch, search, [&](int j) {
     launches.kernel(lanczos_multiply_kernel<T>, row_blocks, kLanczosThreads, 0, weights, batch, n,
                     j, scratch.progress, scratch.basis);
@@ -172,27 +193,22 @@ int64_t eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n, int64_t d
 template <class T>
 Status launch_eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
                                      bool tiles, const double* start, double tol, double noise,
-                                     int64_t max_iter, T* vector, int64_t* converged,
-                                     double* residual, void* scratch_memory, int device,
-                                     void* stream) {
+                                     int64_t max_iter, const ProductRange& products, T* vector,
+                                     int64_t* converged, double* residual, void* scratch_memory,
+                                     int device, void* stream) {
   const bool linear = edge == Edge::kSigned || edge == Edge::kShifted;
   const int code = static_cast<int>(edge);
   if (code < 0 || code >= kEdgeCount) return Status::kInvalidValue;
   if (tiles ? linear : !has_implicit_product(d, edge)) return Status::kInvalidValue;
+  if (!is_range(products, max_iter)) return Status::kInvalidValue;
   if (batch == 0 || n == 0) return Status::kOk;
   CentralityScratch<T> scratch(scratch_memory, batch, n, d, edge, tiles);
   scratch.rows.x = x;
   Launches launches("eigenvector_centrality", device, stream);
-  launches.zero(scratch.lanczos.flags,
-                batch * static_cast<int64_t>(sizeof(*scratch.lanczos.flags)));
-  GraphTable<T> table = table_of(scratch.rows);
-  if (tiles) {
-    enqueue_normalized_panels(launches, table);
-  } else {
-    enqueue_row_norms(launches, table, Norm::kReciprocal);
-  }
-  const LanczosSearch<T> search = {
-      batch, n, start, edge == Edge::kSigned, tol, noise, max_iter, vector, converged, residual};
+  if (products.first == 0) enqueue_unit_rows(launches, scratch, tiles);
+  const bool negative = edge == Edge::kSigned;
+  const LanczosSearch<T> search = {batch,    n,        start,  negative,  tol,     noise,
+                                   max_iter, products, vector, converged, residual};
   enqueue_lanczos(launches, scratch.lanczos, search, [&](int j) {
     launches.zero(scratch.rows.sums, scratch.sums_bytes);
     enqueue_product(launches, scratch.rows, edge, tiles, j, scratch.lanczos);
@@ -200,13 +216,13 @@ Status launch_eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64
   return launches.status();
 }
 
-#define HUBPRUNE_INSTANTIATE(T)                                                                  \
-  template Status launch_graph_eigenvector_centrality<T>(                                        \
-      const T*, int64_t, int64_t, const double*, double, double, int64_t, T*, int64_t*, double*, \
-      void*, int, void*);                                                                        \
-  template Status launch_eigenvector_centrality<T>(const T*, int64_t, int64_t, int64_t, Edge,    \
-                                                   bool, const double*, double, double, int64_t, \
-                                                   T*, int64_t*, double*, void*, int, void*);
+#define HUBPRUNE_INSTANTIATE(T)                                                                    \
+  template Status launch_graph_eigenvector_centrality<T>(                                          \
+      const T*, int64_t, int64_t, const double*, double, double, int64_t, const ProductRange&, T*, \
+      int64_t*, double*, void*, int, void*);                                                       \
+  template Status launch_eigenvector_centrality<T>(                                                \
+      const T*, int64_t, int64_t, int64_t, Edge, bool, const double*, double, double, int64_t,     \
+      const ProductRange&, T*, int64_t*, double*, void*, int, void*);
 HUBPRUNE_INSTANTIATE(float)
 HUBPRUNE_INSTANTIATE(double)
 

@@ -5,9 +5,9 @@
 //   basis[j + 1] = A basis[j], made orthogonal to basis[0 .. j];  T = basis' A basis, tridiagonal
 //
 // Shapes: basis (batch, kBasisMax + 1, n) -> vector (batch, n), converged (batch), residual
-// (batch). No host synchronisation: `max_iter` products are enqueued whatever happens, and each
-// kernel leaves at once where an item's `done` says that nothing is left to do. Beside the
-// product's own, a step takes one launch (lanczos_steps.cuh), beyond kShortRows five
+// (batch). No host synchronisation: the products of a call are enqueued whatever happens, and each
+// kernel leaves at once where an item's `done` says that nothing is left to do; a later call may go
+// on. Beside the product's own, a step takes one launch (lanczos_steps.cuh), beyond kShortRows five
 // (lanczos_wide_step.cuh); at most kBasisMax vectors of n are read. Numerics: all in float64, in a
 // fixed order: the same bits on every run, if the products have them. Stops at residual <= tol
 // |lambda|, or below `noise`. An item that did not converge, or holds a NaN or an infinity, gets
@@ -22,6 +22,7 @@
 #include "cuda/lanczos_steps.cuh"
 #include "cuda/lanczos_wide_step.cuh"
 #include "cuda/launch.cuh"
+#include "cuda/launchers.h"
 
 namespace hubprune::cuda {
 
@@ -56,6 +57,7 @@ struct LanczosSearch {
   double tol;
   double noise;
   int64_t max_iter;
+  ProductRange products;
   T* vector;
   int64_t* converged;
   double* residual;
@@ -65,11 +67,13 @@ struct LanczosSearch {
 template <class T, class Multiply>
 void enqueue_lanczos(Launches& launches, const LanczosScratch& scratch,
                      const LanczosSearch<T>& search, const Multiply& multiply) {
-  const auto [batch, n, start, negative, tol, noise, max_iter, vector, converged, residual] =
-      search;
-  launches.kernel(lanczos_start_kernel, batch, kLanczosThreads, sizeof(StepMemory), scratch.flags,
-                  batch, n, start, negative, tol, scratch.basis, scratch.progress);
-  for (int64_t product = 0; product < max_iter; ++product) {
+  const auto [batch, n, start, negative, tol, noise, max_iter, products, vector, converged,
+              residual] = search;
+  if (products.first == 0) {
+    launches.kernel(lanczos_start_kernel, batch, kLanczosThreads, sizeof(StepMemory), scratch.flags,
+                    batch, n, start, negative, tol, scratch.basis, scratch.progress);
+  }
+  for (int64_t product = products.first; product < products.end; ++product) {
     const int j = static_cast<int>(product % kBasisMax);
     multiply(j);
     const bool last = product + 1 == max_iter;

@@ -92,16 +92,23 @@ template <class T>
 Status launch_nearest(const T* x, int64_t batch, int64_t n, int64_t d, T* similarity,
                       int64_t* index, void* scratch, int device, void* stream);
 
+// The products first .. end - 1 of a search for eigenvectors. From 0 on it begins; from any other
+// on it goes on where the call before it ended, with all that this call was given and its scratch.
+struct ProductRange {
+  int64_t first;
+  int64_t end;
+};
+
 // weights (batch, n, n), symmetric -> vector (batch, n); converged (batch): 0 or 1; residual
-// (batch): the relative residual. At most max_iter products with the graph; a residual <= noise /
-// |lambda| is convergence too. T = float, double.
+// (batch): the relative residual. At most max_iter products with the graph, of which a call
+// enqueues `products`; a residual <= noise / |lambda| is convergence too. T = float, double.
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n);
 template <class T>
 Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n,
                                            const double* start, double tol, double noise,
-                                           int64_t max_iter, T* vector, int64_t* converged,
-                                           double* residual, void* scratch, int device,
-                                           void* stream);
+                                           int64_t max_iter, const ProductRange& products,
+                                           T* vector, int64_t* converged, double* residual,
+                                           void* scratch, int device, void* stream);
 
 // x (batch, n, d) -> the same of its similarity graphs, which are never stored: by tiles (squared,
 // abs, positive), or implicit (signed, shifted; squared up to 256 features). T = float, double.
@@ -110,8 +117,9 @@ int64_t eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n, int64_t d
 template <class T>
 Status launch_eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, Edge edge,
                                      bool tiles, const double* start, double tol, double noise,
-                                     int64_t max_iter, T* vector, int64_t* converged,
-                                     double* residual, void* scratch, int device, void* stream);
+                                     int64_t max_iter, const ProductRange& products, T* vector,
+                                     int64_t* converged, double* residual, void* scratch,
+                                     int device, void* stream);
 // Which products pay: "implicit", "tiles", or "stored": pairwise_cosine and the launcher above
 const char* eigenvector_centrality_route(int64_t batch, int64_t n, int64_t d, Edge edge,
                                          bool is_double);

@@ -86,8 +86,8 @@ Status launch_nearest(const T*, int64_t, int64_t, int64_t, T*, int64_t*, void*, 
 
 template <class T>
 Status launch_graph_eigenvector_centrality(const T*, int64_t, int64_t, const double*, double,
-                                           double, int64_t, T*, int64_t*, double*, void*, int,
-                                           void*) {
+                                           double, int64_t, const ProductRange&, T*, int64_t*,
+                                           double*, void*, int, void*) {
   return Status::kNoCuda;
 }
 
@@ -99,8 +99,8 @@ Status launch_greedy_degree(const T*, int64_t, int64_t, Edge, int64_t, bool, int
 
 template <class T>
 Status launch_eigenvector_centrality(const T*, int64_t, int64_t, int64_t, Edge, bool, const double*,
-                                     double, double, int64_t, T*, int64_t*, double*, void*, int,
-                                     void*) {
+                                     double, double, int64_t, const ProductRange&, T*, int64_t*,
+                                     double*, void*, int, void*) {
   return Status::kNoCuda;
 }
 
@@ -144,12 +144,12 @@ template Status launch_pairwise_cosine<double>(const double*, const double*, int
 
 template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t,
                                                            const double*, double, double, int64_t,
-                                                           float*, int64_t*, double*, void*, int,
-                                                           void*);
+                                                           const ProductRange&, float*, int64_t*,
+                                                           double*, void*, int, void*);
 template Status launch_graph_eigenvector_centrality<double>(const double*, int64_t, int64_t,
                                                             const double*, double, double, int64_t,
-                                                            double*, int64_t*, double*, void*, int,
-                                                            void*);
+                                                            const ProductRange&, double*, int64_t*,
+                                                            double*, void*, int, void*);
 
 template Status launch_greedy_degree<float>(const float*, int64_t, int64_t, Edge, int64_t, bool,
                                             int64_t*, double*, void*, int, void*);
@@ -157,10 +157,11 @@ template Status launch_greedy_degree<double>(const double*, int64_t, int64_t, Ed
                                              int64_t*, double*, void*, int, void*);
 template Status launch_eigenvector_centrality<float>(const float*, int64_t, int64_t, int64_t, Edge,
                                                      bool, const double*, double, double, int64_t,
-                                                     float*, int64_t*, double*, void*, int, void*);
+                                                     const ProductRange&, float*, int64_t*, double*,
+                                                     void*, int, void*);
 template Status launch_eigenvector_centrality<double>(const double*, int64_t, int64_t, int64_t,
                                                       Edge, bool, const double*, double, double,
-                                                      int64_t, double*, int64_t*, double*, void*,
-                                                      int, void*);
+                                                      int64_t, const ProductRange&, double*,
+                                                      int64_t*, double*, void*, int, void*);
 
 }  // namespace hubprune::cuda

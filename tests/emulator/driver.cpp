@@ -290,15 +290,18 @@ int64_t emulated_graph_eigenvector_centrality_scratch(int64_t batch, int64_t n) 
 
 int emulated_graph_eigenvector_centrality(int is_double, const void* weights, int64_t batch,
                                           int64_t n, const double* start, double tol, double noise,
-                                          int64_t max_iter, void* vector, int64_t* converged,
-                                          double* residual, void* scratch, int device) {
-  const Status status =
-      is_double ? cuda::launch_graph_eigenvector_centrality(
-                      static_cast<const double*>(weights), batch, n, start, tol, noise, max_iter,
-                      static_cast<double*>(vector), converged, residual, scratch, device, nullptr)
-                : cuda::launch_graph_eigenvector_centrality(
-                      static_cast<const float*>(weights), batch, n, start, tol, noise, max_iter,
-                      static_cast<float*>(vector), converged, residual, scratch, device, nullptr);
+                                          int64_t max_iter, int64_t first, int64_t end,
+                                          void* vector, int64_t* converged, double* residual,
+                                          void* scratch, int device) {
+  const cuda::ProductRange products = {first, end};
+  const Status status = is_double ? cuda::launch_graph_eigenvector_centrality(
+                                        static_cast<const double*>(weights), batch, n, start, tol,
+                                        noise, max_iter, products, static_cast<double*>(vector),
+                                        converged, residual, scratch, device, nullptr)
+                                  : cuda::launch_graph_eigenvector_centrality(
+                                        static_cast<const float*>(weights), batch, n, start, tol,
+                                        noise, max_iter, products, static_cast<float*>(vector),
+                                        converged, residual, scratch, device, nullptr);
   return static_cast<int>(status);
 }
 
@@ -315,19 +318,20 @@ int64_t emulated_eigenvector_centrality_scratch(int is_double, int64_t batch, in
 
 int emulated_eigenvector_centrality(int is_double, const void* x, int64_t batch, int64_t n,
                                     int64_t d, int edge, int tiles, const double* start, double tol,
-                                    double noise, int64_t max_iter, void* vector,
-                                    int64_t* converged, double* residual, void* scratch,
-                                    int device) {
+                                    double noise, int64_t max_iter, int64_t first, int64_t end,
+                                    void* vector, int64_t* converged, double* residual,
+                                    void* scratch, int device) {
   const Edge kind = static_cast<Edge>(edge);
+  const cuda::ProductRange products = {first, end};
   const Status status =
       is_double ? cuda::launch_eigenvector_centrality(static_cast<const double*>(x), batch, n, d,
                                                       kind, tiles != 0, start, tol, noise, max_iter,
-                                                      static_cast<double*>(vector), converged,
-                                                      residual, scratch, device, nullptr)
-                : cuda::launch_eigenvector_centrality(static_cast<const float*>(x), batch, n, d,
-                                                      kind, tiles != 0, start, tol, noise, max_iter,
-                                                      static_cast<float*>(vector), converged,
-                                                      residual, scratch, device, nullptr);
+                                                      products, static_cast<double*>(vector),
+                                                      converged, residual, scratch, device, nullptr)
+                : cuda::launch_eigenvector_centrality(
+                      static_cast<const float*>(x), batch, n, d, kind, tiles != 0, start, tol,
+                      noise, max_iter, products, static_cast<float*>(vector), converged, residual,
+                      scratch, device, nullptr);
   return static_cast<int>(status);
 }
 

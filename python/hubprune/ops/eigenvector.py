@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 import torch
@@ -19,6 +20,10 @@ from .tensors import (
     scratch_tensor,
     stream_of,
 )
+
+#: Products with a graph on CUDA that are enqueued before the host looks whether they were enough:
+#: those that were not needed are launched too. As many as the basis of a search holds vectors.
+PRODUCTS_AT_ONCE = 24
 
 
 def _raise_unconverged(residual: float, tol: float, max_iter: int) -> NoReturn:
@@ -114,23 +119,28 @@ def _eigenvector_centrality_cuda(
     )
     scaled = _scaled_start(start)
     search = _CudaSearch(x, tol, max_iter)
-    _native.eigenvector_centrality_cuda(
-        in_double(x),
-        x.data_ptr(),
-        batch,
-        n,
-        d,
-        code,
-        tiles,
-        address(scaled),
-        tol,
-        noise,
-        max_iter,
-        *search.outputs(),
-        scratch.data_ptr(),
-        *stream_of(x),
-    )
-    return search.result()
+
+    def enqueue(first: int, end: int) -> None:
+        _native.eigenvector_centrality_cuda(
+            in_double(x),
+            x.data_ptr(),
+            batch,
+            n,
+            d,
+            code,
+            tiles,
+            address(scaled),
+            tol,
+            noise,
+            max_iter,
+            first,
+            end,
+            *search.outputs(),
+            scratch.data_ptr(),
+            *stream_of(x),
+        )
+
+    return search.run(enqueue)
 
 
 def _eigenvector_centrality_fake(
@@ -197,11 +207,17 @@ class _CudaSearch:
     def outputs(self) -> tuple[int, int, int]:
         return self.vector.data_ptr(), self.converged.data_ptr(), self.residual.data_ptr()
 
-    def result(self) -> torch.Tensor:
+    def run(self, enqueue: Callable[[int, int], None]) -> torch.Tensor:
+        """Return the vectors; `enqueue(first, end)` enqueues products first .. end - 1."""
         # The kernels never wait; this check does. A capture cannot: there, what failed is NaN.
-        if not torch.cuda.is_current_stream_capturing() and not bool(self.converged.all()):
-            _raise_unconverged(float(self.residual.max()), self.tol, self.max_iter)
-        return self.vector
+        if torch.cuda.is_current_stream_capturing():
+            enqueue(0, self.max_iter)
+            return self.vector
+        for first in range(0, self.max_iter, PRODUCTS_AT_ONCE):
+            enqueue(first, min(first + PRODUCTS_AT_ONCE, self.max_iter))
+            if bool(self.converged.all()):
+                return self.vector
+        _raise_unconverged(float(self.residual.max()), self.tol, self.max_iter)
 
 
 def _graph_search_cuda(
@@ -211,20 +227,25 @@ def _graph_search_cuda(
     search = _CudaSearch(weights, tol, max_iter)
     scratch = scratch_tensor(_native.graph_eigenvector_centrality_cuda_scratch(batch, n), weights)
     scaled = _scaled_start(start)
-    _native.graph_eigenvector_centrality_cuda(
-        in_double(weights),
-        weights.data_ptr(),
-        batch,
-        n,
-        address(scaled),
-        tol,
-        noise,
-        max_iter,
-        *search.outputs(),
-        scratch.data_ptr(),
-        *stream_of(weights),
-    )
-    return search.result()
+
+    def enqueue(first: int, end: int) -> None:
+        _native.graph_eigenvector_centrality_cuda(
+            in_double(weights),
+            weights.data_ptr(),
+            batch,
+            n,
+            address(scaled),
+            tol,
+            noise,
+            max_iter,
+            first,
+            end,
+            *search.outputs(),
+            scratch.data_ptr(),
+            *stream_of(weights),
+        )
+
+    return search.run(enqueue)
 
 
 def _graph_eigenvector_centrality_fake(
