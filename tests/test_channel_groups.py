@@ -132,6 +132,79 @@ class Shuffled(nn.Module):
         return self.head(x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2))
 
 
+class SplitShuffled(nn.Module):
+    """Half of the channels pass a unit by, as in ShuffleNet V2: Torch-Pruning divides by zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 8, 3), nn.Conv2d(16, 2, 1)
+        self.left, self.right = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.first = nn.ModuleList([nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)])
+        self.second = nn.ModuleList([nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.conv(x))
+        x = _shuffled(torch.cat([self.left(x), self.right(x)], 1))
+        for first, second in zip(self.first, self.second, strict=True):
+            left, right = x.chunk(2, 1)
+            x = _shuffled(torch.cat([left, second(first(right).relu())], 1))
+        return self.head(x)
+
+
+def _shuffled(x: torch.Tensor) -> torch.Tensor:
+    b, c, h, w = x.shape
+    return x.view(b, 2, c // 2, h, w).transpose(1, 2).contiguous().view(b, c, h, w)
+
+
+class Gated(nn.Module):
+    """A gated linear unit, a maximum over interleaved pairs, and one gate for all channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(1, 14, 3), nn.Conv1d(7, 12, 3)
+        self.third, self.gate = nn.Conv1d(6, 8, 1), nn.Conv1d(8, 1, 1)
+        self.head = nn.Conv1d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.second(F.glu(self.first(x), 1))
+        x = self.third(x.unflatten(1, (-1, 2)).amax(2))
+        return self.head(x * torch.softmax(self.gate(x), 2))
+
+
+class Causal(nn.Module):
+    """Sums with what is left of a longer signal, in time, as in WaveNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.head = nn.Conv1d(1, 8, 1), nn.Conv1d(6, 2, 1)
+        self.filters = nn.ModuleList(nn.Conv1d(8, 8, 2, dilation=2**i) for i in range(3))
+        self.skips = nn.ModuleList(nn.Conv1d(8, 6, 1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, skip = self.start(x), torch.zeros((), dtype=x.dtype)
+        for filters, to_skip in zip(self.filters, self.skips, strict=True):
+            y = torch.tanh(filters(x))
+            x = y + x[:, :, -y.shape[2] :]
+            skip = to_skip(x) + (skip[:, :, -y.shape[2] :] if skip.dim() else skip)
+        return self.head(F.relu(skip))
+
+
+class Scaled(nn.Module):
+    """Quarters of the channels, each added to the next, as in Res2Net and ECAPA-TDNN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv1d(1, 16, 3), nn.Conv1d(16, 2, 1)
+        self.parts = nn.ModuleList(nn.Conv1d(4, 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, *rest = F.relu(self.conv(x)).chunk(4, 1)
+        made = [first]
+        for part, quarter in zip(self.parts, rest, strict=True):
+            made.append(F.relu(part(quarter + made[-1] if len(made) > 1 else quarter)))
+        return self.head(torch.cat(made, 1))
+
+
 @dataclass(frozen=True)
 class Case:
     """A network, where its removed channels fall silent, and what stays whole.
@@ -189,6 +262,24 @@ CASES = {
         of(Squeezed, 2, 1, 6, 6), {"conv": "conv", "down": "down"}, kept={"head": _OUTPUT}
     ),
     "shuffled": Case(of(Shuffled, 2, 1, 8, 8), {"conv": "conv", "grouped": "grouped"}),
+    "split_shuffled": Case(
+        of(SplitShuffled, 2, 1, 8, 8), {"conv": "conv", "first.0": "first.0", "first.1": "first.1"}
+    ),
+    "gated": Case(
+        of(Gated, 2, 1, 12),
+        {"first": "first", "second": "second", "third": "third"},
+        kept={"gate": "ratio 0.5 removes none", "head": _OUTPUT},
+    ),
+    "causal": Case(
+        of(Causal, 2, 1, 12),
+        {
+            "start": "start",
+            **{f"{kind}.{i}": f"{kind}.{i}" for kind in ("filters", "skips") for i in range(3)},
+        },
+    ),
+    "scaled": Case(
+        of(Scaled, 2, 1, 12), {"conv": "conv", **{f"parts.{i}": f"parts.{i}" for i in range(3)}}
+    ),
     "flattened": Case(NETWORKS["flattened"], {"1": "0", "5": "4"}, kept={"9": _OUTPUT}),
     "channels_last": Case(NETWORKS["channels_last"], {"conv": "conv", "conv2": "conv2"}),
     "grouped": Case(NETWORKS["grouped"], {"1": "0", "4": "3", "7": "6"}),

@@ -153,6 +153,23 @@ def test_removes_what_the_scorer_ranks_first() -> None:
         assert list(plan.layers["conv2"]) == expected
 
 
+class Gated(nn.Sequential):
+    """Half of the filters gate the others, so that they go in twos."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv1d(1, 24, 3), nn.GLU(1), nn.Conv1d(12, 2, 1))
+
+
+def test_pairs_counts_filters_also_where_they_go_in_twos() -> None:
+    torch.manual_seed(0)
+    model = Gated()
+    count = hp.score(model[0], "pairs").count
+    plan = hp.plan(model, torch.randn(1, 1, 9), scorer="pairs")
+    assert count is not None
+    assert 1 < count < 12
+    assert 24 - widths(plan)["0"] == count - count % 2
+
+
 def test_pairs_decides_its_own_count_unless_told() -> None:
     model, x = build("tagger")
     plan = hp.plan(model, x, scorer="pairs")

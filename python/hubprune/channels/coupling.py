@@ -110,6 +110,11 @@ class Coupling:
                 found.setdefault(self._joined.find(channel), []).append(channel)
         return list(found.values())
 
+    def join(self, channels: Sequence[Channel]) -> None:
+        """Let channels stand or fall together that the trace does not show to."""
+        for channel in channels:
+            self._joined.join(channels[0], channel)
+
     def obstacle(self, name: str) -> str | None:
         """Why a layer, or a bare parameter, cannot be resized at all."""
         if name in self._shared:
@@ -179,10 +184,11 @@ class Coupling:
             group = self._graph.get_pruning_group(
                 module, pruner.prune_out_channels, list(range(self.width[name]))
             )
-        except (IndexError, ValueError):
+        except (IndexError, ValueError, ZeroDivisionError):
             # Its index arithmetic fails behind splits such as the gates of a GRU, and multiplies
             # without end behind overlapping frames (istft). Without a coupling the units are
-            # single filters: the probe drops those that meet others, and the proof is the same.
+            # single filters: the probe joins or drops those that meet others, and the proof is the
+            # same.
             return
         mixers = self.mixers.setdefault(name, [])
         for item in range(len(group)):
@@ -202,6 +208,8 @@ class Coupling:
             is_output = self._graph.is_out_channel_pruning_fn(dependency.handler)
             if other == name or not is_output or other not in self.width or _is_misread(target):
                 continue
+            if 1 in (self.width[name], self.width[other]):
+                continue  # one filter always stays; it may reach all channels, as a gate does
             if len(origins) != len(positions) or max(positions, default=0) >= self.width[other]:
                 continue  # not a coupling one to one: the probe will show what it is
             for position, origin in zip(positions, origins, strict=True):
@@ -274,7 +282,19 @@ def _traced(model: nn.Module, example_inputs: ExampleInputs) -> Any:
             raise ValueError("no output depends on a parameter through autograd")
         return found
 
-    graph = torch_pruning.DependencyGraph()
+    class Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
+        """Leaves slices to the probe that it would take for slices of the channels."""
+
+        def _build_dependency(self, module2node: dict[Any, Any]) -> None:
+            super()._build_dependency(module2node)
+            for node in module2node.values():
+                # Of three axes Torch-Pruning takes the last for the channels, of five any.
+                if node.type == self.ops.OPTYPE.SLICE:
+                    axes = len(node.grad_fn._saved_self_sym_sizes)
+                    if axes not in (2, 4) or node.module.dim != 1:
+                        node.type = self.ops.OPTYPE.ELEMENTWISE
+
+    graph = Graph()
     try:
         # Its warnings are about parameters that it would cut by itself; here it cuts nothing.
         with warnings.catch_warnings(), torch.enable_grad(), recurrent_as_one_step(model):
@@ -288,6 +308,10 @@ def _traced(model: nn.Module, example_inputs: ExampleInputs) -> Any:
                 verbose=False,
             )
     except Exception as error:
+        if isinstance(error, ZeroDivisionError) and hasattr(graph, "module2node"):
+            # Its arithmetic of indices fails, after the trace, behind views that split channels
+            # (ShuffleNet V2), and will again for each layer.
+            return graph
         raise ValueError(
             "the model cannot be traced by Torch-Pruning "
             f"({type(error).__name__}: {first_line(error)})"

@@ -11,9 +11,10 @@ found out, in four steps, each of which can only make the answer safer:
    channels of the units whose bit is set become NaN, and what arrives where is read at the input of
    every layer. All words have the same number of ones, so a position that hears two units shows too
    many. The positions therefore come from the model itself, whatever it does on the way
-   (flattening, channels-last permutations, concatenation, shuffling), and a channel that is mixed
-   with others before a layer reads it (softmax, layer normalisation, attention) is noticed instead
-   of cut.
+   (flattening, channels-last permutations, concatenation, shuffling). Units that meet in twos or
+   threes (the halves of a gated linear unit, a sum that the trace misread) are joined, and probed
+   again; a channel that is mixed with many before a layer reads it (softmax, layer normalisation,
+   attention) is noticed instead of cut.
 3. *Guard rails.* What reaches an output, couples with the input normalisation, is frozen, shared
    or recomputed stays whole, with the reason.
 4. *Proof* (`proof`). `ChannelGroups.failure` cuts a copy and compares what its layers are given,
@@ -27,8 +28,8 @@ only known as far as the example inputs show it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -244,6 +245,9 @@ def _record(probe: Probe) -> None:
         )
 
 
+# How often in a row units that meet are told apart in vain: two of them mostly are at once.
+_FRUITLESS = 3
+
 _Key = TypeVar("_Key")
 
 
@@ -275,10 +279,12 @@ class _Analysis:
         self.rows: dict[str, list[int]] = {}
         # unit -> the groups of grouped convolutions that it belongs to
         self.signatures: dict[int, tuple[tuple[str, int], ...]] = {}
+        self._random = torch.Generator().manual_seed(0)
         self._make_blocks()
 
     def settled(self) -> tuple[list[Block], dict[SideKey, list[int]], dict[str, list[int]]]:
         """The blocks that can be pruned, and the sides and rows on which their units are."""
+        self._split_by_reader()
         self._check_sides()
         blocks = [block for block in self._active() if self._read_somewhere(block)]
         live = {unit for block in blocks for unit in block.units}
@@ -292,6 +298,7 @@ class _Analysis:
 
     def _make_blocks(self) -> None:
         """Put the units that consist of the same layers into blocks."""
+        self.blocks, self.dropped = [], {}
         by_layers: dict[tuple[str, ...], list[list[tuple[str, int]]]] = {}
         for members in self.coupling.units():
             by_layers.setdefault(tuple(sorted(name for name, _ in members)), []).append(members)
@@ -317,12 +324,12 @@ class _Analysis:
             self._drop_vetoed(block)
 
     def _drop_vetoed(self, block: Block) -> None:
-        """Take a block out if nobody asked for it, or a layer in it must stay whole."""
+        """Take a block out that nobody asked for, of one unit, or with a layer that must stay."""
         at_fault = next((name for name in block.layers if name in self.veto), None)
         if at_fault is not None:
             self.dropped[block.number] = (at_fault, self.veto[at_fault])
-        elif not self.roots.intersection(block.layers):
-            self.dropped[block.number] = (None, "")
+        elif len(block.units) == 1 or not self.roots.intersection(block.layers):
+            self.dropped[block.number] = (None, "")  # one filter, such as a gate's, always stays
 
     def _active(self) -> list[Block]:
         return [block for block in self.blocks if block.number not in self.dropped]
@@ -330,22 +337,14 @@ class _Analysis:
     # --- step 2: probing ---
 
     def probe_until_stable(self) -> None:
-        """Read which unit arrives where, dropping blocks until nothing is ambiguous."""
-        total = sum(len(block.units) for block in self.blocks)
-        owner = torch.empty(total, dtype=torch.long)
-        for block in self.blocks:
-            owner[list(block.units)] = block.number
+        """Read which unit arrives where; join or drop what meets until nothing is ambiguous."""
         while self._active():
-            active = torch.zeros(len(self.blocks), dtype=torch.bool)
-            active[[block.number for block in self._active()]] = True
+            owner = torch.empty(sum(len(block.units) for block in self.blocks), dtype=torch.long)
+            for block in self.blocks:
+                owner[list(block.units)] = block.number
             self.probe.units = self._units_by_producer()
-            live = torch.nonzero(active[owner]).flatten()
-            words, bits, ones = code_words(len(live))
-            codes = torch.zeros(total, dtype=torch.long)
-            codes[live] = torch.tensor(words, dtype=torch.long)
             try:
-                reading = Reading(self.probe, codes, bits, ones)
-                stable = self._judge(reading, owner)
+                stable = self._judge(self._read(self._lit(self._active())), owner)
             except ControlFlowError as error:
                 raise ValueError(
                     "the model must take the same way through its layers in every forward pass; "
@@ -359,6 +358,19 @@ class _Analysis:
             if stable:
                 return
 
+    def _lit(self, blocks: Iterable[Block]) -> torch.Tensor:
+        """Which units are in some blocks, (units,) bool."""
+        lit = torch.zeros(sum(len(block.units) for block in self.blocks), dtype=torch.bool)
+        lit[[unit for block in blocks for unit in block.units]] = True
+        return lit
+
+    def _read(self, lit: torch.Tensor) -> Reading:
+        """Read where some units arrive."""
+        words, bits, ones = code_words(int(lit.sum()))
+        codes = torch.zeros(len(lit), dtype=torch.long)
+        codes[lit] = torch.tensor(words, dtype=torch.long)
+        return Reading(self.probe, codes, bits, ones)
+
     def _units_by_producer(self) -> dict[str, torch.Tensor]:
         units: dict[str, list[int]] = {}
         for block in self._active():
@@ -371,13 +383,15 @@ class _Analysis:
         return {name: torch.tensor(row) for name, row in units.items()}
 
     def _judge(self, reading: Reading, owner: torch.Tensor) -> bool:
-        """Decide what one reading means; False if blocks were dropped and it must be repeated."""
+        """Decide what one reading means; False if blocks have changed and it must be repeated."""
         dropped, through = len(self.dropped), len(self.probe.through)
         for unit in reading.units_at_outputs():
             self._drop(int(owner[unit]), "produces the model's output")
         mixed = {place: mask for place, mask in reading.mixed().items() if mask.any()}
-        if mixed:
-            self._drop_mixed(mixed)
+        if mixed and dropped == len(self.dropped):
+            self._untangle(mixed)
+            self.probe.through.clear()
+            return False
         sides: dict[SideKey, list[int]] = {}
         for name, module in self._in_order(self.probe.modules):
             rows = [reading.units_at(place) for place in reading.calls_of(name)]
@@ -421,26 +435,109 @@ class _Analysis:
     def _drop(self, number: int, reason: str) -> None:
         self.dropped.setdefault(number, (self.blocks[number].layers[0], reason))
 
-    def _drop_mixed(self, mixed: dict[Place, torch.Tensor]) -> None:
-        """Find out, block by block, who takes part in a mixture."""
-        total = sum(len(block.units) for block in self.blocks)
+    def _untangle(self, mixed: dict[Place, torch.Tensor]) -> None:
+        """Join units that meet at single elements, or drop their blocks."""
+        half = self._random_half()
+        reasons: dict[int, str] = {}  # of the blocks that take part
+        certain, spread = set(), set()
         for block in self._active():
-            lit = torch.zeros(total, dtype=torch.bool)
-            lit[list(block.units)] = True
-            seen = self.probe.replay(lit)
-            places = [place for place, mask in mixed.items() if (seen[place] & mask).any()]
+            lit = self._lit([block])
+            one, other = self.probe.replay(lit & half), self.probe.replay(lit & ~half)
+            places = [p for p, mask in mixed.items() if ((one[p] | other[p]) & mask).any()]
             if not places:
                 continue
+            if any((one[place] & other[place]).any() for place in places):
+                spread.add(block.number)  # by itself it is mixed already
             norms = [norm for name in block.layers for norm in self.coupling.mixers.get(name, [])]
-            if norms:
-                reason = f"is normalised across channels by '{norms[0]}'"
-            elif places[0][0] is None:
-                reason = "produces the model's output"
-            else:
-                reason = f"is mixed with other channels before '{places[0][0]}' reads it"
-            self._drop(block.number, reason)
+            if norms or places[0][0] is None:
+                certain.add(block.number)
+            reasons[block.number] = (
+                f"is normalised across channels by '{norms[0]}'"
+                if norms
+                else "produces the model's output"
+                if places[0][0] is None
+                else f"is mixed with other channels before '{places[0][0]}' reads it"
+            )
+        # One after the other: without the first the rest may not be mixed.
+        if certain or not self._join_met(mixed, [self.blocks[number] for number in reasons]):
+            for number in certain or spread or reasons:
+                self._drop(number, reasons[number])
+
+    def _random_half(self) -> torch.Tensor:
+        return torch.rand(len(self._lit(())), generator=self._random) < 0.5
+
+    def _join_met(self, mixed: dict[Place, torch.Tensor], blocks: list[Block]) -> bool:
+        """Join the units that meet at single elements, unless they are all of a block."""
+        channel = {
+            unit: next((name, rows[number][0]) for name, rows in block.channels.items())
+            for block in blocks
+            for number, unit in enumerate(block.units)
+        }
+        met: dict[int, set[int]] = {}
+        for units in self._heard_apart(mixed, blocks):
+            united = units.union(*(met.get(unit, ()) for unit in units))
+            met.update(dict.fromkeys(united, united))
+        joined = [
+            units
+            for units in {id(each): each for each in met.values()}.values()
+            if len(units) > 1 and not any(units.issuperset(block.units) for block in blocks)
+        ]
+        for units in joined:
+            self.coupling.join([channel[unit] for unit in units])
+        if joined:
+            self._make_blocks()
+        return bool(joined)
+
+    def _heard_apart(
+        self, mixed: dict[Place, torch.Tensor], blocks: list[Block]
+    ) -> Collection[set[int]]:
+        """The units at each position where some are mixed, as far as they can be told apart.
+
+        A random half of the units speaks at a time: where two or three meet, each is soon heard
+        alone; where many do, hardly any ever is.
+        """
+        where = {p: self.probe.positions(p, m).nonzero()[:, 0].tolist() for p, m in mixed.items()}
+        heard: dict[tuple[Place, int], set[int]] = {}
+        lit, found, fruitless = self._lit(blocks), 0, 0
+        while fruitless < _FRUITLESS:
+            half = self._random_half()
+            for reading in (self._read(lit & half), self._read(lit & ~half)):
+                for place, positions in where.items():
+                    row = reading.units_at(place)
+                    units = [] if row is None else row.tolist()
+                    for position in positions if units else ():
+                        if units[position] >= 0:
+                            heard.setdefault((place, position), set()).add(units[position])
+            before, found = found, sum(map(len, heard.values()))
+            fruitless = fruitless + 1 if found == before else 0
+        return heard.values()
 
     # --- step 3: what the sides allow ---
+
+    def _split_by_reader(self) -> None:
+        """Split blocks whose units go to different layers, as halves or quarters of a layer do.
+
+        A layer whose output is split evenly can be cut if every part loses the same number.
+        """
+        readers: dict[int, tuple[SideKey, ...]] = {}
+        for key, row in self.sides.items():
+            for unit in set(row) if key[1] != "out" else ():
+                readers[unit] = (*readers.get(unit, ()), key)
+        for block in self._active():
+            parts: dict[tuple[SideKey, ...], list[int]] = {}
+            for number, unit in enumerate(block.units):
+                parts.setdefault(readers.get(unit, ()), []).append(number)
+            for place, numbers in enumerate(parts.values() if len(parts) > 1 else ()):
+                part = replace(
+                    block,
+                    number=len(self.blocks) if place else block.number,
+                    units=tuple(block.units[n] for n in numbers),
+                    channels={
+                        name: [row[n] for n in numbers] for name, row in block.channels.items()
+                    },
+                    cells=(0,) * len(numbers),
+                )
+                self.blocks[part.number : part.number + 1] = [part]
 
     def _check_sides(self) -> None:
         owner = {unit: block for block in self.blocks for unit in block.units}

@@ -103,6 +103,18 @@ class Probe:
             self.seen[None, number] = tensor.isnan()
         return self.seen
 
+    def positions(self, place: Place, mask: torch.Tensor) -> torch.Tensor:
+        """Whether NaN arrives at each channel, row (where channels are passed on) or element."""
+        name = place[0]
+        if name is None or mask.dim() == 0:
+            return mask.flatten()
+        axis = channel_axis(self.modules[name], mask)
+        if axis < 0:
+            return mask.flatten()
+        if name in self.through:
+            return mask.any(axis).flatten()
+        return mask.movedim(axis, 0).flatten(1).any(1) if mask.dim() > 1 else mask
+
     def _run(self, mode: str) -> Any:
         self.mode, self.calls = mode, {}
         try:
@@ -199,25 +211,13 @@ class Reading:
         self._words: dict[Place, torch.Tensor] = {}
         for bit in range(bits):
             for place, mask in probe.replay((codes >> bit) & 1 == 1).items():
-                summary = self._positions(probe, place, mask).long() << bit
+                summary = probe.positions(place, mask).long() << bit
                 if place in self._heard:
                     self._heard[place] += mask
                     self._words[place] |= summary
                 else:
                     self._heard[place] = mask.to(torch.int8)
                     self._words[place] = summary
-
-    @staticmethod
-    def _positions(probe: Probe, place: Place, mask: torch.Tensor) -> torch.Tensor:
-        name = place[0]
-        if name is None or mask.dim() == 0:
-            return mask.flatten()
-        axis = channel_axis(probe.modules[name], mask)
-        if axis < 0:
-            return mask.flatten()
-        if name in probe.through:
-            return mask.any(axis).flatten()
-        return mask.movedim(axis, 0).flatten(1).any(1) if mask.dim() > 1 else mask
 
     def calls_of(self, name: str) -> list[Place]:
         return sorted((place for place in self._words if place[0] == name), key=lambda p: p[1])

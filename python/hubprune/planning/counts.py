@@ -70,7 +70,10 @@ def set_counts(request: Request, choices: list[Choice], bench: ScoreBench) -> No
         if ratio is not None:
             choice.keep(kept_count(n, ratio), request.round_to)
             continue
-        counts = [bench[name].count or 0 for name in choice.scored]
+        # Of a layer in several blocks, or with several filters in a unit, the same part.
+        counts = [
+            n * (s.count or 0) // len(s.values) for s in map(bench.__getitem__, choice.scored)
+        ]
         choice.keep(max(1, n - min(counts)), request.round_to)
 
 
