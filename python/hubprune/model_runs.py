@@ -180,8 +180,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def duplicate(model: nn.Module) -> nn.Module:
+def duplicate(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """A deep copy without gradients, of ordinary tensors also under `torch.inference_mode`.
+
+    With `dtype`, its plain floating-point parameters are of that kind, without a copy in between.
 
     Raises
     ------
@@ -189,8 +191,14 @@ def duplicate(model: nn.Module) -> nn.Module:
         If the model cannot be copied.
     """
     with torch.inference_mode(False), torch.no_grad():
+        copies = _computed(model)
+        for parameter in model.parameters() if dtype is not None else ():
+            plain = type(parameter) is nn.Parameter and parameter.is_floating_point()
+            if plain and parameter.dtype != dtype:
+                cast = parameter.detach().to(dtype)
+                copies[id(parameter)] = nn.Parameter(cast, parameter.requires_grad)
         try:
-            twin = copy.deepcopy(model, _computed(model))
+            twin = copy.deepcopy(model, copies)
         except Exception as error:
             raise ValueError(
                 f"model cannot be copied ({type(error).__name__}: {first_line(error)})"

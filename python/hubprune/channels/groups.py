@@ -306,8 +306,11 @@ class _Analysis:
         for names, units in by_layers.items():
             channels: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
             for members in units:
-                for name in channels:
-                    channels[name].append(tuple(c for owner, c in members if owner == name))
+                mine: dict[str, list[int]] = {}
+                for name, channel in members:
+                    mine.setdefault(name, []).append(channel)
+                for name, row in mine.items():
+                    channels[name].append(tuple(row))
             layers = sorted(
                 (n for n in channels if n in self.modules), key=self.coupling.order.__getitem__
             )

@@ -9,6 +9,7 @@ of the model.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -162,18 +163,23 @@ def find_readers(
     order = {key[0]: number for number, key in enumerate(groups.sides) if key[1] == "out"}
     norms = {name for name, module in model.named_modules() if isinstance(module, BATCH_NORMS)}
 
+    @functools.cache  # what is added to often is read by many
+    def made(source: Channel) -> list[tuple[Channel, tuple[str | None, int]]]:
+        return list(_made(source, sources, norms))
+
     readers = {}
     for name in names:
         found: dict[tuple[str, str | None], list[tuple[int, int, int]]] = {}
+        before = {layer for layer in order if signs.called(layer) < signs.called(name)}
         for position, nearest in enumerate(sources[name]):
-            made = sorted(_made(nearest, sources, norms), key=lambda way: order[way[0][0]])
-            for (layer, index), (norm, channel) in made:
-                if signs.called(layer) < signs.called(name):  # else: its own output, or later ones
+            ways = [way for source in nearest for way in made(source)]
+            for (layer, index), (norm, channel) in sorted(ways, key=lambda way: order[way[0][0]]):
+                if layer in before:  # else: its own output, or later ones
                     found.setdefault((layer, norm), []).append((index, position, channel))
         readers[name] = Reader(
             tuple(
-                Path(layer, norm, signs.rectified(layer, norm, name), *zip(*ways, strict=True))
-                for (layer, norm), ways in found.items()
+                Path(layer, norm, signs.rectified(layer, norm, name), *zip(*way, strict=True))
+                for (layer, norm), way in found.items()
             ),
             signs.norm_after(name),
         )
@@ -181,24 +187,23 @@ def find_readers(
 
 
 def _made(
-    nearest: Iterable[Channel], sources: Mapping[str, list[list[Channel]]], norms: set[str]
+    source: Channel, sources: Mapping[str, list[list[Channel]]], norms: set[str]
 ) -> Iterator[tuple[Channel, tuple[str | None, int]]]:
-    """Yield the filters behind some sources, and the batch norm that each passes last."""
-    for source in nearest:
-        if source[0] not in norms:
-            yield source, (None, source[1])
-            continue
-        behind, met = [source], {source}
-        while behind:
-            name, channel = behind.pop()
-            for before in sources[name][channel]:
-                if before in met:
-                    continue
-                met.add(before)
-                if before[0] in norms:
-                    behind.append(before)
-                else:
-                    yield before, source
+    """Yield the filters behind a source, and the batch norm that each passes last."""
+    if source[0] not in norms:
+        yield source, (None, source[1])
+        return
+    behind, met = [source], {source}
+    while behind:
+        name, channel = behind.pop()
+        for before in sources[name][channel]:
+            if before in met:
+                continue
+            met.add(before)
+            if before[0] in norms:
+                behind.append(before)
+            else:
+                yield before, source
 
 
 class _Reads(TorchDispatchMode):

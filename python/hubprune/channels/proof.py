@@ -229,8 +229,10 @@ class _Bench:
 
     def run(self, model: nn.Module, example_inputs: ExampleInputs, seed: int = 0) -> _Seen:
         """Run a copy of its own, because a model may write into its weights and buffers."""
-        twin = duplicate(model).eval()
-        if self._expected is not None:
+        whole = self._expected is None
+        # What is cut is cast afterwards, when there is less of it.
+        twin = duplicate(model, torch.float64 if whole and self.setting.exact else None).eval()
+        if not whole:
             apply_cuts(twin, self._cuts)
         if self.setting.exact:
             twin._apply(_exact)

@@ -115,10 +115,10 @@ class SourceProbe(Probe):
         for lit in self._apart(candidates):
             heard = self._heard(torch.tensor([number in lit for number in range(len(words))]))
             is_heard = {name: mask.tolist() for name, mask in heard.items()}
+            speaker = {unit: n for n in lit for unit in self._channels[self._voices[n]]}
             for name, position in several:
                 if is_heard[name][position]:
-                    for number in lit:  # at most one of them has the unit of this position
-                        self._note(found, name, position, number)
+                    self._note(found, name, position, speaker.get(self._inputs[name][position]))
         return found
 
     def _apart(self, voices: Iterable[int]) -> list[set[int]]:
