@@ -100,6 +100,11 @@ BAD_INPUT: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "lengths must not be negative: distances are not defined then; got -0.5",
     ),
     (
+        lambda: hp.graph.closeness_centrality(torch.full((2, 2), -torch.inf)),
+        ValueError,
+        "distances are not defined then; got -inf",
+    ),
+    (
         lambda: reference.graph_closeness_centrality([[0.0, -0.5], [-0.5, 0.0]]),
         ValueError,
         "lengths must not be negative",

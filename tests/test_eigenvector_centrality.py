@@ -310,11 +310,35 @@ def test_failure_to_converge_says_how_far_it_is() -> None:
         ({"x": torch.ones(2, 2), "tol": 0.0}, ValueError, "tol must be positive; got 0.0"),
         ({"x": torch.ones(2, 2), "tol": float("nan")}, ValueError, "tol must be positive; got nan"),
         ({"x": torch.ones(2, 2), "max_iter": 0}, ValueError, "max_iter must be at least 1; got 0"),
+        ({"x": torch.ones(2, 2), "max_iter": 2.5}, TypeError, "max_iter must be an int; got float"),
+        ({"x": torch.ones(2, 2), "max_iter": True}, TypeError, "max_iter must be an int; got bool"),
+        ({"x": torch.ones(2, 2), "tol": "tight"}, TypeError, "tol must be a number; got str"),
+        (
+            {"x": torch.ones(3, 2, device="meta"), "start": torch.ones(3, device="meta")},
+            ValueError,
+            "start must hold values; it is on the meta device",
+        ),
     ],
 )
 def test_bad_input(arguments: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         hp.eigenvector_centrality(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("exponent", [-1060, -600, 520, 1020])
+@pytest.mark.usefixtures("level")
+def test_graphs_of_any_scale(exponent: int) -> None:
+    """Squares of such weights leave the range of float64."""
+    x = torch.randn(40, 5, dtype=torch.float64)
+    w = hp.pairwise_cosine(x, edge="abs", zero_diagonal=True)
+    scaled = torch.ldexp(w, torch.tensor(exponent))
+    got = hp.graph.eigenvector_centrality(scaled, **TIGHT)
+    expected = reference.graph_eigenvector_centrality(scaled.numpy())
+    np.testing.assert_allclose(got, expected, rtol=0, atol=EIGENVECTOR[torch.float64])
+    mixed = torch.block_diag(scaled, torch.zeros(3, 3, dtype=torch.float64))
+    together = hp.graph.eigenvector_centrality(mixed, **TIGHT)
+    np.testing.assert_allclose(together[:40], expected, rtol=0, atol=EIGENVECTOR[torch.float64])
+    assert together[40:].abs().max() < EIGENVECTOR[torch.float64]
 
 
 def test_bad_graphs() -> None:
@@ -324,3 +348,11 @@ def test_bad_graphs() -> None:
         hp.graph.eigenvector_centrality(torch.ones(2, 3))
     with pytest.raises(ValueError, match="weights must be symmetric"):
         hp.graph.eigenvector_centrality(torch.tensor([[0.0, 1.0], [0.5, 0.0]]))
+    meta = torch.ones(3, 3, device="meta")
+    for call, name in (
+        (hp.graph.eigenvector_centrality, "weights"),
+        (hp.graph.betweenness_centrality, "lengths"),
+        (hp.graph.closeness_centrality, "lengths"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must hold values; it is on the meta device"):
+            call(meta)

@@ -326,6 +326,8 @@ BAD = [
     ({"landmarks": [0, 1, 2, -1]}, ValueError, "landmarks must be from 0 to 9; got -1"),
     ({"landmarks": [3, 1, 2, 3]}, ValueError, "landmarks must be different rows; 3 is there twice"),
     ({"landmarks": [0.0, 1.0, 2.0, 3.0]}, TypeError, "landmarks must be row numbers; got dtype"),
+    ({"landmarks": None}, TypeError, "landmarks must be the name of a rule or row numbers; got No"),
+    ({"landmarks": ["a"] * 4}, TypeError, "landmarks must be the name of a rule or row numbers"),
     ({"generator": "7"}, TypeError, "generator must be a torch.Generator, an int or None; got str"),
     ({"x": torch.ones(3)}, ValueError, "x must have shape (..., n, d); got shape (3,)"),
     ({"x": "x"}, TypeError, "x must be a torch.Tensor or a numpy.ndarray; got str"),
@@ -337,6 +339,13 @@ def test_bad_input(change: dict[str, object], error: type[Exception], message: s
     arguments: dict[str, object] = {"x": torch.randn(10, 3), "m": 4} | change
     with pytest.raises(error, match=re.escape(message)):
         hp.nystrom(arguments.pop("x"), arguments.pop("m"), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_request_that_no_factor_can_answer() -> None:
+    with pytest.raises(ValueError, match="rank must be from 1 to m = 3; got 5"):
+        hp.Nystrom(m=3, rank=5)
+    with pytest.raises(TypeError, match="seed must be an int; got str"):
+        hp.Nystrom(m=3, seed="7")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rule", LANDMARK_RULES)

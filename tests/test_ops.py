@@ -108,7 +108,8 @@ COMPILED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "nearest": lambda x: hp.nearest(x)[0] + hp.nearest(x)[1],
     "eigenvector_centrality": lambda x: hp.eigenvector_centrality(x) + 1,
     "betweenness_centrality": lambda x: hp.betweenness_centrality(x) + 1,
-    "closeness_centrality": lambda x: torch.ops.hubprune.closeness_centrality(x @ x.mT) + 1,
+    "closeness_centrality": lambda x: hp.closeness_centrality(x) + 1,
+    "greedy_degree": lambda x: hp.greedy_degree(x)[1] + 1,
 }
 
 

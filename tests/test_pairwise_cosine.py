@@ -126,6 +126,27 @@ def test_parity_with_scikit_learn_and_torchmetrics() -> None:
     assert hp.pairwise_cosine(tiny)[0, 1] == pytest.approx(0.5**0.5, abs=1e-6)
 
 
+def test_arrays_that_torch_cannot_share() -> None:
+    x = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
+    packed = np.zeros(7, dtype=[("filter", np.float32, (4,)), ("label", np.int8)])
+    packed["filter"] = x
+    unaligned = np.frombuffer(b"0" + x.tobytes(), np.float32, x.size, 1).reshape(x.shape)
+    foreign = x.astype(x.dtype.newbyteorder())
+    for same in (packed["filter"], unaligned, foreign):
+        np.testing.assert_array_equal(hp.pairwise_cosine(same), hp.pairwise_cosine(x))
+    with pytest.raises(TypeError, match="x must hold float16, float32 or float64; got dtype float"):
+        hp.pairwise_cosine(x.astype(np.longdouble))
+
+
+@pytest.mark.usefixtures("level")
+def test_equal_products_round_the_same_way() -> None:
+    """Rows of one value: the rounding of a sum of equal terms does not average out."""
+    most = {d: (1e-6 if d <= 64 else 2e-6 if d <= 3000 else 3.5e-6) for d in range(1, 200)}
+    most |= dict.fromkeys((288, 560, 576, 1168, 2304, 2975), 2e-6) | {15998: 3.5e-6, 16871: 3.5e-6}
+    for d, bound in most.items():
+        assert abs(float(hp.pairwise_cosine(torch.ones(2, d))[0, 1]) - 1.0) <= bound, d
+
+
 def test_strides_offsets_and_gradients() -> None:
     big = torch.randn(40, 30)
     expected = hp.pairwise_cosine(big[3:23, 2:11].contiguous())
@@ -219,11 +240,32 @@ def test_out_that_shares_memory_is_refused() -> None:
         hp.pairwise_cosine(x, out=x)
 
 
-def test_out_must_be_a_writeable_array() -> None:
-    out = np.zeros((3, 3), dtype=np.float32)
-    out.flags.writeable = False
-    with pytest.raises(ValueError, match="out must be a writeable, C-contiguous array"):
-        hp.pairwise_cosine(np.ones((3, 2), dtype=np.float32), out=out)
+def test_out_in_another_part_of_one_buffer() -> None:
+    buffer = np.random.default_rng(0).standard_normal(60)
+    x, expected = buffer[:12].reshape(4, 3), hp.pairwise_cosine(buffer[:12].reshape(4, 3).copy())
+    for share in (np.asarray, torch.from_numpy):
+        for first in (0, 11):
+            with pytest.raises(ValueError, match="out must not share memory with x"):
+                hp.pairwise_cosine(share(x), out=share(buffer)[first : first + 16].reshape(4, 4))
+        apart = share(buffer)[12:28].reshape(4, 4)
+        assert hp.pairwise_cosine(share(x), out=apart) is apart
+        np.testing.assert_array_equal(apart, expected)
+    with pytest.raises(ValueError, match="out must not share memory with y"):
+        hp.pairwise_cosine(np.ones((4, 3)), x, out=buffer[8:24].reshape(4, 4))
+
+
+def test_out_must_be_an_array_that_can_be_written() -> None:
+    x = np.ones((3, 2), dtype=np.float32)
+    fixed = np.zeros((3, 3), dtype=np.float32)
+    fixed.flags.writeable = False
+    foreign = np.zeros((3, 3), dtype=np.dtype(np.float32).newbyteorder())
+    unaligned = np.frombuffer(bytearray(37), np.float32, 9, 1).reshape(3, 3)
+    for out in (fixed, foreign, unaligned):
+        with pytest.raises(ValueError, match="out must be a writeable, C-contiguous array, alig"):
+            hp.pairwise_cosine(x, out=out)
+    backwards = np.zeros((2, 3), dtype=np.float32)[1::-2]  # contiguous, for it is one row
+    with pytest.raises(ValueError, match="out must be a writeable, C-contiguous array, alig"):
+        hp.pairwise_cosine(x[:1], x, out=backwards)
 
 
 @pytest.mark.parametrize("edge", EDGES)

@@ -83,6 +83,10 @@ def test_bad_input() -> None:
     x[3] = torch.nan
     with pytest.raises(ValueError, match="x must be finite; row 3 holds NaN"):
         hp.sampled_degree(x)
+    with pytest.raises(ValueError, match="x must hold values; it is on the meta device"):
+        hp.sampled_degree(x.to("meta"))
+    with pytest.raises(TypeError, match="approximate must be a Sampled or None; got Nystrom"):
+        hp.sampled_degree(x, approximate=hp.Nystrom(m=2))  # type: ignore[arg-type]
     for change in ({"confidence": 1.0}, {"confidence": 0.0}, {"ratio": 1.0}):
         with pytest.raises(ValueError, match="must be in"):
             hp.Sampled(**change)  # type: ignore[arg-type]

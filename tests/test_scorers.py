@@ -342,6 +342,24 @@ def test_explain_names_the_route() -> None:
         (lambda: WeightedDegree(edge="up"), ValueError, "edge must be one of"),
         (lambda: WeightedDegree(vectors="svd"), ValueError, "vectors must be one of auto, rank1"),
         (lambda: L1Norm(dead="last"), ValueError, "dead must be one of first, rank; got 'last'"),
+        (lambda: Eigenvector(tol=-1.0), ValueError, "tol must be positive; got -1.0"),
+        (lambda: Eigenvector(max_iter=0), ValueError, "max_iter must be at least 1; got 0"),
+        (lambda: ClosestPairs(decimals=-1), ValueError, "decimals must be at least 0; got -1"),
+        (
+            lambda: hp.score(torch.ones(2, 2), "landmarks", scale=[1.0, 1.0]),  # type: ignore[arg-type]
+            TypeError,
+            "scale must be a torch.Tensor; got list",
+        ),
+        (
+            lambda: hp.score(torch.ones(2, 2), "landmarks", scale=torch.tensor([1.0, torch.nan])),
+            ValueError,
+            "scale must be finite and not negative",
+        ),
+        (
+            lambda: hp.score(torch.ones(2, 2), "landmarks", scale=torch.tensor([1.0, -1.0])),
+            ValueError,
+            "scale must be finite and not negative",
+        ),
         (lambda: hp.score_model(torch.ones(2)), TypeError, "model must be a torch.nn.Module"),  # type: ignore[arg-type]
         (lambda: hp.score_model(nn.Linear(2, 2)), ValueError, "model has no convolution to score"),
         (

@@ -40,12 +40,13 @@ const char* eigenvector_centrality_route(int64_t n, int64_t d, Edge edge) {
 }
 
 template <class T>
-static void stored_product(const T* weights, int64_t n, const double* v, double* out, int threads) {
+static void stored_product(const T* weights, int64_t n, double scale, const double* v, double* out,
+                           int threads) {
   constexpr int64_t kRows = 16;
   threads = threads_for(static_cast<double>(n) * static_cast<double>(n), threads);
   parallel_for((n + kRows - 1) / kRows, threads, [&](int64_t task, int) {
     for (int64_t i = task * kRows; i < n && i < (task + 1) * kRows; ++i) {
-      out[i] = dot_as_double(weights + i * n, v, n);
+      out[i] = dot_as_double(weights + i * n, v, n, scale);
     }
   });
 }
@@ -155,7 +156,7 @@ Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, E
       if (route == Route::kImplicit) {
         implicit_product(work.panels, edge, v, work.implicit, out, threads);
       } else if (route == Route::kStored) {
-        stored_product(work.stored, n, v, out, threads);
+        stored_product(work.stored, n, 1.0, v, out, threads);
       } else {
         with_edge(edge, [&](auto tag) {
           tiled_product<decltype(tag)::value>(work.panels, v, out, threads);
@@ -173,27 +174,43 @@ Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, E
   return Status::kOk;
 }
 
-// Whether every entry is finite, and whether one is negative. Without short cuts: the loop must
-// stay one that fits vectors, for it reads the whole graph.
+struct GraphSummary {
+  bool finite;
+  bool negative;  // some weight is
+  double scale;   // a power of two that keeps the sums of squares of float64 weights in range
+};
+
+// Without short cuts: the loop must stay one that fits vectors, for it reads the whole graph.
 template <class T>
-static bool all_finite_entries(const T* graph, int64_t n, int threads, bool* negative) {
+static GraphSummary summary_of(const T* graph, int64_t n, int threads) {
   using Flag = typename IndexOf<T>::scalar;
+  const T least = sizeof(T) < sizeof(double) ? T(0) : static_cast<T>(1e-100);
+  const T most = sizeof(T) < sizeof(double) ? std::numeric_limits<T>::max() : static_cast<T>(1e100);
   std::atomic<bool> bad{false};
   std::atomic<bool> below{false};
+  std::atomic<bool> seen{false};
+  std::atomic<bool> huge{false};
   threads = threads_for(static_cast<double>(n) * static_cast<double>(n), threads);
   parallel_for(n, threads, [&](int64_t i, int) {
     const T* row = graph + i * n;
     Flag row_bad = 0;
     Flag row_below = 0;
+    Flag row_seen = 0;
+    Flag row_huge = 0;
     for (int64_t j = 0; j < n; ++j) {
+      const T magnitude = row[j] < T(0) ? -row[j] : row[j];
       row_bad |= row[j] - row[j] == T(0) ? Flag(0) : Flag(1);  // infinity and NaN give NaN
       row_below |= row[j] < T(0) ? Flag(1) : Flag(0);
+      row_seen |= magnitude > least ? Flag(1) : Flag(0);
+      row_huge |= magnitude > most ? Flag(1) : Flag(0);
     }
     if (row_bad) bad = true;
     if (row_below) below = true;
+    if (row_seen) seen = true;
+    if (row_huge) huge = true;
   });
-  *negative = below;
-  return !bad;
+  const bool scaled = !bad && (huge || !seen);
+  return {!bad, below, scaled ? power_of_two_scale(largest_magnitude(graph, n * n)) : 1.0};
 }
 
 template <class T>
@@ -213,17 +230,19 @@ Status graph_eigenvector_centrality(const T* weights, int64_t batch, int64_t n, 
     Scratch block(scratch);
     const auto work = LanczosWork::take(block, n);
     const T* graph = weights + b * n * n;
-    bool negative = false;
-    const bool finite = all_finite_entries(graph, n, threads, &negative);
-    if (!finite) {
+    const GraphSummary summary = summary_of(graph, n, threads);
+    if (!summary.finite) {
       fill_not_finite(vector + b * n, n);
       continue;
     }
-    fill_start(work.vector(0), n, negative, item_of(start, b, n), tol);
+    fill_start(work.vector(0), n, summary.negative, item_of(start, b, n), tol);
     double error = 0.0;
     const Status status = leading_eigenvector(
         work, tol, 0.0, max_iter,
-        [&](const double* v, double* out) { stored_product(graph, n, v, out, threads); }, &error);
+        [&](const double* v, double* out) {
+          stored_product(graph, n, summary.scale, v, out, threads);
+        },
+        &error);
     if (error > *residual) *residual = error;
     if (status != Status::kOk) return status;
     write_oriented(work.vector(0), n, vector + b * n);

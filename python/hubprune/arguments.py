@@ -8,8 +8,9 @@ was expected, what came, and which argument.
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Collection, Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,17 +44,11 @@ def as_tensor(array: object, name: str) -> torch.Tensor:
     if isinstance(array, torch.Tensor):
         tensor = array.detach()
     elif isinstance(array, np.ndarray):
-        if array.dtype not in (np.float16, np.float32, np.float64):
+        if array.dtype.kind != "f" or array.dtype.itemsize > 8:
             raise TypeError(
                 f"{name} must hold float16, float32 or float64; got dtype {array.dtype}"
             )
-        # torch refuses negative strides, foreign byte order, and warns about read-only memory.
-        usable = (
-            array.dtype.isnative and array.flags.writeable and min(array.strides, default=0) >= 0
-        )
-        tensor = torch.from_numpy(
-            array if usable else array.astype(array.dtype.newbyteorder("="), order="C")
-        )
+        tensor = array_tensor(array)
     else:
         raise TypeError(
             f"{name} must be a torch.Tensor or a numpy.ndarray; got {type(array).__name__}"
@@ -66,6 +61,21 @@ def as_tensor(array: object, name: str) -> torch.Tensor:
     if tensor.layout != torch.strided:
         raise TypeError(f"{name} must be a dense tensor; got layout {tensor.layout}")
     return tensor
+
+
+def array_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return a NumPy array as a tensor: its own memory, or a copy where torch cannot use that."""
+    # torch refuses negative strides, strides that are no whole elements and foreign byte order,
+    # and warns about read-only memory.
+    size = array.itemsize
+    usable = (
+        array.dtype.isnative
+        and array.flags.behaved  # writeable, aligned
+        and all(stride >= 0 and stride % size == 0 for stride in array.strides)
+    )
+    return torch.from_numpy(
+        array if usable else array.astype(array.dtype.newbyteorder("="), order="C")
+    )
 
 
 def like_input(result: torch.Tensor, array: object) -> torch.Tensor:
@@ -116,10 +126,20 @@ def check_finite_rows(x: torch.Tensor) -> None:
         raise ValueError(f"x must be finite; row {int(bad[0])} holds NaN or infinity")
 
 
+def check_has_values(x: torch.Tensor, name: str) -> None:
+    """Require a tensor that is not on the meta device."""
+    if x.is_meta:
+        raise ValueError(f"{name} must hold values; it is on the meta device")
+
+
 def check_iteration(tol: float, max_iter: int) -> None:
-    """Require tol > 0 and max_iter >= 1."""
+    """Require a number tol > 0 and an integer max_iter >= 1."""
+    if not isinstance(tol, numbers.Real):
+        raise TypeError(f"tol must be a number; got {type(tol).__name__}")
     if not tol > 0.0:
         raise ValueError(f"tol must be positive; got {tol}")
+    if isinstance(max_iter, bool) or not isinstance(max_iter, numbers.Integral):
+        raise TypeError(f"max_iter must be an int; got {type(max_iter).__name__}")
     if max_iter < 1:
         raise ValueError(f"max_iter must be at least 1; got {max_iter}")
 
@@ -142,6 +162,7 @@ def start_vector(start: Array | None, x: torch.Tensor, x_name: str) -> torch.Ten
             f"got shape {shape_text(vector.shape)}"
         )
     check_same_device(x, vector, x_name, "start")
+    check_has_values(vector, "start")
     if not bool(vector.isfinite().all()):
         raise ValueError("start must be finite; it holds NaN or infinity")
     if vector.numel() and not bool(vector.any(-1).all()):

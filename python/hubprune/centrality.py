@@ -16,6 +16,7 @@ from .arguments import (
     Array,
     as_tensor,
     check_choice,
+    check_has_values,
     check_iteration,
     check_rows,
     compute_dtype,
@@ -319,7 +320,9 @@ def closeness_centrality(x: Array, *, length: str = "one_minus") -> torch.Tensor
     if length == "similarity":
         warnings.warn(SIMILARITY_WARNING, UserWarning, stacklevel=2)
     lengths = path_lengths(tensor, length)
-    check_not_negative(lengths, f"lengths (length={length!r})")
+    if length == "similarity":  # the others cannot be negative
+        check_has_values(tensor, "x")
+        check_not_negative(lengths, f"lengths (length={length!r})")
     centrality = torch.ops.hubprune.closeness_centrality(lengths)
     return like_input(centrality.to(compute_dtype(tensor)), x)
 
@@ -346,7 +349,7 @@ def check_not_negative(lengths: torch.Tensor, name: str) -> None:
     if lengths.numel() and bool(((lengths < 0.0) & ~diagonal).any()):
         raise ValueError(
             f"{name} must not be negative: distances are not defined then; got "
-            f"{float(lengths.masked_fill(diagonal, 0.0).nan_to_num().min()):.3g}"
+            f"{float(lengths.masked_fill(diagonal, 0.0).nan_to_num(neginf=-torch.inf).min()):.3g}"
         )
 
 

@@ -6,7 +6,15 @@ from __future__ import annotations
 import torch
 
 from . import ops as _ops  # noqa: F401  (registers the operators)
-from .arguments import Array, as_tensor, check_iteration, like_input, shape_text, start_vector
+from .arguments import (
+    Array,
+    as_tensor,
+    check_has_values,
+    check_iteration,
+    like_input,
+    shape_text,
+    start_vector,
+)
 from .centrality import check_not_negative, sampled_sources
 
 __all__ = ["betweenness_centrality", "closeness_centrality", "eigenvector_centrality"]
@@ -176,6 +184,7 @@ def _check_square(matrix: torch.Tensor, name: str) -> None:
         raise ValueError(
             f"{name} must have shape (..., n, n); got shape {shape_text(matrix.shape)}"
         )
+    check_has_values(matrix, name)
 
 
 def _check_symmetric(matrix: torch.Tensor, name: str) -> None:

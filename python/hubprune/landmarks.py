@@ -126,7 +126,12 @@ def select_landmarks(
 
 
 def _given_landmarks(rule: torch.Tensor | Sequence[int], m: int, x: torch.Tensor) -> torch.Tensor:
-    indices = torch.as_tensor(rule, device=x.device)
+    try:
+        indices = torch.as_tensor(rule, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"landmarks must be the name of a rule or row numbers; got {rule!r}"
+        ) from error
     if indices.dtype.is_floating_point or indices.dtype.is_complex or indices.dtype == torch.bool:
         raise TypeError(f"landmarks must be row numbers; got dtype {indices.dtype}")
     if indices.shape != (m,):

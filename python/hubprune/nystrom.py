@@ -22,6 +22,7 @@ from .arguments import (
     check_choice,
     check_count,
     check_finite_rows,
+    check_has_values,
     check_rows,
     compute_dtype,
     shape_text,
@@ -62,7 +63,9 @@ class Nystrom:
         check_count(self.m, "m")
         check_choice(self.landmarks, LANDMARK_RULES, "landmarks")
         if self.rank is not None:
-            check_count(self.rank, "rank")
+            _check_rank(self.rank, self.m)
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
+            raise TypeError(f"seed must be an int; got {type(self.seed).__name__}")
         _check_tolerance(self.tolerance)
 
     def factor(self, x: torch.Tensor, edge: str) -> NystromFactor:
@@ -163,15 +166,12 @@ def nystrom(
     if m > n:
         raise ValueError(f"m must be from 1 to n = {n}; got {m}")
     if rank is not None:
-        check_count(rank, "rank")
-        if rank > m:
-            raise ValueError(f"rank must be from 1 to m = {m}; got {rank}")
+        _check_rank(rank, m)
     _check_tolerance(tolerance)
     seed = seed_of(generator)
     if not rows.shape[-1]:
         raise ValueError(f"x must have at least one feature; got shape {shape_text(rows.shape)}")
-    if rows.is_meta:
-        raise ValueError("x must hold values; it is on the meta device")
+    check_has_values(rows, "x")
     rows = rows.to(compute_dtype(rows)).contiguous()
     flat = rows.reshape(-1, *rows.shape[-2:])
     if not len(flat):
@@ -187,6 +187,12 @@ def nystrom(
         seconds=time.perf_counter() - started,
         _x=rows,
     )
+
+
+def _check_rank(rank: int, m: int) -> None:
+    check_count(rank, "rank")
+    if rank > m:
+        raise ValueError(f"rank must be from 1 to m = {m}; got {rank}")
 
 
 def _check_tolerance(tolerance: float) -> None:

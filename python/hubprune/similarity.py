@@ -100,7 +100,9 @@ def pairwise_cosine(
     A zero row has similarity 0 to every row. Without y the result is exactly symmetric and its
     diagonal is f(1), or f(0) for a zero row. A row with NaN or infinity gives NaN in its row and
     column. Norms are right at any finite scale. Cost: n m d multiply-adds, half of it without y.
-    Maximum error 1e-6 in float32 for any d. Bitwise the same for any number of threads.
+    Error of a cosine in float32: at most 1e-6 up to d = 64, and of Gaussian rows at any d. Where
+    all products of two long rows are equal (constant or binary filters) their rounding adds up: at
+    most 2e-6 up to d = 3000, 3.5e-6 up to d = 20 000. Bitwise the same for any number of threads.
 
     Equivalent to::
 
@@ -205,6 +207,11 @@ def _check_out(out: Array, x: torch.Tensor, m: int) -> torch.Tensor:
     check_same_device(x, target, "x", "out")
     if not target.is_contiguous():
         raise ValueError("out must be contiguous")
-    if not isinstance(out, torch.Tensor) and not (out.flags.writeable and out.flags.c_contiguous):
-        raise ValueError("out must be a writeable, C-contiguous array")
+    # A copy of an array that torch cannot use would be written in its place.
+    if not isinstance(out, torch.Tensor) and not (
+        out.flags.carray and target.data_ptr() in (0, out.ctypes.data)
+    ):
+        raise ValueError(
+            "out must be a writeable, C-contiguous array, aligned and of native byte order"
+        )
     return target

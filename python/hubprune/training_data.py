@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from .arguments import shape_text
+from .arguments import array_tensor, shape_text
 
 __all__ = ["Batch", "Examples", "preserved_rng", "seed_everything", "stream_seed"]
 
@@ -258,12 +258,7 @@ def _tensor(array: Any, name: str) -> torch.Tensor:
     if isinstance(array, torch.Tensor):
         return array.detach()
     if isinstance(array, np.ndarray) and array.dtype.kind in "iuf":
-        usable = (
-            array.flags.writeable and array.dtype.isnative and min(array.strides, default=0) >= 0
-        )
-        return torch.from_numpy(
-            array if usable else array.astype(array.dtype.newbyteorder("="), order="C")
-        )
+        return array_tensor(array)
     kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
     raise TypeError(f"{name} must be a pair of tensors or arrays of numbers; one is {kind}")
 

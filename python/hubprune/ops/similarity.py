@@ -64,12 +64,21 @@ def _pairwise_cosine_out_cpu(
 
 def _check_apart(x: torch.Tensor, y: torch.Tensor | None, out: torch.Tensor) -> None:
     for name, source in (("x", x), ("y", y)):
-        if source is not None and out.numel() and _same_storage(source, out):
+        if source is not None and _overlap(source, out):
             raise ValueError(f"out must not share memory with {name}")
 
 
-def _same_storage(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether the memory from the first to the last element of a meets that of b."""
+    if not a.numel() or not b.numel():
+        return False
+    # By address: two arrays of one buffer have storages of their own.
+    return a.data_ptr() < _end(b) and b.data_ptr() < _end(a)
+
+
+def _end(x: torch.Tensor) -> int:
+    last = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    return x.data_ptr() + (last + 1) * x.element_size()
 
 
 def pairwise_cosine_cuda(

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from ..arguments import EDGES, KINDS, LENGTHS, check_choice, compute_dtype
+from ..arguments import EDGES, KINDS, LENGTHS, check_choice, check_iteration, compute_dtype
 from ..centrality import SIMILARITY_WARNING, check_not_negative, path_lengths
 from ..greedy import check_removals
 from ..nystrom import Nystrom
@@ -145,6 +145,7 @@ class Eigenvector(GraphScorer):
         super().__post_init__()
         check_choice(self.edge, EDGES, "edge")
         check_approximate(self.approximate, (Nystrom,))
+        check_iteration(self.tol, self.max_iter)
 
     def _redundancy(self, filters: Filters) -> Redundancy:
         vectors = filters.graph()
@@ -219,8 +220,9 @@ class Closeness(_PathScorer):
 
     def _redundancy(self, filters: Filters) -> Redundancy:
         lengths = self._lengths(filters)
-        label = f"layer {filters.name!r}: lengths" if filters.name else "lengths"
-        check_not_negative(lengths, f"{label} (length={self.length!r})")
+        if self.length == "similarity":  # the others cannot be negative
+            label = f"layer {filters.name!r}: lengths" if filters.name else "lengths"
+            check_not_negative(lengths, f"{label} (length={self.length!r})")
         values = torch.ops.hubprune.closeness_centrality(lengths)
         return Redundancy(values, None, self._route(lengths))
 

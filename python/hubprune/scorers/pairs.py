@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 
+from ..arguments import check_count
 from ..nystrom import Nystrom
 from ..routes import route
 from .base import Filters, Redundancy
@@ -35,6 +36,8 @@ class ClosestPairs(GraphScorer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_approximate(self.approximate, (Nystrom,))
+        if self.decimals is not None:
+            check_count(self.decimals, "decimals", least=0)
         if self.approximate is not None and self.decimals is not None:
             raise ValueError("decimals needs the exact distances: leave approximate=None")
 

@@ -114,8 +114,8 @@ def score(
     TypeError
         For another type or dtype, or a module without filters.
     ValueError
-        For an empty weight, an unknown scorer, or weights that are not finite (the first bad filter
-        is named).
+        For an empty weight, an unknown scorer, weights that are not finite (the first bad filter
+        is named), or a scale that is not finite, negative or of another shape.
 
     Notes
     -----
@@ -137,11 +137,15 @@ def score(
         weight = as_tensor(weight_or_module, "weight")
     contribution = _own_contribution(weight_or_module)
     if scale is not None:
+        if not isinstance(scale, torch.Tensor):
+            raise TypeError(f"scale must be a torch.Tensor; got {type(scale).__name__}")
         if scale.shape != weight.shape[:1]:
             raise ValueError(
                 f"scale must have shape ({weight.shape[0]},), one entry a filter; got shape "
                 f"{tuple(scale.shape)}"
             )
+        if not bool(((scale >= 0.0) & scale.isfinite()).all()):
+            raise ValueError("scale must be finite and not negative")
         contribution = replace(contribution, scale=scale.to(weight.device))
     return make_scorer(scorer).score(weight, name=name, contribution=contribution)
 
