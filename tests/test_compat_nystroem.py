@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem as SklearnNystroem
 from sklearn.metrics.pairwise import cosine_similarity
@@ -210,3 +211,11 @@ def test_tensors_with_array_api_dispatch() -> None:
 def test_bad_parameters(parameters: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         Nystroem(**parameters).fit(np.ones((4, 2)))  # type: ignore[arg-type]
+
+
+def test_the_default_device_changes_nothing() -> None:
+    x = np.random.default_rng(0).standard_normal((40, 6))
+    expected = Nystroem(n_components=9, random_state=0).fit_transform(x)
+    with torch.device("meta"):
+        got = Nystroem(n_components=9, random_state=0).fit_transform(x)
+    np.testing.assert_array_equal(got, expected)

@@ -341,6 +341,21 @@ def test_bad_input(change: dict[str, object], error: type[Exception], message: s
         hp.nystrom(arguments.pop("x"), arguments.pop("m"), **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("rule", LANDMARK_RULES)
+def test_the_default_device_and_autocast_change_nothing(rule: str) -> None:
+    x = clustered(150, 20)
+    expected = hp.nystrom(x, 20, landmarks=rule, generator=0)
+    similarity, index = expected.nearest()
+    with torch.device("meta"), torch.autocast("cpu", dtype=torch.bfloat16):
+        factor = hp.nystrom(x, 20, landmarks=rule, generator=0)
+        assert torch.equal(factor.dense(), expected.dense())
+        nearest = factor.nearest()
+    assert torch.equal(factor.factor, expected.factor)
+    assert torch.equal(nearest[0], similarity)
+    assert torch.equal(nearest[1], index)
+    assert expected.dense().dtype == torch.float32
+
+
 def test_a_request_that_no_factor_can_answer() -> None:
     with pytest.raises(ValueError, match="rank must be from 1 to m = 3; got 5"):
         hp.Nystrom(m=3, rank=5)

@@ -148,3 +148,14 @@ def test_pairs_from_a_full_factor_are_the_exact_pairs() -> None:
     exact, _ = hp.nearest(weight.flatten(1))
     assert float((similarity - exact).abs().max()) < 0.2
     assert close.count is not None
+
+
+def test_the_machine_is_measured_on_the_host_in_float32() -> None:
+    """The processor's memory is read as float32, whatever tensors are by default."""
+    with torch.device("meta"):
+        assert machine.__wrapped__(threads=1).read > 0.0
+    torch.set_default_dtype(torch.float16)
+    try:
+        assert machine.__wrapped__(threads=1).read > 0.0
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -197,6 +197,8 @@ def test_random_depends_on_seed_and_layer_only() -> None:
     assert torch.equal(first, Random(seed=1).score(weight * 2, name="a").order)
     assert not torch.equal(first, Random(seed=2).score(weight, name="a").order)
     assert not torch.equal(first, Random(seed=1).score(weight, name="b").order)
+    with torch.device("meta"):  # nor on the device of new tensors
+        assert torch.equal(first, Random(seed=1).score(weight, name="a").order)
 
 
 def test_norms_at_extreme_scale() -> None:

@@ -110,7 +110,7 @@ class NystromFactor:
 
     def dense(self, *, zero_diagonal: bool = False) -> torch.Tensor:
         """Return F diag(signs) F', shape (..., n, n): the approximation of `pairwise_cosine`."""
-        matrix = (self.factor * self.signs[..., None, :]) @ self.factor.mT
+        matrix = _product(self.factor * self.signs[..., None, :], self.factor)
         if zero_diagonal:
             matrix.diagonal(dim1=-2, dim2=-1).zero_()
         return matrix
@@ -181,7 +181,7 @@ class NystromFactor:
         step = max(1, min(self.n, (1 << 24) // self.n))
         for first in range(0, self.n, step):
             block = self.factor[..., first : first + step, :] * self.signs[..., None, :]
-            weights = block @ self.factor.mT
+            weights = _product(block, self.factor)
             weights.diagonal(first, -2, -1).fill_(-torch.inf)
             largest = weights.amax(-1)
             # argmax does not promise the first of equals; the first True of a mask is exact.
@@ -295,6 +295,12 @@ class NystromFactor:
     def _blocks(self, dtype: torch.dtype) -> Iterator[torch.Tensor]:
         for block in self.factor.split(CHUNK_ROWS, -2):
             yield block.to(dtype)
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return a b' in the dtype of a, also where autocast would multiply in half precision."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.mT
 
 
 def _compare_columns(

@@ -104,7 +104,7 @@ def machine(threads: int | None = None) -> Machine:
     rounds = 100_000
     multiply_adds = rounds * _native.multiply_add_cpu(1, 1)
     fastest = min(_seconds(lambda: _native.multiply_add_cpu(rounds, 1)) for _ in range(5))
-    data = torch.zeros(16 << 20)  # 64 MiB: beyond most caches
+    data = torch.zeros(16 << 20, dtype=torch.float32, device="cpu")  # 64 MiB: beyond most caches
     read = min(
         _seconds(lambda: _native.read_memory_cpu(data.data_ptr(), data.numel(), 1))
         for _ in range(5)

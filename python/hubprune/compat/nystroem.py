@@ -151,7 +151,7 @@ class Nystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             seed = int(random.randint(np.iinfo(np.int32).max))
             chosen = select_landmarks(rows, m, self.landmarks, self.edge, seed, 0.0).indices
         inner = torch.ops.hubprune.nystrom_columns(
-            rows[chosen], torch.arange(len(chosen)), self.edge
+            rows[chosen], torch.arange(len(chosen), device="cpu"), self.edge
         )
         directions, _ = small_factor(inner, None, self.edge)
         # U lambda^-1/2 U', from U lambda^-1/2: its columns' lengths are lambda^-1/2.

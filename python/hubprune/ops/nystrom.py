@@ -123,7 +123,7 @@ def rejection_cholesky(h: torch.Tensor, draws: torch.Tensor, tolerance: float) -
     is rejected. Source: Epperly, Tropp & Webber, 2024 (arXiv 2410.03969).
     """
     work = h.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
-    accepted = torch.empty(len(work), dtype=torch.int64)
+    accepted = torch.empty(len(work), dtype=torch.int64, device="cpu")
     taken = _native.rejection_cholesky_cpu(
         work.data_ptr(), draws.data_ptr(), len(work), tolerance, accepted.data_ptr()
     )

@@ -70,6 +70,7 @@ class Random(Scorer):
     def _redundancy(self, filters: Filters) -> Redundancy:
         # torch's CPU generator uses 32 bits of its seed: mix, do not shift.
         stream = zlib.crc32(f"{self.seed}:{filters.name}".encode())
-        generator = torch.Generator().manual_seed(stream)
-        values = torch.rand(len(filters.weight), generator=generator, dtype=torch.float64)
+        generator = torch.Generator("cpu").manual_seed(stream)
+        n = len(filters.weight)
+        values = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu")
         return Redundancy(values.to(filters.weight.device), None, f"random, seed {self.seed}")
