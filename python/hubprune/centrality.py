@@ -54,16 +54,17 @@ def weighted_degree(
     edge : {"signed", "squared", "abs", "positive", "shifted"}
         f(s) = s, s^2, abs(s), max(s, 0), (1 + s) / 2.
     approximate : Nystrom or Sampled, optional
-        Allow an approximation: a low-rank graph from m columns, or an unbiased estimate from as
+        Allow an approximation: a low-rank graph from m columns, or an estimate from as
         many columns as settling the removed set takes (one matrix only). It is used where it is
         predicted to be cheaper than the exact result: ``hp.route`` says which, and why. For the
         error, use `nystrom` or `sampled_degree` themselves.
     precision : {"highest", "high", "medium"}, optional
-        The least accuracy wanted of the cosines: "highest" is float32-accurate (1e-6); "medium"
-        lets long rows (d > 64) be multiplied in bfloat16 where the processor can (errors of a
-        cosine about 2e-4 at d = 4608); "high" computes as "highest" does on the CPU. On CUDA, rows
-        of 1024 features and more are multiplied in bfloat16, once for "medium", in three parts for
-        "high" (errors of a cosine about 1e-6). Default: ``torch.get_float32_matmul_precision()``.
+        The least accuracy wanted of the cosines: "highest" is float32-accurate (1e-6, with the
+        exceptions that `pairwise_cosine` names); "medium" lets long rows (d > 64) be multiplied in
+        bfloat16 where the processor can (errors of a cosine about 2e-4 at d = 4608); "high"
+        computes as "highest" does on the CPU. On CUDA, rows of 1024 features and more are
+        multiplied in bfloat16, once for "medium", in three parts for "high" (errors of a cosine
+        about 1e-6). Default: ``torch.get_float32_matmul_precision()``.
         float64 input always computes in float64.
 
     Returns

@@ -38,7 +38,8 @@ def scratch_tensor(size: int, like: torch.Tensor) -> torch.Tensor:
 
 def batch_rows(x: torch.Tensor) -> tuple[int, int, int]:
     """Return (batch, n, d) of a (..., n, d) tensor."""
-    return math.prod(x.shape[:-2]), x.shape[-2], x.shape[-1]
+    *batch, n, d = x.shape
+    return math.prod(batch), n, d
 
 
 def by_dtype(tensors: list[torch.Tensor]) -> Iterator[tuple[bool, list[int]]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,10 +59,14 @@ def _among_dead(values: torch.Tensor, alive: torch.Tensor, n: int) -> torch.Tens
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters of one layer that a rule ranks: weight (n, c, *kernel), graph vectors (n, d)."""
+    """The filters of one layer that a rule ranks.
+
+    weight (n, c, *kernel), l2 norms (n,) in float64, graph vectors (n, d).
+    """
 
     name: str
     weight: torch.Tensor
+    norms: torch.Tensor
     vectors: torch.Tensor | None
     contribution: Contribution
 
@@ -69,7 +74,8 @@ class Filters:
         """Return some of them."""
         vectors = None if self.vectors is None else self.vectors.index_select(0, indices)
         weight = self.weight.index_select(0, indices)
-        return Filters(self.name, weight, vectors, self.contribution.take(indices))
+        norms = self.norms.index_select(0, indices)
+        return Filters(self.name, weight, norms, vectors, self.contribution.take(indices))
 
     def graph(self) -> torch.Tensor:
         """Return the vectors of a scorer that compares filters."""
@@ -117,8 +123,8 @@ class Scorer(ABC):
                 raise ValueError(f"{label} must not be empty; got shape {tuple(weight.shape)}")
             if weight.is_meta:
                 raise ValueError(f"{label} must hold values; it is on the meta device")
-        vectors, norms = self._describe_filters(weights)
-        norms = _on_host(norms)
+        vectors, lengths = self._describe_filters(weights)
+        norms = _on_host(lengths)
         for layer_norms, label in zip(norms, labels, strict=True):
             _check_finite(layer_norms, label)
         dead, ranked, alive = [], [], []
@@ -126,7 +132,7 @@ class Scorer(ABC):
             is_dead = norms[at] < DEAD_RATIO * norms[at].max()
             dead.append(_indices(is_dead, weight))
             contribution = contributions[at] if contributions is not None else Contribution()
-            filters = Filters(names[at] or "", weight, vectors[at], contribution)
+            filters = Filters(names[at] or "", weight, lengths[at], vectors[at], contribution)
             living: torch.Tensor | None = None
             if self.dead == "first" and len(dead[at]):
                 living = _indices(~is_dead, weight)
@@ -191,11 +197,15 @@ def _on_host(norms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 def _indices(mask: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Return where `mask`, on the CPU, is true, beside `weight`; nothing is copied for nowhere."""
     found = torch.nonzero(mask).flatten()
+    if weight.device.type == "cpu":
+        return found
     return found.to(weight.device) if len(found) else found.new_empty(0, device=weight.device)
 
 
 def _check_finite(norms: torch.Tensor, label: str) -> None:
     """Raise and name the first filter whose norm is not finite."""
+    if math.isfinite(float(norms.sum())):  # one look; of finite norms it may overflow
+        return
     bad = torch.nonzero(~norms.isfinite()).flatten()
     if len(bad):
         raise ValueError(
@@ -207,6 +217,6 @@ def _check_finite(norms: torch.Tensor, label: str) -> None:
 def filter_norms(rows: torch.Tensor) -> torch.Tensor:
     """Return the l2 norms in float64, also where a finite row's norm overflows float32."""
     norms: torch.Tensor = torch.ops.hubprune.row_norms(rows).double()
-    if not bool(norms.isfinite().all()):
+    if not math.isfinite(float(norms.sum())):
         norms = torch.ops.hubprune.row_norms(rows.double())
     return norms

@@ -11,7 +11,7 @@ import torch
 
 from ..arguments import check_choice
 from ..operator_norm import leading_projections, spectral_norms
-from .base import Filters, Redundancy, Scorer, filter_norms
+from .base import Filters, Redundancy, Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,7 @@ class L2Norm(Scorer):
     name: ClassVar[str] = "l2"
 
     def _redundancy(self, filters: Filters) -> Redundancy:
-        values = -filter_norms(filters.weight.flatten(1))
-        return Redundancy(values, None, "minus the l2 norm of each filter")
+        return Redundancy(-filters.norms, None, "minus the l2 norm of each filter")
 
 
 @dataclass(frozen=True, kw_only=True)
