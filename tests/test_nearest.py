@@ -45,6 +45,24 @@ def test_ties_go_to_the_lowest_index(n: int, d: int, dtype: torch.dtype) -> None
     assert index.tolist() == [1] + [0] * (n - 1)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", FEATURES)
+@pytest.mark.usefixtures("level")
+def test_opposite_rows_tie(d: int, dtype: torch.dtype) -> None:
+    """Multiples of -x: rounding leaves their cosines with x on both sides of -1, clamped to it."""
+    generator = torch.Generator().manual_seed(0)
+    for n in [3, 7, 40] * 30:
+        x = torch.randn(1, d, dtype=dtype, generator=generator)
+        factors = torch.rand(n, 1, dtype=dtype, generator=generator) + 0.5
+        rows = torch.cat([x, -x * factors])
+        rows[1] = torch.nan  # is nobody's nearest
+        s = hp.pairwise_cosine(rows)[0, 2:]
+        similarity, index = hp.nearest(rows)
+        assert float(similarity[0]) == float(s.max())
+        assert int(index[0]) == 2 + int((s == s.max()).to(torch.uint8).argmax())
+        assert (float(index[1]), bool(similarity[1].isnan())) == (-1.0, True)
+
+
 @pytest.mark.parametrize("d", FEATURES)
 @pytest.mark.usefixtures("level")
 def test_ties_across_tiles_and_threads(d: int, threads: list[int]) -> None:

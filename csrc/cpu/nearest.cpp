@@ -26,14 +26,8 @@ static inline void keep_best(T similarity, int64_t index, T* best, int64_t* wher
   }
 }
 
-// What is reported of the best cosine: rounding may have left it below -1; NaN where there is none.
-template <class T>
-static inline T reported(T best, int64_t where) {
-  if (where < 0) return std::numeric_limits<T>::quiet_NaN();
-  return best < T(-1) ? T(-1) : best;
-}
-
-// The best of each lane, row by row, over the columns that have passed.
+// The best of each lane, row by row, over the columns that have passed. From -1 on: cosines there
+// and, by rounding, below are clamped to it, and tie (see nearest_opposite).
 template <class T>
 struct StripBest {
   alignas(64) T similarity[kTileMax][kLanes<T>];
@@ -42,7 +36,7 @@ struct StripBest {
   void reset() {
     for (int64_t r = 0; r < kTileMax; ++r) {
       for (int lane = 0; lane < kLanes<T>; ++lane) {
-        similarity[r][lane] = kNoSimilarity<T>;
+        similarity[r][lane] = T(-1);
         index[r][lane] = -1;
       }
     }
@@ -117,6 +111,20 @@ static void best_of_short_rows(const Panels<T>& x, int64_t i0, int64_t height, S
   }
 }
 
+// Row i, of which no cosine is above -1: all rows that are finite are opposite, and the first wins.
+template <class T>
+static void nearest_opposite(const Panels<T>& x, int64_t i, T* similarity, int64_t* index) {
+  *similarity = std::numeric_limits<T>::quiet_NaN();
+  *index = -1;
+  if (x.kinds[i] == RowKind::kNotFinite) return;
+  for (int64_t j = 0; j < x.n; ++j) {
+    if (j == i || x.kinds[j] == RowKind::kNotFinite) continue;
+    *similarity = T(-1);
+    *index = j;
+    return;
+  }
+}
+
 template <class T>
 static void nearest_of_short_rows(const Panels<T>& x, T* similarity, int64_t* index, int threads) {
   const int64_t edge = tile_edge(x.n, x.d);
@@ -129,7 +137,7 @@ static void nearest_of_short_rows(const Panels<T>& x, T* similarity, int64_t* in
     best_of_short_rows(x, i0, height, best);
     for (int64_t i = i0; i < i0 + height; ++i) {
       best.reduce(i - i0, similarity + i, index + i);
-      similarity[i] = reported(similarity[i], index[i]);
+      if (index[i] < 0) nearest_opposite(x, i, similarity + i, index + i);
     }
   });
 }
@@ -210,7 +218,7 @@ static void nearest_of_long_rows(const Team& team, const Panels<T>& x, const Tri
         const auto other = best.of_thread(x.n, t);
         keep_best(other.similarity[i], other.index[i], &most, &where);
       }
-      similarity[i] = reported(most, where);
+      similarity[i] = where < 0 ? std::numeric_limits<T>::quiet_NaN() : most;
       index[i] = where;
     }
   });
