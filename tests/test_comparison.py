@@ -21,7 +21,7 @@ from torch import nn
 import hubprune as hp
 from hubprune import comparison, plots
 from hubprune.plots import ComparisonPoint, comparison_plot
-from training_cases import classes, network, tags
+from training_cases import Masked, classes, network, tags
 
 EXAMPLE = classes()[0][:1]
 
@@ -283,14 +283,6 @@ def test_the_state_of_a_first_row_is_not_thrown_away(
 
 
 def test_metrics_that_are_not_finite(tmp_path: Path) -> None:
-    class Masked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = network()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.body(x) + torch.tensor([0.0, 0.0, -torch.inf])  # type: ignore[no-any-return]
-
     options: Any = {"scorers": ["l1"], "ratios": [0.5], "finetune": None, "directory": tmp_path}
     found = compare(Masked(), **options)
     assert found.rows[0].before["valid"]["log_loss"] == float("inf")

