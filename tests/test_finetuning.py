@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -399,8 +400,10 @@ OPTIONS = {"epochs": 5, "batch_size": 16, "lr": 0.03, "schedule": "plateau", "me
 KILLED = """
 import os, signal, sys
 import torch
+from pathlib import Path
 sys.path.insert(0, {here!r})
 import hubprune as hp
+from hubprune import checkpointing
 from hubprune.finetuning import Mixup
 from training_cases import Pairs, classes, network
 
@@ -424,6 +427,18 @@ def replaced(*args):
     replace(*args)
 
 os.replace = replaced
+save_file = checkpointing.save_file
+saves = 0
+
+def saved(tensors, file, **options):
+    global saves
+    saves += 1
+    if {where!r} == "tensors" and saves == 3:  # as safetensors does: under a name of its own
+        save_file(tensors, str(Path(file).with_name(".tmpAbCdEf")), **options)
+        kill()
+    save_file(tensors, file, **options)
+
+checkpointing.save_file = saved
 torch.rand(7)
 hp.finetune(
     network(), Pairs(noise=0.1), classes(seed=1), checkpoint={path!r},
@@ -444,7 +459,7 @@ def test_a_killed_run_resumes_bit_by_bit(tmp_path: Path) -> None:
         )
 
     processes = {}
-    for where in ("batch", "write"):
+    for where in ("batch", "write", "tensors"):
         code = KILLED.format(
             here=str(HERE), where=where, path=str(tmp_path / where), options=OPTIONS
         )
@@ -453,9 +468,9 @@ def test_a_killed_run_resumes_bit_by_bit(tmp_path: Path) -> None:
     for where, process in processes.items():
         assert process.wait() == -signal.SIGKILL
         epochs = len(read_file(tmp_path / where)[1]["history"]) - 1
-        assert epochs == {"batch": 3, "write": 2}[where]
-        if where == "write":
-            assert list(tmp_path.glob(".write.*.part"))  # it was in the middle of it
+        assert epochs == {"batch": 3, "write": 2, "tensors": 2}[where]
+        if where != "batch":
+            assert list(tmp_path.glob(f".{where}.*.part"))  # it was in the middle of it
         resumed = run(tmp_path / where)
         assert bits(resumed.model) == bits(whole.model)
         assert [
@@ -469,6 +484,27 @@ def test_a_killed_run_resumes_bit_by_bit(tmp_path: Path) -> None:
         again = run(tmp_path / where)  # finished: nothing is trained
         assert bits(again.model) == bits(whole.model)
         assert again.seconds == resumed.seconds
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(processes)
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    tuned = hp.finetune(network(), classes(), None, epochs=1)
+    tuned.save(tmp_path / "tuned")
+    plan = hp.plan(network(), classes()[0][:1])
+    pruned = hp.prune(network(), plan)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2500, limits[1]))
+    try:
+        with pytest.raises(OSError, match="tuned cannot be written"):
+            tuned.save(tmp_path / "tuned")
+        with pytest.raises(OSError, match="File too large"):
+            hp.save_pruned(pruned, plan, tmp_path / "pruned")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [each.name for each in tmp_path.iterdir()] == ["tuned"]
+    assert bits(hp.FineTuned.load(network, tmp_path / "tuned").model) == bits(tuned.model)
 
 
 def test_an_interrupted_run_resumes_bit_by_bit(tmp_path: Path) -> None:

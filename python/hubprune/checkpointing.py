@@ -6,7 +6,6 @@ The file is safetensors; the values are JSON in its metadata. Nothing in it can 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -19,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .file_writing import replaced_file
+from .file_writing import remove_leftovers, replaced_file
 from .json_numbers import all_writable
 
-__all__ = ["fingerprint", "read_file", "state_of", "take_dtypes", "write_file"]
+__all__ = ["fingerprint", "read_file", "save_tensors", "state_of", "take_dtypes", "write_file"]
 
 StrPath = str | os.PathLike[str]
 _ENTRY = "hubprune"
@@ -63,6 +62,25 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file, with the mode of any new file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    try:
+        save_file(dict(tensors), str(path), metadata=dict(metadata))
+    except SafetensorError as error:
+        raise OSError(f"{path.name} cannot be written: {error}") from error
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)  # safetensors writes for the owner alone
+
+
 def write_file(path: StrPath, tensors: Mapping[str, torch.Tensor], values: Any) -> None:
     """Write tensors and JSON-able values; an older file is replaced in one step.
 
@@ -77,10 +95,7 @@ def write_file(path: StrPath, tensors: Mapping[str, torch.Tensor], values: Any) 
     remove_leftovers(target)
     with replaced_file(target) as file:
         entry = json.dumps(all_writable(values), allow_nan=False)
-        save_file(dict(tensors), str(file), metadata={"format": "pt", _ENTRY: entry})
-        mask = os.umask(0)
-        os.umask(mask)
-        file.chmod(0o666 & ~mask)  # safetensors writes for the owner alone
+        save_tensors(file, tensors, {"format": "pt", _ENTRY: entry})
 
 
 def read_file(path: StrPath) -> tuple[dict[str, torch.Tensor], Any]:
@@ -104,23 +119,3 @@ def read_file(path: StrPath) -> tuple[dict[str, torch.Tensor], Any]:
         return tensors, json.loads(entry)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)} is no checkpoint that can be read: {error}") from error
-
-
-def remove_leftovers(target: Path) -> None:
-    """Remove the half-written files of processes that were killed while they wrote `target`."""
-    prefix = f".{target.name}."
-    for entry in target.parent.iterdir():
-        process = entry.name.removeprefix(prefix).removesuffix(".part")
-        if entry.name == f"{prefix}{process}.part" and process.isdigit() and not _alive(process):
-            with contextlib.suppress(OSError):
-                entry.unlink()
-
-
-def _alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .checkpointing import remove_leftovers
 from .comparison_result import UNPRUNED, ComparisonRow, row_of
 from .description import differences
-from .file_writing import replaced_file
+from .file_writing import remove_leftovers, replaced_file
 from .json_numbers import all_writable
 from .scorers import Scorer
 

@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replaced_file"]
+__all__ = ["remove_leftovers", "replaced_file"]
 
 
 @contextmanager
 def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a new file beside `path` to write; put it in its place if all goes well.
+    """Give a new file to write; put it in the place of `path` if all goes well.
+
+    It lies in a folder of its own beside `path`, so that whatever a library puts next to it
+    (safetensors first writes under a name that it draws) goes with it.
 
     Yields
     ------
@@ -21,12 +28,40 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         The file to write. If the block raises, it is removed and `path` stays as it was.
     """
     target = Path(path)
-    # Not mkstemp: it makes private files, and results follow the umask like any others.
-    file = target.with_name(f".{target.name}.{os.getpid()}.part")
+    folder = Path(
+        tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}-", suffix=".part", dir=target.parent)
+    )
     try:
+        # Not mkstemp: it makes private files, and results follow the umask like any others.
+        file = folder / target.name
         yield file
         with file.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(file, target)
     finally:
-        file.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what processes that were killed while they wrote `target` have left beside it."""
+    prefix = f".{target.name}."
+    for entry in target.parent.iterdir():
+        rest = entry.name.removeprefix(prefix)
+        found = re.fullmatch(r"(\d+)(-\w+)?\.part", rest)
+        if found is None or rest == entry.name or _alive(found[1]):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:  # of an earlier version
+            with contextlib.suppress(OSError):
+                entry.unlink()
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

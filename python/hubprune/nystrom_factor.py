@@ -15,10 +15,10 @@ from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 
 from . import ops as _ops  # noqa: F401  (registers the operators)
 from .arguments import EDGES, Array, as_tensor, check_iteration, shape_text, start_vector
+from .checkpointing import save_tensors
 from .landmarks import counter_bits, seed_of
 
 __all__ = ["CHUNK_ROWS", "NystromError", "NystromFactor"]
@@ -261,11 +261,17 @@ class NystromFactor:
         return text if self._x is None else f"{text}\n{self.error_estimate()}"
 
     def save(self, path: str | Path) -> None:
-        """Write the factor to a safetensors file (without the rows)."""
+        """Write the factor to a safetensors file (without the rows).
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
         tensors = {"indices": self.indices, "factor": self.factor, "signs": self.signs}
-        save_file(
+        save_tensors(
+            Path(path),
             {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-            str(path),
             {"edge": self.edge, "landmarks": self.landmarks, "seconds": repr(self.seconds)},
         )
 

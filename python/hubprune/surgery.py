@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from .checkpointing import take_dtypes
+from .checkpointing import save_tensors, take_dtypes
 from .compensation import check_compensation
 from .compensation import compensate as _compensate
 from .cutting import apply_cuts, check_cuts
@@ -173,9 +173,7 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
         raise ValueError(f"plan cannot be saved, as it could not be loaded: {error}") from error
     with _replacing(target) as folder:
         (folder / _PLAN).write_text(text, encoding="utf-8")
-        save_file(state, str(folder / _STATE), metadata={"format": "pt"})
-        # safetensors writes for the owner alone: a saved model has the mode of any new file.
-        (folder / _STATE).chmod(0o666 & ~_umask())
+        save_tensors(folder / _STATE, state, {"format": "pt"})
         shutil.copyfile(Path(__file__).with_name("standalone_loader.py"), folder / _LOADER)
 
 
