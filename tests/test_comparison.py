@@ -34,10 +34,11 @@ def compare(model: Any = None, test: Any = None, **options: Any) -> hp.Compariso
         "scorers": ("degree", "pairs"),
         "seeds": (0, 1),
         "finetune": {"epochs": 2, "lr": 0.02, "batch_size": 16},
+        "example_inputs": EXAMPLE,
         **options,
     }
     model = network() if model is None else model
-    return hp.compare(model, classes(), classes(seed=1), test, example_inputs=EXAMPLE, **options)
+    return hp.compare(model, classes(), classes(seed=1), test, **options)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_layers_keep_and_labels() -> None:
     assert [row.filters for row in rows] == [{}, {"3": 3}]
 
 
-def test_compensation_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compensation_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, Any]] = []
 
     def prune(model: nn.Module, plan: hp.PruningPlan, **options: Any) -> nn.Module:
@@ -120,14 +121,15 @@ def test_compensation_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "prune", prune)
     batches = iter([EXAMPLE, EXAMPLE])
     result = compare(
-        compensate=["none", "bias"], batches=batches, scorers=["l1"], ratios=[0.5], seeds=[0],
-        finetune=None,
+        compensate=["none", "bias+recalibrate"], batches=batches, scorers=["l1"], ratios=[0.5],
+        seeds=[0], finetune=None, directory=tmp_path,
     )  # fmt: skip
-    assert [row.compensate for row in result.rows] == ["none", "none", "bias", "none", "bias"]
+    both = ["none", "bias+recalibrate"]
+    assert [row.compensate for row in result.rows] == ["none", *both, *both]
     asked = [options for options in calls if options]
-    assert [options["compensate"] for options in asked] == ["bias", "bias"]
+    assert [options["compensate"] for options in asked] == ["bias+recalibrate"] * 2
     assert all(len(options["batches"]) == 2 for options in asked)  # not used up by the first
-    assert re.search(r"\| +bias \|", result.table())
+    assert re.search(r"\| +bias\+recalibrate \|", result.table())
 
 
 def test_tags_and_another_metric() -> None:
@@ -201,6 +203,10 @@ def test_a_comparison_can_be_widened(tmp_path: Path) -> None:
         ({"keep": ["0"]}, "keep was [] and is ['0']"),
         ({"test": classes(8)}, "examples.test was None and is 8"),
         ({"metric": "log_loss"}, "metric was 'accuracy' and is 'log_loss'"),
+        (
+            {"example_inputs": torch.randn(1, 1, 12, 5)},
+            "example_inputs was [[1, 1, 6, 5]] and is [[1, 1, 12, 5]]",
+        ),
         ({"scorers": {"l1": "l2"}}, "scorer 'l1' was L1Norm(dead='first') and is L2Norm"),
     ],
 )
@@ -211,6 +217,16 @@ def test_another_comparison_is_refused(
     compare(directory=tmp_path, **options)
     with pytest.raises(ValueError, match=re.escape(message)):
         compare(directory=tmp_path, **(options | change))
+
+
+def test_the_folder_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
+    options: Any = {"scorers": ["l1"], "ratios": [0.5], "seeds": [0], "finetune": None}
+    found = compare(directory=tmp_path, **options)
+    file = tmp_path / "configuration.json"
+    saved = json.loads(file.read_text())
+    del saved["example_inputs"]
+    file.write_text(json.dumps(saved))
+    assert compare(directory=tmp_path, **options).rows == found.rows
 
 
 def build_with(bias: float) -> Callable[[int], nn.Module]:
@@ -442,6 +458,15 @@ def test_every_scorer_has_a_style_of_its_own() -> None:
     assert plots._OTHERS not in styles
 
 
+def test_labels_of_the_callers_own_have_styles_of_their_own() -> None:
+    for known in ([], ["degree", "random"], list(hp.scorers.SCORER_NAMES)):
+        names = [*(f"own {number}" for number in range(20)), *known]
+        styles = plots._styles(names)
+        assert list(styles) == names
+        assert len(set(styles.values())) == len(names)
+        assert all(styles[name] == plots._STYLES[name] for name in known)
+
+
 def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
     points = [
         ComparisonPoint("l1", variant, 0.5, 0.0, left, left)
@@ -472,18 +497,26 @@ def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
         ({"seeds": [-1]}, ValueError, "seeds must be integers from 0"),
         ({"seeds": [0.5]}, TypeError, "seeds holds 0.5, a float"),
         ({"compensate": "bias"}, TypeError, "compensate must be a sequence"),
-        ({"compensate": ["../x"]}, ValueError, "compensate must hold names"),
+        ({"compensate": ["../x"]}, ValueError, "compensate must be one of 'none', 'bias'"),
+        ({"compensate": ["recalibrate"]}, ValueError, "'recalibrate' needs batches"),
         ({"finetune": {"epoch": 3}}, ValueError, "must hold options of epochs, batch_size"),
         ({"finetune": {"seed": 3}}, ValueError, "must not hold 'seed': compare sets it"),
         ({"finetune": 3}, TypeError, "finetune must be a mapping"),
         ({"layers": "0"}, TypeError, "collections of names"),
         ({"layers": ["conv"]}, ValueError, "layers: 'conv' is no convolution and holds none"),
+        ({"keep": ["conv"]}, ValueError, "conv"),
         ({"metric": "roc_auc"}, ValueError, "metric must be one of accuracy, log_loss"),
         ({"test": tags()}, ValueError, "targets of one kind"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
     ],
 )  # fmt: skip
-def test_errors(options: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_errors_come_before_any_training(
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparison, "fine_tune", None)
     with pytest.raises(error, match=re.escape(message)):
         compare(**options)
 

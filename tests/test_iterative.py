@@ -200,6 +200,13 @@ def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         run(network(1), directory=folder)
     with pytest.raises(ValueError, match="is of another run: lr was"):
         run(directory=folder, finetune={**OPTIONS, "lr": 0.5})
+    saved = json.loads((folder / "steps.json").read_text())
+    (folder / "steps.json").write_text(json.dumps(saved | {"example_inputs": [[1, 2]]}))
+    with pytest.raises(ValueError, match=r"example_inputs was \[\[1, 2\]\] and is"):
+        run(directory=folder)
+    del saved["example_inputs"]  # as before it was kept
+    (folder / "steps.json").write_text(json.dumps(saved))
+    run(directory=folder)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(FileExistsError, match="holds other files"):

@@ -23,12 +23,14 @@ from .arguments import check_choice, check_count, shape_text
 from .checkpointing import fingerprint
 from .comparison_result import UNPRUNED, Comparison, ComparisonRow, Summary
 from .comparison_store import Job, Store, rule_text
+from .compensation import check_compensation
 from .description import described
 from .finetuning import finetune as fine_tune
 from .layer_kinds import CONVOLUTIONS
-from .model_runs import ExampleInputs, check_example_inputs, check_model
+from .model_runs import ExampleInputs, check_example_inputs, check_model, tensors_of
 from .objective import METRICS, Objective
 from .planning import plan
+from .planning.pruning_plan import PruningPlan
 from .progress import Progress
 from .report import report
 from .scorers import Random, Scorer, make_scorer
@@ -157,6 +159,8 @@ def compare(
     check_count(round_to, "round_to")
     if isinstance(batches, Iterable) and not hasattr(batches, "__len__"):
         batches = list(batches)  # an iterator would be empty for the second model
+    for name in grid.compensate:
+        check_compensation(name, None if name == "none" else batches)
     bench = _Bench(
         model, train, valid, test, example_inputs, options, layers, keep, round_to, batches,
         metric, output, batch_size,
@@ -231,9 +235,6 @@ class _Grid:
             if not 0 <= seed < 2**63:
                 raise ValueError(f"seeds must be integers from 0 to 2**63 - 1; got {seed}")
         self.compensate = _distinct("compensate", compensate, str)
-        for name in self.compensate:
-            if not re.fullmatch(r"\w+", name):
-                raise ValueError(f"compensate must hold names such as 'none'; got {name!r}")
 
     def jobs(self) -> list[Job]:
         """Seed by seed, so that each base network is made once."""
@@ -344,7 +345,9 @@ class _Bench:
             "round_to": round_to,
             "examples": {each.name: each.count for each in known},
             "input_shape": list(self.data["valid"].input_shape),
+            "example_inputs": [list(each.shape) for each in tensors_of(example_inputs)],
         }
+        self._planned = False
         self._base: tuple[int, nn.Module, str] | None = None
         self._expected: dict[int, str] = {}
 
@@ -375,15 +378,11 @@ class _Bench:
         start = time.perf_counter()
         filters: dict[str, int] = {}
         model = base
+        if job.rule is None and not self._planned:
+            # Mistakes in `layers` and `keep` are told before anything is trained.
+            self._decide(base, "l1", 0.5)
         if job.rule is not None:
-            decision = plan(
-                base,
-                self.inputs,
-                scorer=job.rule,
-                ratio=job.ratio,
-                keep=self._kept(base),
-                round_to=self.round_to,
-            )
+            decision = self._decide(base, job.rule, job.ratio)
             filters = {name: len(kept) for name, kept in decision.layers.items()}
             if job.compensate == "none":
                 model = prune(base, decision)
@@ -425,6 +424,17 @@ class _Bench:
             finetuning_seconds=seconds,
             energy=energy,
             model=found,
+        )
+
+    def _decide(self, model: nn.Module, scorer: str | Scorer, ratio: float | None) -> PruningPlan:
+        self._planned = True
+        return plan(
+            model,
+            self.inputs,
+            scorer=scorer,
+            ratio=ratio,
+            keep=self._kept(model),
+            round_to=self.round_to,
         )
 
     def measure(self, model: nn.Module, seed: int) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ from .checkpointing import fingerprint
 from .description import differences
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
-from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate
+from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate, tensors_of
 from .planning import plan_counts, plan_to_counts
 from .planning.pruning_plan import PruningPlan
 from .progress import Progress
@@ -206,6 +206,7 @@ def prune_iteratively(
             "compensate": compensate,
             "seed": seed,
             "model": fingerprint(model),
+            "example_inputs": [list(each.shape) for each in tensors_of(example_inputs)],
         }
         _open_folder(folder, settings)
     compensation: dict[str, Any] = {}
@@ -288,7 +289,9 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
             raise ValueError(f"directory: {file} is damaged: {error}") from error
         if not isinstance(saved, dict) or saved.pop("format", None) != _FORMAT:
             raise ValueError(f"directory: {file} was not written by prune_iteratively")
-        different = differences(saved, json.loads(json.dumps(settings)))
+        # What earlier versions did not keep is taken for the same.
+        unsaid = {"example_inputs": settings["example_inputs"]}
+        different = differences(unsaid | saved, json.loads(json.dumps(settings)))
         if different:
             raise ValueError(f"directory: {folder} holds another run: {'; '.join(different)}")
         return

@@ -7,8 +7,9 @@ display, no global state.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -179,12 +180,13 @@ def comparison_plot(
     left, right = figure.subplots(1, 2, sharey=True)
     lines = list(dict.fromkeys((point.scorer, point.variant) for point in points))
     variants = list(dict.fromkeys(["", *(point.variant for point in points)]))
+    styles = _styles(dict.fromkeys(point.scorer for point in points))
     drawn: list[tuple[Axes, float, ErrorbarContainer]] = []
     for axes, measure in ((left, "parameters"), (right, "macs")):
         for number, (scorer, variant) in enumerate(lines):
             of_line = [p for p in points if (p.scorer, p.variant) == (scorer, variant)]
             aside = 2.5 * (number - (len(lines) - 1) / 2)
-            line = _comparison_line(axes, of_line, measure, variants.index(variant))
+            line = _comparison_line(axes, of_line, measure, styles[scorer], variants.index(variant))
             drawn.append((axes, aside, line))
         for number, (name, (mean, spread)) in enumerate(baselines.items()):
             style = ("--", ":")[number % 2]
@@ -212,10 +214,28 @@ def _move_aside(drawn: Sequence[tuple[Axes, float, ErrorbarContainer]]) -> None:
             artist.set_transform(moved)
 
 
+def _styles(names: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker by name: the scorer's own; of other labels one that nothing else has."""
+    found = {name: _STYLES[name] for name in names if name in _STYLES}
+    colors, markers = zip(*_STYLES.values(), strict=True)
+    known = [_OTHERS, *_STYLES.values()]
+    mixed = [
+        (color, markers[(number + shift) % len(markers)])
+        for shift in range(1, len(markers))
+        for number, color in enumerate(colors)
+    ]
+    free = itertools.cycle([each for each in [*known, *mixed] if each not in found.values()])
+    return {name: found[name] if name in found else next(free) for name in names}
+
+
 def _comparison_line(
-    axes: Axes, points: Sequence[ComparisonPoint], measure: str, variant: int
+    axes: Axes,
+    points: Sequence[ComparisonPoint],
+    measure: str,
+    style: tuple[str, str],
+    variant: int,
 ) -> ErrorbarContainer:
-    color, marker = _STYLES.get(points[0].scorer, _OTHERS)
+    color, marker = style
     points = sorted(points, key=lambda point: _left(point, measure))
     name = points[0].scorer + (f", {points[0].variant}" if points[0].variant else "")
     return axes.errorbar(
