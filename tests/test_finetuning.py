@@ -165,6 +165,32 @@ def test_own_loss_and_metric_of_any_output() -> None:
         hp.finetune(model, classes(), classes(seed=1), **options)
 
 
+def test_own_loss_and_metric_of_tensors_that_are_no_scores() -> None:
+    def mean_squares(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (output - targets).square().mean()
+
+    def closeness(output: torch.Tensor, targets: torch.Tensor) -> float:
+        return -float((output - targets).square().mean())
+
+    own: Any = {"epochs": 2, "loss": mean_squares, "metric": closeness}
+    values = classes()[0], torch.randn(64, 3)
+    assert set(hp.finetune(network(), values, values, **own).history[0]["valid"]) == {
+        test_own_loss_and_metric_of_tensors_that_are_no_scores.__name__ + ".<locals>.closeness"
+    }
+    of_tags = hp.finetune(network(), tags(), tags(), **own).history[0]["valid"]
+    assert {"mean_average_precision", "roc_auc"} < set(of_tags)
+
+    def frames(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(output.mean(2), targets)
+
+    def hits(output: torch.Tensor, targets: torch.Tensor) -> float:
+        return float((output.mean(2).argmax(1) == targets).float().mean())
+
+    by_frame = nn.Sequential(nn.Conv2d(1, 3, 1), nn.AdaptiveAvgPool2d((1, 5)), nn.Flatten(2))
+    result = hp.finetune(by_frame, classes(), classes(), epochs=1, loss=frames, metric=hits)
+    assert list(result.history[0]["valid"]) == [result.metric]
+
+
 def test_without_validation_the_last_weights_count() -> None:
     result = hp.finetune(network(), classes(), None, epochs=2, batch_size=16)
     assert result.best is None
@@ -250,6 +276,14 @@ def test_kinds_of_data_give_the_same() -> None:
     ):
         two = hp.finetune(network(), train, classes(seed=1), **options)
         assert bits(two.model) == bits(one.model)
+
+
+def test_boolean_marks_are_tags() -> None:
+    inputs, targets = tags()
+    expected = bits(hp.finetune(network(), tags(), tags(), epochs=1).model)
+    for marks in (targets.bool(), targets.numpy().astype(bool)):
+        data = (inputs, marks) if isinstance(marks, torch.Tensor) else (inputs.numpy(), marks)
+        assert bits(hp.finetune(network(), data, data, epochs=1).model) == expected
 
 
 def test_a_leftover_example_joins_the_last_batch() -> None:
@@ -681,6 +715,12 @@ def test_a_loaded_model_keeps_its_dtypes(tmp_path: Path) -> None:
     assert torch.equal(loaded.eval()(data[0]), result.model.eval()(data[0]))
 
 
+def test_explain_of_a_loader() -> None:
+    loader = DataLoader(Pairs(), batch_size=8)
+    text = hp.finetune(network(), loader, None, epochs=1).explain()
+    assert "batches of the loader, 64 training examples" in text
+
+
 def test_explain_tells_the_story() -> None:
     result = tune()
     text = result.explain()
@@ -733,6 +773,13 @@ def test_mixed_precision_on_request() -> None:
     assert bits(result.model) != bits(tune().model)
 
 
+def test_an_autocast_of_the_callers_changes_nothing() -> None:
+    expected, whole = hp.evaluate(network(), classes()), tune()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert hp.evaluate(network(), classes()) == expected
+        assert bits(tune().model) == bits(whole.model)
+
+
 # --- augmentation ---------------------------------------------------------------------------------
 
 
@@ -759,6 +806,11 @@ def test_mixup_and_specaugment() -> None:
     assert result.configuration["augment"].startswith("SpecAugment(time=2")
     with pytest.raises(ValueError, match="pass classes"):
         Mixup()(inputs, targets, generator)
+    with pytest.raises(ValueError, match="targets must be below Mixup's classes, 2; got 2"):
+        Mixup(classes=2)(inputs, targets, generator)
+    for axis in (0, -4, 4):
+        with pytest.raises(ValueError, match=rf"behind the first of .*; got {axis}"):
+            SpecAugment(time_axis=axis)(ones, targets, generator)
     with pytest.raises(ValueError, match="alpha must be above 0"):
         Mixup(0)
     with pytest.raises(ValueError, match="time must be at least 0"):
@@ -847,6 +899,8 @@ with warnings.catch_warnings():
          "valid: targets must be classes in [0, 3), as the model has outputs; got values from -1"),
         ({"train": tags(), "valid": (tags()[0], 0.9 * tags()[1])}, ValueError,
          "valid: targets must be zeros and ones"),
+        ({"train": (tags()[0], 255 * tags()[1]), "valid": None}, ValueError,
+         "train: targets must be probabilities in [0, 1]; got values from 0 to 255"),
         ({"train": ((classes()[0] * 99).to(torch.int16), classes()[1])}, TypeError,
          "train must have floating-point inputs for this model; got int16, with which it fails"),
         ({"valid": (classes()[0][:, 0], classes()[1])}, ValueError,
@@ -875,6 +929,7 @@ with warnings.catch_warnings():
         ({"metric": 3}, TypeError, "metric must be a name or callable"),
         ({"loss": "mse"}, TypeError, "loss must be callable"),
         ({"loss": lambda a, b: a}, TypeError, "a tensor with one value"),
+        ({"loss": lambda a, b: a.detach().mean()}, ValueError, "it has no gradient"),
         ({"output": "softmax"}, ValueError, "output must be one of logits, probabilities"),
         ({"seed": -1}, ValueError, "seed must be an integer from 0"),
         ({"amp": "float16"}, ValueError, "amp must be 'bfloat16' or a bool on cpu"),
@@ -882,6 +937,8 @@ with warnings.catch_warnings():
         ({"freeze": ["conv*"]}, ValueError, "no module of the model is called 'conv*'"),
         ({"freeze": "*"}, ValueError, "parameters to train"),
         ({"augment": 3}, TypeError, "augment must be callable"),
+        ({"augment": lambda x, y, g: None}, TypeError, "augment must return two tensors"),
+        ({"augment": lambda x, y, g: (x, y[1:])}, TypeError, "augment must return two tensors"),
         ({"energy": 3}, TypeError, "energy must be a bool or a country's code"),
     ],
 )  # fmt: skip

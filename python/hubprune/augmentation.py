@@ -49,6 +49,11 @@ class Mixup:
         if not targets.is_floating_point():
             if self.classes is None:
                 raise ValueError("Mixup must know how many classes there are: pass classes")
+            if len(targets) and int(targets.max()) >= self.classes:
+                raise ValueError(
+                    f"targets must be below Mixup's classes, {self.classes}; got "
+                    f"{int(targets.max())}"
+                )
             targets = F.one_hot(targets, self.classes)
         targets = targets.float()
         count = len(inputs)
@@ -111,6 +116,11 @@ class SpecAugment:
                 f"{shape_text(inputs.shape)}"
             )
         for axis, widest in ((self.time_axis, self.time), (self.frequency_axis, self.frequency)):
+            if not -inputs.ndim < axis < inputs.ndim or axis == 0:
+                raise ValueError(
+                    "time_axis and frequency_axis must be axes behind the first of inputs "
+                    f"{shape_text(inputs.shape)}; got {axis}"
+                )
             size = inputs.shape[axis]
             shape = (len(inputs), self.stripes, 1)
             width = torch.randint(min(widest, size) + 1, shape, generator=generator)

@@ -90,12 +90,14 @@ class FineTuned:
         first = self.history[0]["valid"]
         before = "" if first is None else f", {first[self.metric]:.4f} before"
         value = "" if self.best is None else f" ({self.metric} {self.best:.4f}{before})"
+        batches = "the loader" if options.get("loader") else options["batch_size"]
+        examples = "unknown" if options["examples"] is None else options["examples"]
         lines = [
             f"best weights: epoch {self.best_epoch} of {len(self.history) - 1} run{value}; "
             f"ended by {self.stopped}; {self.seconds:.1f} s",
             f"Adam, lr {options['lr']:g} {options['schedule']}, weight decay "
-            f"{options['weight_decay']:g}, batches of {options['batch_size']}, "
-            f"{options['examples']} training examples, seed {options['seed']}, "
+            f"{options['weight_decay']:g}, batches of {batches}, "
+            f"{examples} training examples, seed {options['seed']}, "
             f"{options['amp'] or 'no mixed precision'}",
         ]
         if self.energy is not None:
@@ -196,9 +198,9 @@ def finetune(
     train, valid : Dataset, (inputs, targets) or DataLoader
         Labelled examples: a data set of (input, target) pairs; two tensors or arrays; or a loader,
         which decides batches and order itself. Integer targets are classes (cross-entropy), float
-        targets of shape (k,) are tags (binary cross-entropy). Floating-point inputs are given to
-        the model in the dtype of its parameters, integers as they are. `valid` may be None: then
-        the weights of the last epoch count.
+        or boolean targets of shape (k,) are tags (binary cross-entropy). Floating-point inputs are
+        given to the model in the dtype of its parameters, integers as they are. `valid` may be
+        None: then the weights of the last epoch count.
     epochs : int, default 30
         Passes over the training examples.
     batch_size : int, default 32
@@ -218,7 +220,8 @@ def finetune(
     loss : callable (output, targets), optional
         Gives a tensor with the mean loss, instead of the task's own; takes what the model returns.
         With a `metric` of the caller's own too, that may be anything, such as a tuple of tensors:
-        the metric gets it in the same form, for all examples.
+        the metric gets it in the same form, for all examples. Float targets may then be any
+        numbers; of the metrics below only those remain that outputs and targets define.
     metric : str or callable (scores, targets), optional
         What is best: "accuracy", "log_loss" (lower is better), "mean_average_precision", "roc_auc",
         "d_prime", or a function, higher being better. Default: accuracy, or mean average precision.

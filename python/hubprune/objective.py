@@ -136,6 +136,12 @@ class Objective:
                     f"{data}: targets have shape {shape_text(targets.shape)}, the model's scores "
                     f"{shape_text(output.shape)}: they must agree"
                 )
+            low, high = float(targets.min()), float(targets.max())
+            if not (low >= -1e-6 and high <= 1 + 1e-6):  # what mixing may round to
+                raise ValueError(
+                    f"{data}: targets must be probabilities in [0, 1]; got values from {low:.4g} "
+                    f"to {high:.4g}"
+                )
         elif len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= output.shape[1]):
             raise ValueError(
                 f"{data}: targets must be classes in [0, {output.shape[1]}), as the model has "
@@ -149,6 +155,8 @@ class Objective:
             value = self._loss(output, targets)
             if not isinstance(value, torch.Tensor) or value.numel() != 1:
                 raise TypeError("loss must return a tensor with one value")
+            if not value.requires_grad:
+                raise ValueError("loss must depend on what the model returns: it has no gradient")
             return value.reshape(())
         scores, kind = self.scores(output, targets, data)
         scores = scores if scores.dtype == torch.float64 else scores.float()
@@ -178,10 +186,15 @@ class Objective:
         rows: list[Any] = []
         labels: list[torch.Tensor] = []
         kind, seen = "logits", 0
-        with evaluating(model), torch.no_grad():
+        free = self._loss is not None and self._own is not None
+        with (
+            evaluating(model),
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+        ):
             for inputs, targets in data.batches(batch_size):
                 output = run_batch(model, fitting(inputs.to(device), model), data.name)
-                if self._takes_any(output):
+                if free and not _has_known_entry(output):
                     kind, scores = "own", _on_cpu(output)
                 else:
                     scores, kind = self.scores(output, targets, data.name)
@@ -196,13 +209,11 @@ class Objective:
                 rows.append(scores)
                 labels.append(targets.cpu())
                 seen += len(targets)
-        return Predictions(_joined(rows), torch.cat(labels), kind)
-
-    def _takes_any(self, output: Any) -> bool:
-        """Whether loss and metric are the user's own, and the output is nothing else to us."""
-        if self._loss is None or self._own is None or isinstance(output, torch.Tensor):
-            return False
-        return not (isinstance(output, Mapping) and any(key in output for key in _KNOWN_ENTRIES))
+        found, known = _joined(rows), torch.cat(labels)
+        if kind == "own" and _are_scores(found, known):
+            kind = self.declared or "logits"
+            found = found if found.dtype == torch.float64 else found.float()
+        return Predictions(found, known, kind)
 
     def evaluate(self, model: nn.Module, data: Examples, batch_size: int) -> dict[str, float]:
         """Every metric of the task that the targets define.
@@ -264,6 +275,21 @@ def fitting(inputs: torch.Tensor, model: nn.Module) -> torch.Tensor:
     if not inputs.is_floating_point() or len(dtypes) != 1 or inputs.dtype in dtypes:
         return inputs
     return inputs.to(dtypes.pop())
+
+
+def _has_known_entry(output: Any) -> bool:
+    return isinstance(output, Mapping) and any(key in output for key in _KNOWN_ENTRIES)
+
+
+def _are_scores(output: Any, targets: torch.Tensor) -> bool:
+    """Whether what a model returns for all examples can be scores of these targets."""
+    if not isinstance(output, torch.Tensor) or not output.is_floating_point() or output.ndim != 2:
+        return False
+    if targets.ndim == 2:
+        return targets.shape == output.shape and bool(((targets == 0) | (targets == 1)).all())
+    return len(output) == len(targets) and 0 <= int(targets.min()) <= int(targets.max()) < len(
+        output[0]
+    )
 
 
 def _on_cpu(output: Any) -> Any:

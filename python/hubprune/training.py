@@ -155,6 +155,8 @@ class TrainingRun:
             "input_shape": list(self.train.input_shape),
             "model": fingerprint(self.model),
         }
+        if self.train.loader is not None:
+            self.configuration["loader"] = True
 
     # --- checkpoints ---
 
@@ -169,13 +171,15 @@ class TrainingRun:
             raise ValueError(f"checkpoint: {path} holds no fine-tuning")
         if values["format"] == _FORMAT_OF_NAMES:
             self._check_names(path, values["configuration"])
-        different = differences(values["configuration"], self.configuration)
+        saved = values["configuration"]
+        if "loader" in self.configuration:  # earlier versions did not keep it
+            saved.setdefault("loader", True)
+        different = differences(saved, self.configuration)
         if different:
             raise ValueError(
-                f"checkpoint: {path} is of another run: {'; '.join(different)}. Pass resume=False "
-                "to replace it, or another file"
+                f"checkpoint: {path} is of another run: {'; '.join(different)}. Delete it, or "
+                "pass resume=False, to start again; or choose another file"
             )
-
         if self.unknown:
             warnings.warn(
                 f"checkpoint {path} is resumed, but whether {', '.join(self.unknown)} did not "
@@ -261,6 +265,7 @@ class TrainingRun:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             stack.enter_context(_deterministic_convolutions())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))  # the caller's
             bar = stack.enter_context(progress_bar("fine-tuning", total))
 
             def report(done: int, text: str) -> None:
@@ -369,7 +374,7 @@ class TrainingRun:
         self, inputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
     ) -> float:
         if self.augment is not None:
-            inputs, targets = self.augment(inputs, targets, generator)
+            inputs, targets = _augmented(self.augment(inputs, targets, generator))
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
             output = run_batch(self.model, inputs, "train")
@@ -433,6 +438,14 @@ class TrainingRun:
         seconds = time.perf_counter() - start
         self.history.append({**record, "valid": metrics, "seconds": seconds})
         self.seconds += seconds
+
+
+def _augmented(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `augment` gave, if it is a batch."""
+    tensors = isinstance(batch, tuple | list) and all(isinstance(x, torch.Tensor) for x in batch)
+    if not tensors or len(batch) != 2 or len(batch[0]) != len(batch[1]):
+        raise TypeError("augment must return two tensors of one length, inputs and targets")
+    return batch[0], batch[1]
 
 
 def _frozen_modules(model: nn.Module, freeze: Collection[str]) -> list[nn.Module]:

@@ -64,7 +64,7 @@ class Examples:
     Attributes
     ----------
     task : {"classes", "tags"}
-        Integer targets are classes, floating-point ones of shape (k,) are tags.
+        Integer targets are classes, floating-point and boolean ones of shape (k,) are tags.
     count : int or None
         How many examples, where that is known.
 
@@ -257,7 +257,7 @@ def _pair(data: Sequence[Any], name: str) -> Batch:
 def _tensor(array: Any, name: str) -> torch.Tensor:
     if isinstance(array, torch.Tensor):
         return array.detach()
-    if isinstance(array, np.ndarray) and array.dtype.kind in "iuf":
+    if isinstance(array, np.ndarray) and array.dtype.kind in "biuf":
         return array_tensor(array)
     kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
     raise TypeError(f"{name} must be a pair of tensors or arrays of numbers; one is {kind}")
@@ -275,5 +275,6 @@ def _checked(batch: Any, name: str) -> Batch:
             f"{name}: inputs and targets must have the same length; got {len(inputs)} and "
             f"{len(targets)}"
         )
-    targets = targets.float() if targets.is_floating_point() else targets.long()
+    marks = targets.dtype == torch.bool and targets.ndim == 2
+    targets = targets.float() if marks or targets.is_floating_point() else targets.long()
     return inputs, targets
