@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import pickle
@@ -526,6 +527,21 @@ def test_an_output_that_cannot_be_written(
     status, out, err = run("prune", "dcase21", "-o", tmp_path / "out")
     assert (status, out) == (1, "")
     assert err == f"hubprune: error: {tmp_path / 'out'}: Permission denied\n"
+
+
+def test_a_terminal_without_the_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    cli._print("0.5 ± 0.1")
+    assert raw.getvalue() == b"0.5 ? 0.1\n"
+    monkeypatch.setattr(sys, "stdout", None)  # closed, as in `hubprune info >&-`
+    cli._print("0.5")
+
+
+def test_an_error_in_a_loaders_worker_is_its_last_line() -> None:
+    text = "Caught OSError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+    error = OSError(f"{text}last):\n  File ...\nOSError: clip 13 is damaged\n")
+    assert cli._one_line(error) == "OSError: clip 13 is damaged"
 
 
 def test_an_unexpected_error_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

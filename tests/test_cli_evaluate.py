@@ -219,13 +219,25 @@ def test_arrays_without_a_test_part(
 ) -> None:
     inputs, targets = arrays(0, False)
     (tmp_path / "bare").mkdir()
+    np.save(tmp_path / "array", inputs)
+    (tmp_path / "array.npy").rename("array.npz")
+    (tmp_path / "text.npz").write_text("text")
     net = command_models.build_model(f"{module}:net").eval()
     for file, names in (("valid.npz", ("X_valid", "Y_valid")), ("one.npz", ("X", "Y"))):
         np.savez(tmp_path / file, **dict(zip(names, (inputs, targets), strict=True)))
         got = result(capsys, f"{module}:net", "--data", file)
         assert got["metrics"] == evaluate(net, (inputs, targets))
         assert got["split"] == ("valid" if file == "valid.npz" else None)
+    whole = (tmp_path / "one.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
+    damaged = whole.replace(inputs[3].tobytes(), inputs[3].tobytes()[::-1])
+    (tmp_path / "flipped.npz").write_bytes(damaged)
     for words, message in (
+        (["one.npz", "--task", "tags"], "data has targets of classes; task is 'tags'"),
+        (["text.npz"], "--data: text.npz cannot be used: it is no .npz file, or damaged"),
+        (["half.npz"], "--data: half.npz cannot be used: it is no .npz file, or damaged"),
+        (["array.npz"], "--data: array.npz cannot be used: it is no .npz file, or damaged"),
+        (["flipped.npz"], "--data: flipped.npz cannot be used: Bad CRC-32"),
         (["one.npz", "--split", "test"], "--data: one.npz cannot be used: it has no X_test"),
         ([f"{module}:pair", "--split", "test"], "--split is of a folder or an .npz file; got "),
         (["bare"], "say what 'bare' is, such as tau:bare"),

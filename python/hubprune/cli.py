@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = arguments.run(arguments)
         if not isinstance(result, str):
             result = json.dumps(all_writable(result), indent=2, allow_nan=False)
-        print(result)
-        sys.stdout.flush()
+        _print(result)
     except KeyboardInterrupt:
         if arguments.debug:
             raise
@@ -75,6 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hubprune: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, _WRONG_ARGUMENTS) else 1
     return 0
+
+
+def _print(text: str) -> None:
+    """Print a result; what the terminal has no character for, as a question mark."""
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 _STATES = {run_compare: compare_state, run_finetune: finetune_state}
@@ -103,7 +111,9 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"  # without "[Errno 2]"
     else:
-        text = str(error) or type(error).__name__
+        text = str(error).strip() or type(error).__name__
+        if " in DataLoader worker " in text:  # torch puts the traceback into the message
+            text = text.splitlines()[-1]
     if not isinstance(error, _SAYS_ENOUGH):
         text = f"unexpected {type(error).__name__}: {text}; --debug shows where it comes from"
     return " ".join(text.split())

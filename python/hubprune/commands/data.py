@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import inspect
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,27 +126,32 @@ def has_split(text: str, split: str) -> bool:
     if path.is_dir():
         return (path / f"X_{split}.npy").exists()
     if path.is_file():
-        with np.load(path, allow_pickle=False) as file:
+        with _archive(path, "--data") as file:
             return f"X_{split}" in file
     return False
+
+
+def _archive(path: Path, argument: str) -> Any:
+    """Open an .npz file."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{argument}: {path} cannot be used: it is no .npz file, or damaged")
+    return np.load(path, allow_pickle=False)
 
 
 def _arrays(
     path: Path, split: str, argument: str, *, names_alone: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
     found = []
+    archive = None if path.is_dir() else _archive(path, argument)
     try:
-        if path.is_dir():
+        if archive is None:
             for letter in "XY":
                 file = path / f"{letter}_{split}.npy"
                 if not file.is_file():
                     raise FileNotFoundError(f"{argument}: {path} has no {letter}_{split}.npy")
                 found.append(np.load(file, allow_pickle=False))
         else:
-            arrays = np.load(path, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            with arrays:
+            with archive as arrays:
                 for letter in "XY":
                     names = [f"{letter}_{split}", *([letter] if names_alone else [])]
                     name = next((each for each in names if each in arrays), None)
@@ -153,7 +160,7 @@ def _arrays(
                     found.append(arrays[name])
     except FileNotFoundError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{argument}: {path} cannot be used: {error}") from error
     inputs, targets = found
     for array, name in ((inputs, "X"), (targets, "Y")):

@@ -103,6 +103,11 @@ def _read(arguments: argparse.Namespace) -> tuple[Any, str | None, list[str]]:
     for name in ("split", "task"):
         if getattr(arguments, name) is not None:
             raise ValueError(f"--{name} is of a folder or an .npz file; got {arguments.data}")
+    if path.is_dir():
+        raise ValueError(
+            f"--data: {path} has no X_test.npy and Y_test.npy; if it is a data set, say what "
+            f"{str(path)!r} is, such as tau:{path}"
+        )
     return open_data(arguments.data), None, []
 
 
@@ -125,7 +130,11 @@ def run_evaluate(arguments: argparse.Namespace) -> Any:
             examples = len(data[0])
         start = time.perf_counter()
         metrics = evaluate(
-            model.to(device), data, batch_size=arguments.batch_size, output=arguments.returns
+            model.to(device),
+            data,
+            batch_size=arguments.batch_size,
+            task=arguments.task,
+            output=arguments.returns,
         )
         seconds = time.perf_counter() - start
     if arguments.json:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from ..models import KNOWN_MODELS
 from ..planning.pruning_plan import PruningPlan
 from ..surgery import load_pruned, save_pruned
 from ..tables import text_table
-from ..user_functions import find_function
 from .arguments import device_of
+from .models import build_model
 from .progress import progress_display
 from .training_arguments import DATA_HELP, add_data, add_training, read_splits, training_options
 
@@ -74,11 +75,11 @@ def run_finetune(arguments: argparse.Namespace) -> Any:
             f"{arguments.model!r}"
         )
     else:
-        factory = find_function(arguments.model, "--model")
+        factory = functools.partial(build_model, arguments.model, "--model")
         builder = arguments.model.replace(":", ".")
-    data, notes = read_splits(arguments)
     decision = PruningPlan.from_json((arguments.folder / "plan.json").read_text(encoding="utf-8"))
     model = load_pruned(factory, arguments.folder).to(device).eval()
+    data, notes = read_splits(arguments)
     state = finetune_state(arguments)
     with progress_display() as bar:
         result = finetune(

@@ -123,11 +123,13 @@ def _same_shapes(model: nn.Module, spec: ModelSpec) -> bool:
     }
 
 
-def build_model(name: str) -> nn.Module:
+def build_model(name: str, argument: str = "MODEL") -> nn.Module:
     """Call the factory that `package.module:factory` names."""
-    model = call_function(name, "MODEL", what="factory", purpose=" that builds the model")
+    model = call_function(name, argument, what="factory", purpose=" that builds the model")
     if not isinstance(model, nn.Module):
-        raise TypeError(f"MODEL: {name} must return a torch.nn.Module; got {type(model).__name__}")
+        raise TypeError(
+            f"{argument}: {name} must return a torch.nn.Module; got {type(model).__name__}"
+        )
     return model
 
 
