@@ -69,6 +69,7 @@ def test_unknown_folds(tmp_path: Path, folds: int | tuple[int, ...]) -> None:
         ("a.wav,1,50,cow,True,1,A\n", r"csv:5: target must be from 0 to 49; got '50'"),
         ("a.wav,1,-1,cow,True,1,A\n", r"csv:5: target must be from 0 to 49; got '-1'"),
         ("a.wav,1,0,cow,True,1,A\n", r"csv:5: category of target 0 must be 'dog'; got 'cow'"),
+        (ROWS[1], r"csv:5: .*\.wav is listed on line 3 already"),
         ("a.wav,1,0,dog\n", r"csv:5: must have 7 fields; got 4"),
     ],
 )

@@ -113,8 +113,9 @@ def read_audio(
     ImportError
         If soundfile is missing, or librosa where it is needed.
     ValueError
-        If it is no audio, is empty or truncated, or holds NaN or infinity; if it has several
-        channels or another sample rate and that is not allowed.
+        If it is no audio, is empty or truncated (WAV and FLAC; of other formats libsndfile gives
+        what is left), or holds NaN or infinity; if it has several channels or another sample rate
+        and that is not allowed.
     """
     path = Path(path)
     if stereo not in _STEREO:

@@ -87,6 +87,7 @@ class Esc50(Dataset[tuple[torch.Tensor, int]]):
         self._lines: list[int] = []
         self.targets: list[int] = []
         names: dict[int, str] = {}
+        seen: dict[str, int] = {}
         for line, row in read_table(self._list, ("filename", "fold", "target", "category")):
             where = f"{self._list}:{line}: "
             if row["fold"] not in map(str, _FOLDS):
@@ -101,9 +102,13 @@ class Esc50(Dataset[tuple[torch.Tensor, int]]):
                     f"{where}category of target {target} must be {names[target]!r}; "
                     f"got {row['category']!r}"
                 )
+            name = row["filename"]
+            if first := seen.get(name):
+                raise ValueError(f"{where}{name} is listed on line {first} already")
+            seen[name] = line
             if int(row["fold"]) not in wanted:
                 continue
-            path = self.folder / "audio" / row["filename"]
+            path = self.folder / "audio" / name
             if not path.is_file():
                 raise FileNotFoundError(f"{where}{path} does not exist")
             self.files.append(path)
