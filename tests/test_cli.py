@@ -371,6 +371,11 @@ def test_a_pickle_never_runs(run: Run, factory: str, tmp_path: Path) -> None:
             2,
             "--ratio takes one number for all layers",
         ),
+        (
+            ("prune", "dcase21", "-o", "x", "--ratio", "conv1=0.5", "--ratio", "conv1=0.2"),
+            2,
+            "--ratio names conv1 twice",
+        ),
         (("prune", "dcase21", "-o", "x", "--keep", "conv9"), 2, "no layer 'conv9'"),
         (("prune", "dcase21", "-o", "x", "--round-to", "0"), 2, "round_to must be"),
         (("prune", "dcase21", "-o", "x", "--plan", "none"), 2, "is neither a saved network nor"),

@@ -305,6 +305,7 @@ def test_metrics_that_are_not_finite(tmp_path: Path) -> None:
     assert compare(Masked(), **options).rows == found.rows
     text = found.to_json()
     assert '"log_loss": "Infinity"' in text
+    assert json.dumps(found.to_dict(), allow_nan=False)
     assert hp.Comparison.from_json(text).rows == found.rows
     # d' is infinite where everything is told apart, and compared all the same.
     data = classes()[0], torch.nn.functional.one_hot(classes()[1]).float()

@@ -392,6 +392,7 @@ def test_d_prime_may_be_infinite(tmp_path: Path) -> None:
     result = hp.finetune(model, data, data, **options)
     assert result.best == float("inf")
     assert hp.finetune(model, data, data, **options).best == float("inf")
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["best"] == "Infinity"
     assert "inf" in result.explain()
 
 

@@ -280,19 +280,19 @@ class Comparison:
         return comparison_plot(points, path, label=label, baselines=baselines, title=title)
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as JSON-able values."""
+        """The comparison as JSON-able values; "Infinity" and "NaN" are texts."""
         return {
             "format": _FORMAT,
             "metric": self.metric,
             "lower_is_better": self.lower_is_better,
             "data": self.data,
             "configuration": self.configuration,
-            "rows": [asdict(row) for row in self.rows],
+            "rows": all_writable([asdict(row) for row in self.rows]),
         }
 
     def to_json(self) -> str:
         """The comparison as JSON text, for `from_json`."""
-        return json.dumps(all_writable(self.to_dict()), indent=1, allow_nan=False)
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Comparison:

@@ -19,7 +19,7 @@ from .arguments import check_choice, check_count
 from .augmentation import Mixup, SpecAugment
 from .checkpointing import read_file, state_of, take_dtypes, write_file
 from .energy import EnergyMeter
-from .json_numbers import all_numbers
+from .json_numbers import all_numbers, all_writable
 from .model_runs import check_model
 from .objective import Loss, Metric, Objective
 from .progress import Progress
@@ -72,8 +72,8 @@ class FineTuned:
     configuration: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the model, as JSON-able values."""
-        return {
+        """Everything but the model, as JSON-able values; "Infinity" and "NaN" are texts."""
+        content = {
             "metric": self.metric,
             "best_epoch": self.best_epoch,
             "best": self.best,
@@ -83,6 +83,7 @@ class FineTuned:
             "configuration": self.configuration,
             "history": self.history,
         }
+        return {name: all_writable(each) for name, each in content.items()}
 
     def explain(self) -> str:
         """Tell what was done and what came of it, with a line per epoch."""

@@ -18,6 +18,7 @@ from .checkpointing import fingerprint
 from .description import differences
 from .file_writing import replaced_file
 from .finetuning import evaluate, finetune
+from .json_numbers import all_writable
 from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate, tensors_of
 from .planning import plan_counts, plan_to_counts
 from .planning.pruning_plan import PruningPlan
@@ -58,8 +59,8 @@ class IterativeResult:
     history: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan and the history as JSON-able values."""
-        return {"plan": self.plan.to_dict(), "history": self.history}
+        """The plan and the history as JSON-able values; "Infinity" and "NaN" are texts."""
+        return {"plan": self.plan.to_dict(), "history": all_writable(self.history)}
 
     def explain(self) -> str:
         """Tell the sizes and metrics of each step, as a table."""

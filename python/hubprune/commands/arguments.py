@@ -59,6 +59,8 @@ def ratios(entries: Sequence[str] | None) -> float | dict[str, float] | None:
             if len(entries) > 1:
                 raise ValueError("--ratio takes one number for all layers, or LAYER=number each")
             return ratio
+        if layer in named:
+            raise ValueError(f"--ratio names {layer} twice")
         named[layer] = ratio
     return named
 
