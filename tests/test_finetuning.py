@@ -722,6 +722,19 @@ def test_explain_of_a_loader() -> None:
     assert "batches of the loader, 64 training examples" in text
 
 
+def test_a_loader_in_the_place_of_arrays_is_another_run(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    options: Any = {"epochs": 1, "batch_size": 8, "checkpoint": path}
+    hp.finetune(network(), Pairs(), None, **options)
+    loader = DataLoader(Pairs(), batch_size=8)
+    with pytest.raises(ValueError, match="loader was False and is True"):
+        hp.finetune(network(), loader, None, **options)
+    tensors, values = read_file(path)
+    del values["configuration"]["loader"]  # as before it was kept
+    write_file(path, tensors, values)
+    hp.finetune(network(), Pairs(), None, **options)
+
+
 def test_explain_tells_the_story() -> None:
     result = tune()
     text = result.explain()

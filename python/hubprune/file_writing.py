@@ -27,7 +27,7 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     pathlib.Path
         The file to write. If the block raises, it is removed and `path` stays as it was.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # behind a link: the link stays
     folder = Path(
         tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}-", suffix=".part", dir=target.parent)
     )
@@ -44,6 +44,7 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def remove_leftovers(target: Path) -> None:
     """Remove what processes that were killed while they wrote `target` have left beside it."""
+    target = target.resolve()
     prefix = f".{target.name}."
     for entry in target.parent.iterdir():
         rest = entry.name.removeprefix(prefix)

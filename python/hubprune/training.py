@@ -153,10 +153,9 @@ class TrainingRun:
             "examples": self.examples,
             "valid_examples": None if self.valid is None else self.valid.count,
             "input_shape": list(self.train.input_shape),
+            "loader": self.train.loader is not None,
             "model": fingerprint(self.model),
         }
-        if self.train.loader is not None:
-            self.configuration["loader"] = True
 
     # --- checkpoints ---
 
@@ -171,10 +170,9 @@ class TrainingRun:
             raise ValueError(f"checkpoint: {path} holds no fine-tuning")
         if values["format"] == _FORMAT_OF_NAMES:
             self._check_names(path, values["configuration"])
-        saved = values["configuration"]
-        if "loader" in self.configuration:  # earlier versions did not keep it
-            saved.setdefault("loader", True)
-        different = differences(saved, self.configuration)
+        # What earlier versions did not keep is taken for the same.
+        unsaid = {"loader": self.configuration["loader"]}
+        different = differences(unsaid | values["configuration"], self.configuration)
         if different:
             raise ValueError(
                 f"checkpoint: {path} is of another run: {'; '.join(different)}. Delete it, or "
