@@ -468,6 +468,25 @@ def test_labels_of_the_callers_own_have_styles_of_their_own() -> None:
         assert all(styles[name] == plots._STYLES[name] for name in known)
 
 
+@pytest.mark.parametrize("length", [5, 30, 60])
+def test_the_legend_is_within_the_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    widths = []
+
+    class Figure(plots.figure_class()):  # type: ignore[misc]
+        def savefig(self, *args: Any, **options: Any) -> None:
+            super().savefig(*args, **options)
+            (legend,) = self.legends
+            assert len(legend.get_texts()) == 12
+            widths.append(legend.get_window_extent().width / self.bbox.width)
+
+    monkeypatch.setattr(plots, "figure_class", lambda: Figure)
+    points = [ComparisonPoint(f"{i:0{length}d}", "", 0.5, 0.1, 0.5, 0.5) for i in range(12)]
+    comparison_plot(points, tmp_path / "a.png", label="accuracy", baselines={})
+    assert widths[0] <= 1
+
+
 def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
     points = [
         ComparisonPoint("l1", variant, 0.5, 0.0, left, left)

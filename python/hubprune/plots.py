@@ -291,8 +291,13 @@ def _saved(
 ) -> Path:
     """Add the legend under both axes and the title, and write the file."""
     handles, labels = left.get_legend_handles_labels()
-    columns = min(most_columns or len(labels), len(labels))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    for columns in range(min(most_columns or len(labels), len(labels)), 0, -1):
+        legend = figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, frameon=False
+        )
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()  # it would be cut off on both sides
     if title:
         figure.suptitle(title, fontsize=12)
     with replaced_file(path) as file:
