@@ -43,6 +43,18 @@ def test_eigenvector_of_a_signed_graph(device: EmulatedDevice) -> None:
     assert_within(vector, expected, 1e-14)
 
 
+def test_eigenvector_of_graphs_of_any_scale(device: EmulatedDevice) -> None:
+    """Squares of such weights leave the range of float64; one factor for each graph."""
+    weights = random_graphs((5, 70, 70), np.float64, seed=9)
+    weights = np.ldexp(weights, np.array([-1060, -600, 0, 520, 1020])[:, None, None])
+    vector, converged, _ = device.eigenvector(weights)
+    assert converged.all()
+    expected = ref.graph_eigenvector_centrality(weights)
+    np.testing.assert_allclose(vector, expected, rtol=0, atol=3e-11)
+    alone, _, _ = device.eigenvector(weights[2:3])
+    np.testing.assert_array_equal(vector[2], alone[0])
+
+
 def test_eigenvector_after_restarts(device: EmulatedDevice) -> None:
     """A path's eigenvalues lie close together: more products than the basis holds vectors."""
     weights = np.zeros((1, 120, 120))

@@ -27,6 +27,7 @@
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
 #include "cuda/normalized_rows.cuh"
+#include "cuda/power_scaling.cuh"
 #include "cuda/tiled_products.cuh"
 #include "cuda/warp_reduce.cuh"
 
@@ -37,28 +38,57 @@ namespace {
 // this is for. 32 768 rows in float32.
 constexpr int64_t kStoredBytes = int64_t(4) << 30;
 
-// One warp per row. flags (batch), zeroed before.
+// What is known of given graphs, (batch) each: flags, and the bits of the largest magnitude
+// (float64 only). Bits of numbers that are not negative are in the order of the numbers.
+struct GraphSummary {
+  unsigned long long* flags;
+  unsigned long long* largest;
+};
+
+// One warp per row. The summary was zeroed before.
 template <class T>
 __global__ void __launch_bounds__(kLanczosThreads)
     inspect_graph_kernel(const T* __restrict__ weights, int64_t batch, int64_t n,
-                         unsigned long long* __restrict__ flags) {
+                         const GraphSummary summary) {
   const int lane = thread_index() % kWarp;
   for (int64_t row = block_index() * kLanczosWarps + thread_index() / kWarp; row < batch * n;
        row += grid_blocks() * kLanczosWarps) {
     unsigned long long found = 0;
+    double largest = 0.0;
     for (int64_t k = lane; k < n; k += kWarp) {
       const double value = static_cast<double>(weights[row * n + k]);
       if (!(fabs(value) <= DBL_MAX)) found |= kNotFinite;
       if (value < 0.0) found |= kNegative;
+      largest = fmax(largest, fabs(value));
     }
-    if (found) atomicOr(flags + row / n, found);
+    if (found) atomicOr(summary.flags + row / n, found);
+    if constexpr (kNeedsScaling<T>) {
+      largest = warp_max(largest);
+      if (lane == 0 && largest > 0.0) {
+        atomicMax(summary.largest + row / n,
+                  static_cast<unsigned long long>(__double_as_longlong(largest)));
+      }
+    }
+  }
+}
+
+// The factor of a graph's weights, which keeps the squares of its products in range: it changes no
+// eigenvector, and is 1 where the weights need none.
+template <class T>
+__device__ __forceinline__ double weight_scale(const GraphSummary& summary, int64_t item) {
+  if constexpr (kNeedsScaling<T>) {
+    const double largest = __longlong_as_double(static_cast<long long>(summary.largest[item]));
+    return largest >= 1e-100 && largest <= 1e100 ? 1.0 : range_scale(largest);
+  } else {
+    return 1.0;
   }
 }
 
 // One warp per row: basis[j + 1] = A basis[j].
 template <class T>
 __global__ void __launch_bounds__(kLanczosThreads)
-    lanczos_multiply_kernel(const T* __restrict__ weights, int64_t batch, int64_t n, int j,
+    lanczos_multiply_kernel(const T* __restrict__ weights, int64_t batch, int64_t n,
+                            const GraphSummary summary, int j,
                             const Progress* __restrict__ progress, double* __restrict__ basis) {
   const int lane = thread_index() % kWarp;
   for (int64_t row = block_index() * kLanczosWarps + thread_index() / kWarp; row < batch * n;
@@ -66,15 +96,30 @@ __global__ void __launch_bounds__(kLanczosThreads)
     const int64_t item = row / n;
     if (progress[item].done) continue;  // the same for every lane of the warp
     const double* v = basis_vector(basis, item, j, n);
+    const double scale = weight_scale<T>(summary, item);
     double sum = 0.0;
 #pragma unroll 4
     for (int64_t k = lane; k < n; k += kWarp) {
-      sum += static_cast<double>(weights[row * n + k]) * v[k];
+      sum += static_cast<double>(weights[row * n + k]) * scale * v[k];
     }
     sum = warp_sum(sum);
     if (lane == 0) basis_vector(basis, item, j + 1, n)[row % n] = sum;
   }
 }
+
+struct GraphScratch {
+  LanczosScratch lanczos;
+  GraphSummary summary;
+  int64_t bytes;
+
+  GraphScratch(void* memory, int64_t batch, int64_t n) : GraphScratch(Scratch(memory), batch, n) {}
+
+ private:
+  GraphScratch(Scratch pieces, int64_t batch, int64_t n)
+      : lanczos(pieces, batch, n),
+        summary{lanczos.flags, pieces.take<unsigned long long>(batch)},
+        bytes(pieces.bytes()) {}
+};
 
 enum class Route { kImplicit, kStored, kTiles };
 
@@ -146,9 +191,7 @@ bool is_range(const ProductRange& products, int64_t max_iter) {
 }  // namespace
 
 int64_t graph_eigenvector_centrality_scratch_bytes(int64_t batch, int64_t n) {
-  Scratch pieces(nullptr);
-  const LanczosScratch lanczos(pieces, batch, n);
-  return pieces.bytes();
+  return GraphScratch(nullptr, batch, n).bytes;
 }
 
 template <class T>
@@ -159,20 +202,22 @@ Status launch_graph_eigenvector_centrality(const T* weights, int64_t batch, int6
                                            void* scratch_memory, int device, void* stream) {
   if (!is_range(products, max_iter)) return Status::kInvalidValue;
   if (batch == 0 || n == 0) return Status::kOk;
-  Scratch pieces(scratch_memory);
-  const LanczosScratch scratch(pieces, batch, n);
+  const GraphScratch scratch(scratch_memory, batch, n);
+  const GraphSummary& summary = scratch.summary;
   const int64_t row_blocks = ceil_divide(batch * n, kLanczosWarps);
   Launches launches("graph_eigenvector_centrality", device, stream);
   if (products.first == 0) {
-    launches.zero(scratch.flags, batch * static_cast<int64_t>(sizeof(*scratch.flags)));
+    const int64_t bytes = batch * static_cast<int64_t>(sizeof(*summary.flags));
+    launches.zero(summary.flags, bytes);
+    launches.zero(summary.largest, bytes);
     launches.kernel(inspect_graph_kernel<T>, row_blocks, kLanczosThreads, 0, weights, batch, n,
-                    scratch.flags);
+                    summary);
   }
   const LanczosSearch<T> search = {batch,    n,        start,  false,     tol,     noise,
                                    max_iter, products, vector, converged, residual};
-  enqueue_lanczos(launches, scratch, search, [&](int j) {
+  enqueue_lanczos(launches, scratch.lanczos, search, [&](int j) {
     launches.kernel(lanczos_multiply_kernel<T>, row_blocks, kLanczosThreads, 0, weights, batch, n,
-                    j, scratch.progress, scratch.basis);
+                    summary, j, scratch.lanczos.progress, scratch.lanczos.basis);
   });
   return launches.status();
 }

@@ -27,4 +27,10 @@ __device__ __forceinline__ double scaled(T value, int exponent) {
   }
 }
 
+// The power of two that brings `largest` to [1, 2), or near it where that one is not representable.
+__device__ __forceinline__ double range_scale(double largest) {
+  const int exponent = range_exponent(largest);
+  return ldexp(1.0, exponent < -1000 ? 1000 : -exponent);
+}
+
 }  // namespace hubprune::cuda
