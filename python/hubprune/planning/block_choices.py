@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which units of a block go: the scores of its layers, put into one order, and a count.
 
-A block of `hubprune.channels.groups` is pruned by one decision, though several layers may be in it.
+A block of `hubprune.channels.blocks` is pruned by one decision, though several layers may be in it.
 A `Choice` ranks its units by the scores of all of them and removes as many as it is told; how many
 that is, is decided in `hubprune.planning`.
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from ..channels.groups import Block
+from ..channels.blocks import Block
 from ..progress import Progress
 from ..scorers import Scorer, Scores, score
 
