@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .file_writing import remove_leftovers, replaced_file
+from .file_writing import remove_leftovers, replaced_file, umask
 from .json_numbers import all_writable
 
 __all__ = ["fingerprint", "read_file", "save_tensors", "state_of", "take_dtypes", "write_file"]
@@ -76,9 +76,7 @@ def save_tensors(
         save_file(dict(tensors), str(path), metadata=dict(metadata))
     except SafetensorError as error:
         raise OSError(f"{path.name} cannot be written: {error}") from error
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)  # safetensors writes for the owner alone
+    path.chmod(0o666 & ~umask())  # safetensors writes for the owner alone
 
 
 def write_file(path: StrPath, tensors: Mapping[str, torch.Tensor], values: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["remove_leftovers", "replaced_file"]
+__all__ = ["is_running", "remove_leftovers", "replaced_file", "umask"]
 
 
 @contextmanager
@@ -45,11 +45,10 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def remove_leftovers(target: Path) -> None:
     """Remove what processes that were killed while they wrote `target` have left beside it."""
     target = target.resolve()
-    prefix = f".{target.name}."
+    name = re.compile(rf"\.{re.escape(target.name)}\.(\d+)(-\w+)?\.part")
     for entry in target.parent.iterdir():
-        rest = entry.name.removeprefix(prefix)
-        found = re.fullmatch(r"(\d+)(-\w+)?\.part", rest)
-        if found is None or rest == entry.name or _alive(found[1]):
+        found = name.fullmatch(entry.name)
+        if found is None or is_running(int(found[1])):
             continue
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -58,9 +57,17 @@ def remove_leftovers(target: Path) -> None:
                 entry.unlink()
 
 
-def _alive(process: str) -> bool:
+def umask() -> int:
+    """The permissions that this process takes from new files, which only setting them tells."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number."""
     try:
-        os.kill(int(process), 0)
+        os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:

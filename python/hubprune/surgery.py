@@ -28,6 +28,7 @@ from .checkpointing import save_tensors, take_dtypes
 from .compensation import check_compensation
 from .compensation import compensate as _compensate
 from .cutting import apply_cuts, check_cuts
+from .file_writing import is_running, umask
 from .layer_kinds import sizes
 from .model_runs import check_model, duplicate
 from .planning.plan_file import OtherVersionError, format_json
@@ -288,7 +289,7 @@ def _replacing(target: Path) -> Iterator[Path]:
     _remove_leftovers(target)
     prefix = f".{target.name}.saving-{os.getpid()}-"
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-    folder.chmod(0o777 & ~_umask())
+    folder.chmod(0o777 & ~umask())
     try:
         yield folder
         for entry in (*folder.iterdir(), folder):
@@ -309,12 +310,6 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _exchange(new: Path, old: Path) -> None:
@@ -358,15 +353,5 @@ def _remove_leftovers(target: Path) -> None:
     prefix = f".{target.name}.saving-"  # no glob: the name may hold its special characters
     for entry in target.parent.iterdir():
         process = entry.name.removeprefix(prefix).split("-")[0]
-        if entry.name.startswith(prefix) and process.isdigit() and not _alive(int(process)):
+        if entry.name.startswith(prefix) and process.isdigit() and not is_running(int(process)):
             shutil.rmtree(entry, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
