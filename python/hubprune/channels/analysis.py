@@ -15,12 +15,10 @@ from ..layer_kinds import RECURRENT, is_channelwise, is_depthwise, is_grouped
 from ..model_runs import first_line
 from .blocks import Block
 from .coupling import Coupling
-from .probe import ControlFlowError, Place, Probe, Reading, code_words
+from .meetings import random_half, units_that_meet
+from .probe import ControlFlowError, Place, Probe, Reading
 
 __all__ = ["Analysis"]
-
-# How often in a row units that meet are told apart in vain: two of them mostly are at once.
-_FRUITLESS = 3
 
 _Key = TypeVar("_Key")
 
@@ -32,6 +30,16 @@ def _living(places: Mapping[_Key, Sequence[int]], live: Collection[int]) -> dict
         for key, units in places.items()
         if any(unit in live for unit in units)
     }
+
+
+def _part(block: Block, numbers: Sequence[int]) -> Block:
+    """The units of a block with these places."""
+    return replace(
+        block,
+        units=tuple(block.units[n] for n in numbers),
+        channels={name: [row[n] for n in numbers] for name, row in block.channels.items()},
+        cells=(0,) * len(numbers),
+    )
 
 
 class Analysis:
@@ -116,12 +124,12 @@ class Analysis:
     def probe_until_stable(self) -> None:
         """Read which unit arrives where; join or drop what meets until nothing is ambiguous."""
         while self._active():
-            owner = torch.empty(sum(len(block.units) for block in self.blocks), dtype=torch.long)
+            owner = torch.empty(self._unit_count(), dtype=torch.long)
             for block in self.blocks:
                 owner[list(block.units)] = block.number
             self.probe.units = self._units_by_producer()
             try:
-                stable = self._judge(self._read(self._lit(self._active())), owner)
+                stable = self._judge(Reading(self.probe, self._lit(self._active())), owner)
             except ControlFlowError as error:
                 raise ValueError(
                     "the model must take the same way through its layers in every forward pass; "
@@ -135,18 +143,14 @@ class Analysis:
             if stable:
                 return
 
+    def _unit_count(self) -> int:
+        return sum(len(block.units) for block in self.blocks)
+
     def _lit(self, blocks: Iterable[Block]) -> torch.Tensor:
         """Which units are in some blocks, (units,) bool."""
-        lit = torch.zeros(sum(len(block.units) for block in self.blocks), dtype=torch.bool)
+        lit = torch.zeros(self._unit_count(), dtype=torch.bool)
         lit[[unit for block in blocks for unit in block.units]] = True
         return lit
-
-    def _read(self, lit: torch.Tensor) -> Reading:
-        """Read where some units arrive."""
-        words, bits, ones = code_words(int(lit.sum()))
-        codes = torch.zeros(len(lit), dtype=torch.long)
-        codes[lit] = torch.tensor(words, dtype=torch.long)
-        return Reading(self.probe, codes, bits, ones)
 
     def _units_by_producer(self) -> dict[str, torch.Tensor]:
         units: dict[str, list[int]] = {}
@@ -214,7 +218,7 @@ class Analysis:
 
     def _untangle(self, mixed: dict[Place, torch.Tensor]) -> None:
         """Join units that meet at single elements, or drop their blocks."""
-        half = self._random_half()
+        half = random_half(self._unit_count(), self._random)
         reasons: dict[int, str] = {}  # of the blocks that take part
         certain, spread = set(), set()
         for block in self._active():
@@ -225,23 +229,22 @@ class Analysis:
                 continue
             if any((one[place] & other[place]).any() for place in places):
                 spread.add(block.number)  # by itself it is mixed already
-            norms = [norm for name in block.layers for norm in self.coupling.mixers.get(name, [])]
-            if norms or places[0][0] is None:
+            reasons[block.number], is_certain = self._why_mixed(block, places[0])
+            if is_certain:
                 certain.add(block.number)
-            reasons[block.number] = (
-                f"is normalised across channels by '{norms[0]}'"
-                if norms
-                else "produces the model's output"
-                if places[0][0] is None
-                else f"is mixed with other channels before '{places[0][0]}' reads it"
-            )
         # One after the other: without the first the rest may not be mixed.
         if certain or not self._join_met(mixed, [self.blocks[number] for number in reasons]):
             for number in certain or spread or reasons:
                 self._drop(number, reasons[number])
 
-    def _random_half(self) -> torch.Tensor:
-        return torch.rand(len(self._lit(())), generator=self._random) < 0.5
+    def _why_mixed(self, block: Block, place: Place) -> tuple[str, bool]:
+        """Why a block that is mixed at a place stays whole, and whether joining cannot help."""
+        norms = [norm for name in block.layers for norm in self.coupling.mixers.get(name, [])]
+        if norms:
+            return f"is normalised across channels by '{norms[0]}'", True
+        if place[0] is None:
+            return "produces the model's output", True
+        return f"is mixed with other channels before '{place[0]}' reads it", False
 
     def _join_met(self, mixed: dict[Place, torch.Tensor], blocks: list[Block]) -> bool:
         """Join the units that meet at single elements, unless they are all of a block."""
@@ -250,44 +253,16 @@ class Analysis:
             for block in blocks
             for number, unit in enumerate(block.units)
         }
-        met: dict[int, set[int]] = {}
-        for units in self._heard_apart(mixed, blocks):
-            united = units.union(*(met.get(unit, ()) for unit in units))
-            met.update(dict.fromkeys(united, united))
         joined = [
             units
-            for units in {id(each): each for each in met.values()}.values()
-            if len(units) > 1 and not any(units.issuperset(block.units) for block in blocks)
+            for units in units_that_meet(self.probe, mixed, self._lit(blocks), self._random)
+            if not any(units.issuperset(block.units) for block in blocks)
         ]
         for units in joined:
             self.coupling.join([channel[unit] for unit in units])
         if joined:
             self._make_blocks()
         return bool(joined)
-
-    def _heard_apart(
-        self, mixed: dict[Place, torch.Tensor], blocks: list[Block]
-    ) -> Collection[set[int]]:
-        """The units at each position where some are mixed, as far as they can be told apart.
-
-        A random half of the units speaks at a time: where two or three meet, each is soon heard
-        alone; where many do, hardly any ever is.
-        """
-        where = {p: self.probe.positions(p, m).nonzero()[:, 0].tolist() for p, m in mixed.items()}
-        heard: dict[tuple[Place, int], set[int]] = {}
-        lit, found, fruitless = self._lit(blocks), 0, 0
-        while fruitless < _FRUITLESS:
-            half = self._random_half()
-            for reading in (self._read(lit & half), self._read(lit & ~half)):
-                for place, positions in where.items():
-                    row = reading.units_at(place)
-                    units = [] if row is None else row.tolist()
-                    for position in positions if units else ():
-                        if units[position] >= 0:
-                            heard.setdefault((place, position), set()).add(units[position])
-            before, found = found, sum(map(len, heard.values()))
-            fruitless = fruitless + 1 if found == before else 0
-        return heard.values()
 
     # --- step 3: what the sides allow ---
 
@@ -304,17 +279,12 @@ class Analysis:
             parts: dict[tuple[SideKey, ...], list[int]] = {}
             for number, unit in enumerate(block.units):
                 parts.setdefault(readers.get(unit, ()), []).append(number)
-            for place, numbers in enumerate(parts.values() if len(parts) > 1 else ()):
-                part = replace(
-                    block,
-                    number=len(self.blocks) if place else block.number,
-                    units=tuple(block.units[n] for n in numbers),
-                    channels={
-                        name: [row[n] for n in numbers] for name, row in block.channels.items()
-                    },
-                    cells=(0,) * len(numbers),
-                )
-                self.blocks[part.number : part.number + 1] = [part]
+            if len(parts) < 2:
+                continue
+            self.blocks[block.number], *others = (_part(block, each) for each in parts.values())
+            for part in others:
+                part.number = len(self.blocks)
+                self.blocks.append(part)
 
     def _check_sides(self) -> None:
         owner = {unit: block for block in self.blocks for unit in block.units}

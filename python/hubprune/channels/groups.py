@@ -3,7 +3,8 @@
 
 Removing filter 3 of a convolution also removes channel 3 of the batch normalisation behind it,
 column 3 of the next layer, and filter 3 of every layer whose output is added to it. Here that is
-found out, in four steps, each of which can only make the answer safer:
+found out, in four steps, each of which can only make the answer safer (`analysis` takes the first
+three):
 
 1. *Coupling* (`coupling`). Torch-Pruning's DependencyGraph traces the model through autograd and
    says which filters of which layers stand or fall together.
@@ -12,9 +13,9 @@ found out, in four steps, each of which can only make the answer safer:
    every layer. All words have the same number of ones, so a position that hears two units shows too
    many. The positions therefore come from the model itself, whatever it does on the way
    (flattening, channels-last permutations, concatenation, shuffling). Units that meet in twos or
-   threes (the halves of a gated linear unit, a sum that the trace misread) are joined, and probed
-   again; a channel that is mixed with many before a layer reads it (softmax, layer normalisation,
-   attention) is noticed instead of cut.
+   threes (`meetings`: the halves of a gated linear unit, a sum that the trace misread) are joined,
+   and probed again; a channel that is mixed with many before a layer reads it (softmax, layer
+   normalisation, attention) is noticed instead of cut.
 3. *Guard rails.* What reaches an output, couples with the input normalisation, is frozen, shared
    or recomputed stays whole, with the reason.
 4. *Proof* (`proof`). `ChannelGroups.failure` cuts a copy and compares what its layers are given,

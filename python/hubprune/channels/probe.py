@@ -201,10 +201,20 @@ def code_words(count: int) -> tuple[list[int], int, int]:
 
 
 class Reading:
-    """What all bits together say about every watched place."""
+    """Where some units arrive: what all bits together say about every watched place.
 
-    def __init__(self, probe: Probe, codes: torch.Tensor, bits: int, ones: int) -> None:
-        self._ones = ones
+    Parameters
+    ----------
+    probe : Probe
+        Runs the model, once a bit.
+    lit : torch.Tensor
+        Which units get a word, (units,) bool.
+    """
+
+    def __init__(self, probe: Probe, lit: torch.Tensor) -> None:
+        words, bits, self._ones = code_words(int(lit.sum()))
+        codes = torch.zeros(len(lit), dtype=torch.long)
+        codes[lit] = torch.tensor(words, dtype=torch.long)
         self._unit_of = {int(code): unit for unit, code in enumerate(codes.tolist()) if code}
         self._heard: dict[Place, torch.Tensor] = {}  # how many bits each element saw
         # the word of each position, row (of a layer that passes channels on), or output element

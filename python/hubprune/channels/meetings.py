@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Which units meet at single elements of what a layer reads.
+
+A random half of the units speaks at a time: where two or three meet, each is soon heard alone;
+where many do, hardly any ever is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from .probe import Place, Probe, Reading
+
+__all__ = ["random_half", "units_that_meet"]
+
+# How often in a row units that meet are told apart in vain: two of them mostly are at once.
+_FRUITLESS = 3
+
+
+def random_half(count: int, generator: torch.Generator) -> torch.Tensor:
+    """About half of so many units, (units,) bool."""
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def units_that_meet(
+    probe: Probe,
+    mixed: Mapping[Place, torch.Tensor],
+    lit: torch.Tensor,
+    generator: torch.Generator,
+) -> list[set[int]]:
+    """Find the units that meet, themselves or through others.
+
+    Parameters
+    ----------
+    probe : Probe
+        Where the units are.
+    mixed : mapping of place to torch.Tensor
+        The elements at which several are heard, bool, of the shape of what arrives there.
+    lit : torch.Tensor
+        The units that may be among them, (units,) bool.
+    generator : torch.Generator
+        Decides who speaks when.
+
+    Returns
+    -------
+    list of set of int
+        Two units or more each; no unit is in two of them.
+    """
+    met: dict[int, set[int]] = {}
+    for units in _heard_apart(probe, mixed, lit, generator):
+        united = units.union(*(met.get(unit, ()) for unit in units))
+        met.update(dict.fromkeys(united, united))
+    return [units for units in {id(each): each for each in met.values()}.values() if len(units) > 1]
+
+
+def _heard_apart(
+    probe: Probe,
+    mixed: Mapping[Place, torch.Tensor],
+    lit: torch.Tensor,
+    generator: torch.Generator,
+) -> list[set[int]]:
+    """The units at each position where some are mixed, as far as they can be told apart."""
+    where = {p: probe.positions(p, mask).nonzero()[:, 0].tolist() for p, mask in mixed.items()}
+    heard: dict[tuple[Place, int], set[int]] = {}
+    found, fruitless = 0, 0
+    while fruitless < _FRUITLESS:
+        half = random_half(len(lit), generator)
+        for reading in (Reading(probe, lit & half), Reading(probe, lit & ~half)):
+            for place, positions in where.items():
+                row = reading.units_at(place)
+                units = [] if row is None else row.tolist()
+                for position in positions if units else ():
+                    if units[position] >= 0:
+                        heard.setdefault((place, position), set()).add(units[position])
+        before, found = found, sum(map(len, heard.values()))
+        fruitless = fruitless + 1 if found == before else 0
+    return list(heard.values())
