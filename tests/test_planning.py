@@ -170,6 +170,37 @@ def test_pairs_counts_filters_also_where_they_go_in_twos() -> None:
     assert 24 - widths(plan)["0"] == count - count % 2
 
 
+class Weighted(nn.Module):
+    """Weights channels by their place, which an example of zeros may not show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv = nn.Conv1d(1, 8, 3), nn.Conv1d(8, 8, 1)
+        self.head = nn.Conv1d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(self.first(x).relu())
+        place = torch.arange(x.shape[1], dtype=x.dtype, device=x.device)
+        return self.head(x * place[:, None])
+
+
+def test_the_default_device_and_dtype_change_no_plan() -> None:
+    torch.manual_seed(0)
+    models = [build("tagger"), (Gated(), torch.randn(1, 1, 9)), (Weighted(), torch.zeros(1, 1, 9))]
+
+    def plans() -> list[object]:
+        return [hp.plan(model, x, scorer="landmarks").to_dict() for model, x in models]
+
+    expected = plans()
+    with torch.device("meta"):
+        assert plans() == expected
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert plans() == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_pairs_decides_its_own_count_unless_told() -> None:
     model, x = build("tagger")
     plan = hp.plan(model, x, scorer="pairs")

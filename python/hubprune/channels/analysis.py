@@ -61,7 +61,7 @@ class Analysis:
         self.rows: dict[str, list[int]] = {}
         # unit -> the groups of grouped convolutions that it belongs to
         self.signatures: dict[int, tuple[tuple[str, int], ...]] = {}
-        self._random = torch.Generator().manual_seed(0)
+        self._random = torch.Generator("cpu").manual_seed(0)
         self._make_blocks()
 
     def settled(self) -> tuple[list[Block], dict[SideKey, list[int]], dict[str, list[int]]]:
@@ -124,7 +124,7 @@ class Analysis:
     def probe_until_stable(self) -> None:
         """Read which unit arrives where; join or drop what meets until nothing is ambiguous."""
         while self._active():
-            owner = torch.empty(self._unit_count(), dtype=torch.long)
+            owner = torch.empty(self._unit_count(), dtype=torch.long, device="cpu")
             for block in self.blocks:
                 owner[list(block.units)] = block.number
             self.probe.units = self._units_by_producer()
@@ -148,7 +148,7 @@ class Analysis:
 
     def _lit(self, blocks: Iterable[Block]) -> torch.Tensor:
         """Which units are in some blocks, (units,) bool."""
-        lit = torch.zeros(self._unit_count(), dtype=torch.bool)
+        lit = torch.zeros(self._unit_count(), dtype=torch.bool, device="cpu")
         lit[[unit for block in blocks for unit in block.units]] = True
         return lit
 
@@ -161,7 +161,7 @@ class Analysis:
                 for unit, channels in zip(block.units, positions, strict=True):
                     for channel in channels:
                         row[channel] = unit
-        return {name: torch.tensor(row) for name, row in units.items()}
+        return {name: torch.tensor(row, device="cpu") for name, row in units.items()}
 
     def _judge(self, reading: Reading, owner: torch.Tensor) -> bool:
         """Decide what one reading means; False if blocks have changed and it must be repeated."""

@@ -21,7 +21,7 @@ _FRUITLESS = 3
 
 def random_half(count: int, generator: torch.Generator) -> torch.Tensor:
     """About half of so many units, (units,) bool."""
-    return torch.rand(count, generator=generator) < 0.5
+    return torch.rand(count, generator=generator, device="cpu") < 0.5
 
 
 def units_that_meet(

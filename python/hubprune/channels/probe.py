@@ -50,7 +50,7 @@ class Probe:
         self.calls: dict[str, int] = {}
         self.recorded: dict[Place, Any] = {}
         self.units: dict[str, torch.Tensor] = {}  # producer -> (channels,) unit number or -1
-        self.lit = torch.zeros(0, dtype=torch.bool)
+        self.lit = torch.zeros(0, dtype=torch.bool, device="cpu")
         self.seen: dict[Place, torch.Tensor] = {}
 
     def __enter__(self) -> Probe:
@@ -94,7 +94,7 @@ class Probe:
         dict of place to torch.Tensor
             For each input of a watched layer and each output of the model, bool, its shape.
         """
-        self.lit = torch.cat([lit, torch.zeros(1, dtype=torch.bool)])  # so that -1 is never lit
+        self.lit = torch.cat([lit, lit.new_zeros(1)])  # so that -1 is never lit
         self.seen = {}
         with self._lit_parameters():
             outputs = tensors_of(self._run("replay"))
@@ -213,8 +213,8 @@ class Reading:
 
     def __init__(self, probe: Probe, lit: torch.Tensor) -> None:
         words, bits, self._ones = code_words(int(lit.sum()))
-        codes = torch.zeros(len(lit), dtype=torch.long)
-        codes[lit] = torch.tensor(words, dtype=torch.long)
+        codes = torch.zeros(len(lit), dtype=torch.long, device="cpu")
+        codes[lit] = torch.tensor(words, dtype=torch.long, device="cpu")
         self._unit_of = {int(code): unit for unit, code in enumerate(codes.tolist()) if code}
         self._heard: dict[Place, torch.Tensor] = {}  # how many bits each element saw
         # the word of each position, row (of a layer that passes channels on), or output element
@@ -250,7 +250,7 @@ class Reading:
     def _units(self, words: torch.Tensor) -> torch.Tensor:
         found, index = words.cpu().unique(return_inverse=True)
         units = [self._unit_of.get(word, -2) if word else -1 for word in found.tolist()]
-        return torch.tensor(units, dtype=torch.long)[index]
+        return torch.tensor(units, dtype=torch.long, device="cpu")[index]
 
     def units_at_outputs(self) -> list[int]:
         """The units that reach an output of the model alone."""

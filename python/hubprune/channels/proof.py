@@ -329,12 +329,15 @@ class _Bench:
                 size = 1.0
             self._seen.noise[place] = (tuple(output.shape), size)
         shape, size = (self._expected or self._seen).noise.get(place, ((), 0.0))
-        generator = torch.Generator().manual_seed(zlib.crc32(repr(place).encode()))
-        noise = torch.empty(shape).uniform_(-1.0, 1.0, generator=generator)
-        noise += torch.copysign(torch.tensor(0.5), noise)  # 0.5 to 1.5 either way, never next to 0
+        generator = torch.Generator("cpu").manual_seed(zlib.crc32(repr(place).encode()))
+        noise = torch.empty(shape, dtype=torch.float32, device="cpu")
+        noise.uniform_(-1.0, 1.0, generator=generator)
+        noise += torch.copysign(
+            noise.new_tensor(0.5), noise
+        )  # 0.5 to 1.5 either way, never next to 0
         axis = channel_axis(module, output)
         if self._expected is not None and name in self._kept_out and noise.dim() > axis:
-            noise = noise.index_select(axis, torch.tensor(self._kept_out[name]))
+            noise = noise.index_select(axis, torch.tensor(self._kept_out[name], device="cpu"))
         if noise.shape != output.shape:
             self.unfit.add(name)
             return output

@@ -66,7 +66,7 @@ class SourceProbe(Probe):
                     met[unit] += 1
                     row[channel] = voices.setdefault(voice, len(voices))
                     self._channels.setdefault(voice, {})[unit] = channel
-                self.units[target] = torch.tensor(row)
+                self.units[target] = torch.tensor(row, device="cpu")
         self._voices = list(voices)
 
     def sources(self) -> dict[str, list[list[Channel]]]:
@@ -89,8 +89,11 @@ class SourceProbe(Probe):
             name: [[] for _ in units] for name, units in self._inputs.items()
         }
         words, bits, ones = code_words(len(self._voices))
-        codes = torch.tensor(words, dtype=torch.long)
-        heard = {name: torch.zeros(len(row), dtype=torch.long) for name, row in found.items()}
+        codes = torch.tensor(words, dtype=torch.long, device="cpu")
+        heard = {
+            name: torch.zeros(len(row), dtype=torch.long, device="cpu")
+            for name, row in found.items()
+        }
         for bit in range(bits):
             for name, mask in self._heard((codes >> bit) & 1 == 1).items():
                 heard[name] |= mask.long() << bit
@@ -113,7 +116,8 @@ class SourceProbe(Probe):
             )
         ]
         for lit in self._apart(candidates):
-            heard = self._heard(torch.tensor([number in lit for number in range(len(words))]))
+            speaking = [number in lit for number in range(len(words))]
+            heard = self._heard(torch.tensor(speaking, device="cpu"))
             is_heard = {name: mask.tolist() for name, mask in heard.items()}
             speaker = {unit: n for n in lit for unit in self._channels[self._voices[n]]}
             for name, position in several:

@@ -43,6 +43,7 @@ def contribution_scales(
                 for u in units
             ],
             dtype=torch.float64,
+            device="cpu",
         )
         for (target, side, _), units in groups.sides.items()
         if side == "out" and target in modules
