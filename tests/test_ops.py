@@ -245,18 +245,22 @@ def test_eigenvector_centrality_launches_as_much_as_it_needs(
 ) -> None:
     """A part of the products at a time; in a capture, which cannot look, all of them."""
     search = eigenvector._CudaSearch(torch.zeros(4, 3), 1e-6, 60)
+    scratch = torch.zeros(1)
+    outputs = [each.data_ptr() for each in (search.vector, search.converged, search.residual)]
     seen: list[tuple[int, int]] = []
 
-    def enqueue(first: int, end: int) -> None:
+    def enqueue(first: int, end: int, *rest: int) -> None:
+        assert rest[:4] == (*outputs, scratch.data_ptr())
         seen.append((first, end))
         search.converged.fill_(end >= enough)
 
+    pretend_device(monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
     if enough <= 60 or capturing:
-        assert search.run(enqueue) is search.vector
+        assert search.run(enqueue, scratch) is search.vector
     else:
         with pytest.raises(RuntimeError, match="did not converge in 60 products"):
-            search.run(enqueue)
+            search.run(enqueue, scratch)
     assert seen == launched
 
 

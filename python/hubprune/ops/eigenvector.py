@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import torch
@@ -119,28 +120,21 @@ def _eigenvector_centrality_cuda(
     )
     scaled = _scaled_start(start)
     search = _CudaSearch(x, tol, max_iter)
-
-    def enqueue(first: int, end: int) -> None:
-        _native.eigenvector_centrality_cuda(
-            in_double(x),
-            x.data_ptr(),
-            batch,
-            n,
-            d,
-            code,
-            tiles,
-            address(scaled),
-            tol,
-            noise,
-            max_iter,
-            first,
-            end,
-            *search.outputs(),
-            scratch.data_ptr(),
-            *stream_of(x),
-        )
-
-    return search.run(enqueue)
+    enqueue = partial(
+        _native.eigenvector_centrality_cuda,
+        in_double(x),
+        x.data_ptr(),
+        batch,
+        n,
+        d,
+        code,
+        tiles,
+        address(scaled),
+        tol,
+        noise,
+        max_iter,
+    )
+    return search.run(enqueue, scratch)
 
 
 def _eigenvector_centrality_fake(
@@ -204,17 +198,16 @@ class _CudaSearch:
         self.residual = torch.zeros(items, dtype=torch.float64, device=rows.device)
         self.tol, self.max_iter = tol, max_iter
 
-    def outputs(self) -> tuple[int, int, int]:
-        return self.vector.data_ptr(), self.converged.data_ptr(), self.residual.data_ptr()
-
-    def run(self, enqueue: Callable[[int, int], None]) -> torch.Tensor:
-        """Return the vectors; `enqueue(first, end)` enqueues products first .. end - 1."""
+    def run(self, enqueue: Callable[..., None], scratch: torch.Tensor) -> torch.Tensor:
+        """Return the vectors; `enqueue(first, end, ...)` enqueues products first .. end - 1."""
+        outputs = self.vector.data_ptr(), self.converged.data_ptr(), self.residual.data_ptr()
+        rest = (*outputs, scratch.data_ptr(), *stream_of(self.vector))
         # The kernels never wait; this check does. A capture cannot: there, what failed is NaN.
         if torch.cuda.is_current_stream_capturing():
-            enqueue(0, self.max_iter)
+            enqueue(0, self.max_iter, *rest)
             return self.vector
         for first in range(0, self.max_iter, PRODUCTS_AT_ONCE):
-            enqueue(first, min(first + PRODUCTS_AT_ONCE, self.max_iter))
+            enqueue(first, min(first + PRODUCTS_AT_ONCE, self.max_iter), *rest)
             if bool(self.converged.all()):
                 return self.vector
         _raise_unconverged(float(self.residual.max()), self.tol, self.max_iter)
@@ -227,25 +220,18 @@ def _graph_search_cuda(
     search = _CudaSearch(weights, tol, max_iter)
     scratch = scratch_tensor(_native.graph_eigenvector_centrality_cuda_scratch(batch, n), weights)
     scaled = _scaled_start(start)
-
-    def enqueue(first: int, end: int) -> None:
-        _native.graph_eigenvector_centrality_cuda(
-            in_double(weights),
-            weights.data_ptr(),
-            batch,
-            n,
-            address(scaled),
-            tol,
-            noise,
-            max_iter,
-            first,
-            end,
-            *search.outputs(),
-            scratch.data_ptr(),
-            *stream_of(weights),
-        )
-
-    return search.run(enqueue)
+    enqueue = partial(
+        _native.graph_eigenvector_centrality_cuda,
+        in_double(weights),
+        weights.data_ptr(),
+        batch,
+        n,
+        address(scaled),
+        tol,
+        noise,
+        max_iter,
+    )
+    return search.run(enqueue, scratch)
 
 
 def _graph_eigenvector_centrality_fake(
