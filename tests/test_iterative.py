@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +223,15 @@ def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     (folder / "steps.json").write_text("[]")
     with pytest.raises(ValueError, match="was not written by prune_iteratively"):
         run(directory=folder)
+
+
+def test_a_run_that_was_killed_at_its_very_start_begins_again(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".steps.json.{dead.pid}-abc.part").mkdir()
+    run(directory=tmp_path, steps=1)
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == ["step-1", "step-1.safetensors", "steps.json"]
 
 
 # --- arguments ------------------------------------------------------------------------------------

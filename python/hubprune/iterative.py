@@ -16,7 +16,7 @@ from torch import nn
 from .arguments import check_count
 from .checkpointing import fingerprint
 from .description import differences
-from .file_writing import replaced_file
+from .file_writing import remove_leftovers, replaced_file
 from .finetuning import evaluate, finetune
 from .json_numbers import all_writable
 from .model_runs import ExampleInputs, check_example_inputs, check_model, duplicate, tensors_of
@@ -296,8 +296,10 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
         if different:
             raise ValueError(f"directory: {folder} holds another run: {'; '.join(different)}")
         return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"directory: {folder} holds other files; choose a new folder")
+    if folder.is_dir():
+        remove_leftovers(file)
+        if any(folder.iterdir()):
+            raise FileExistsError(f"directory: {folder} holds other files; choose a new folder")
     folder.mkdir(exist_ok=True)
     with replaced_file(file) as part:
         part.write_text(json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n", "utf-8")
