@@ -78,9 +78,7 @@ class Store:
         if not self._begun():
             return
         named = "format" not in saved
-        # What earlier versions did not keep is taken for the same.
-        unsaid = {"format": _FORMAT, "example_inputs": wanted["example_inputs"]}
-        different = differences(unsaid | saved, wanted)
+        different = differences(saved, wanted, later=("format", "example_inputs"))
         if different and named and _has_functions(wanted):
             raise ValueError(
                 f"{self.folder} is of an earlier version of hubprune, which kept only the names of "

@@ -18,7 +18,7 @@ import json
 import re
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -76,18 +76,21 @@ def described(value: Any, name: str, unknown: list[str] | None = None) -> Descri
     return found if len(text) <= _LONGEST_DESCRIPTION else f"{_head(found)}#{_digest(text)}"
 
 
-def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differences(
+    saved: Mapping[str, Any], wanted: Mapping[str, Any], *, later: Collection[str] = ()
+) -> list[str]:
     """Name what differs between two configurations: "lr was 0.001 and is 0.01".
 
     Of what is nested, only the entries that differ: "finetune.epochs was 30 and is 3".
 
     Of the model they hold a `fingerprint`, which says nothing to a person and is not shown; neither
-    are the hashes in descriptions.
+    are the hashes in descriptions. What is named in `later` was not kept by earlier versions: where
+    `saved` lacks it, it is taken for the same.
     """
     found: list[str] = []
     for key in dict.fromkeys([*wanted, *saved]):
         was, is_now = saved.get(key), wanted.get(key)
-        if was == is_now:
+        if was == is_now or (key in later and key not in saved):
             continue
         head = _head(was)
         if key == "model" and not (isinstance(was, Mapping) and isinstance(is_now, Mapping)):

@@ -290,9 +290,8 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
             raise ValueError(f"directory: {file} is damaged: {error}") from error
         if not isinstance(saved, dict) or saved.pop("format", None) != _FORMAT:
             raise ValueError(f"directory: {file} was not written by prune_iteratively")
-        # What earlier versions did not keep is taken for the same.
-        unsaid = {"example_inputs": settings["example_inputs"]}
-        different = differences(unsaid | saved, json.loads(json.dumps(settings)))
+        wanted = json.loads(json.dumps(settings))  # tuples as lists
+        different = differences(saved, wanted, later=["example_inputs"])
         if different:
             raise ValueError(f"directory: {folder} holds another run: {'; '.join(different)}")
         return

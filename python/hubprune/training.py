@@ -170,9 +170,7 @@ class TrainingRun:
             raise ValueError(f"checkpoint: {path} holds no fine-tuning")
         if values["format"] == _FORMAT_OF_NAMES:
             self._check_names(path, values["configuration"])
-        # What earlier versions did not keep is taken for the same.
-        unsaid = {"loader": self.configuration["loader"]}
-        different = differences(unsaid | values["configuration"], self.configuration)
+        different = differences(values["configuration"], self.configuration, later=["loader"])
         if different:
             raise ValueError(
                 f"checkpoint: {path} is of another run: {'; '.join(different)}. Delete it, or "
