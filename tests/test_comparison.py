@@ -524,7 +524,7 @@ def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
         ({"finetune": 3}, TypeError, "finetune must be a mapping"),
         ({"layers": "0"}, TypeError, "collections of names"),
         ({"layers": ["conv"]}, ValueError, "layers: 'conv' is no convolution and holds none"),
-        ({"keep": ["conv"]}, ValueError, "conv"),
+        ({"keep": ["conv"]}, ValueError, "keep: the model has no layer 'conv'"),
         ({"metric": "roc_auc"}, ValueError, "metric must be one of accuracy, log_loss"),
         ({"test": tags()}, ValueError, "targets of one kind"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),

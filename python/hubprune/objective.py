@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import metrics
-from .arguments import check_choice, shape_text
+from .arguments import check_choice, compute_dtype, shape_text
 from .model_runs import evaluating, first_line, tensors_of
 from .training_data import Examples
 
@@ -159,7 +159,7 @@ class Objective:
                 raise ValueError("loss must depend on what the model returns: it has no gradient")
             return value.reshape(())
         scores, kind = self.scores(output, targets, data)
-        scores = scores if scores.dtype == torch.float64 else scores.float()
+        scores = scores.to(compute_dtype(scores))
         if kind == "logits":
             if self.task == "classes":
                 return F.cross_entropy(scores, targets)
@@ -198,7 +198,7 @@ class Objective:
                     kind, scores = "own", _on_cpu(output)
                 else:
                     scores, kind = self.scores(output, targets, data.name)
-                    scores = scores.cpu() if scores.dtype == torch.float64 else scores.float().cpu()
+                    scores = scores.to(compute_dtype(scores)).cpu()
                 for each in tensors_of(scores):
                     bad = each.isnan()
                     if each.shape[:1] == targets.shape[:1] and bool(bad.any()):
@@ -212,7 +212,7 @@ class Objective:
         found, known = _joined(rows), torch.cat(labels)
         if kind == "own" and _are_scores(found, known):
             kind = self.declared or "logits"
-            found = found if found.dtype == torch.float64 else found.float()
+            found = found.to(compute_dtype(found))
         return Predictions(found, known, kind)
 
     def evaluate(self, model: nn.Module, data: Examples, batch_size: int) -> dict[str, float]:
@@ -287,9 +287,8 @@ def _are_scores(output: Any, targets: torch.Tensor) -> bool:
         return False
     if targets.ndim == 2:
         return targets.shape == output.shape and bool(((targets == 0) | (targets == 1)).all())
-    return len(output) == len(targets) and 0 <= int(targets.min()) <= int(targets.max()) < len(
-        output[0]
-    )
+    in_range = (targets >= 0) & (targets < output.shape[1])
+    return len(output) == len(targets) and bool(in_range.all())
 
 
 def _on_cpu(output: Any) -> Any:

@@ -71,9 +71,8 @@ def set_counts(request: Request, choices: list[Choice], bench: ScoreBench) -> No
             choice.keep(kept_count(n, ratio), request.round_to)
             continue
         # Of a layer in several blocks, or with several filters in a unit, the same part.
-        counts = [
-            n * (s.count or 0) // len(s.values) for s in map(bench.__getitem__, choice.scored)
-        ]
+        scores = [bench[name] for name in choice.scored]
+        counts = [n * (each.count or 0) // len(each.values) for each in scores]
         choice.keep(max(1, n - min(counts)), request.round_to)
 
 

@@ -104,9 +104,10 @@ def plan(
     *Coupled layers* (added to each other, as in residual networks) lose the same channels, by the
     mean over the layers of each channel's place in the removal order. A channel goes first
     as dead only if it is dead in all of them; if the scorer decides the count, the smallest counts.
-    So do filters of one layer that meet, as the halves of a gated linear unit; parts of a layer
-    that go to different layers lose the same share each. A depthwise convolution follows the layer
-    before it. Each group of a grouped convolution keeps the same number of channels, rounded up.
+    Filters of one layer that meet, as in the halves of a gated linear unit, go together in the same
+    way; parts of a layer that go to different layers lose the same share each. A depthwise
+    convolution follows the layer before it. Each group of a grouped convolution keeps the same
+    number of channels, rounded up.
 
     Every plan is proven on the example inputs before it is returned: a pruned copy computes what
     the whole model computes with zeros in place of the removed channels, in float64 and with noise
