@@ -232,12 +232,14 @@ def test_arrays_without_a_test_part(
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     damaged = whole.replace(inputs[3].tobytes(), inputs[3].tobytes()[::-1])
     (tmp_path / "flipped.npz").write_bytes(damaged)
+    (tmp_path / "listless.npz").write_bytes(whole.replace(b"PK\x01\x02", b"XXXX"))
     for words, message in (
         (["one.npz", "--task", "tags"], "data has targets of classes; task is 'tags'"),
         (["text.npz"], "--data: text.npz cannot be used: it is no .npz file, or damaged"),
         (["half.npz"], "--data: half.npz cannot be used: it is no .npz file, or damaged"),
         (["array.npz"], "--data: array.npz cannot be used: it is no .npz file, or damaged"),
         (["flipped.npz"], "--data: flipped.npz cannot be used: Bad CRC-32"),
+        (["listless.npz"], "--data: listless.npz cannot be used: Bad magic number"),
         (["one.npz", "--split", "test"], "--data: one.npz cannot be used: it has no X_test"),
         ([f"{module}:pair", "--split", "test"], "--split is of a folder or an .npz file; got "),
         (["bare"], "say what 'bare' is, such as tau:bare"),

@@ -6,7 +6,8 @@ from __future__ import annotations
 import inspect
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,42 +127,52 @@ def has_split(text: str, split: str) -> bool:
     if path.is_dir():
         return (path / f"X_{split}.npy").exists()
     if path.is_file():
-        with _archive(path, "--data") as file:
+        with _reading(path, "--data"), _archive(path) as file:
             return f"X_{split}" in file
     return False
 
 
-def _archive(path: Path, argument: str) -> Any:
+@contextmanager
+def _reading(path: Path, argument: str) -> Iterator[None]:
+    """Tell which argument's file is damaged, or holds something else."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{argument}: {path} cannot be used: {error}") from error
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Any]:
     """Open an .npz file."""
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{argument}: {path} cannot be used: it is no .npz file, or damaged")
-    return np.load(path, allow_pickle=False)
+    with path.open("rb") as file:  # NumPy leaves it open where the archive is damaged
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it is no .npz file, or damaged")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays
 
 
 def _arrays(
     path: Path, split: str, argument: str, *, names_alone: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
     found = []
-    archive = None if path.is_dir() else _archive(path, argument)
-    try:
-        if archive is None:
+    with _reading(path, argument):
+        if path.is_dir():
             for letter in "XY":
                 file = path / f"{letter}_{split}.npy"
                 if not file.is_file():
                     raise FileNotFoundError(f"{argument}: {path} has no {letter}_{split}.npy")
                 found.append(np.load(file, allow_pickle=False))
         else:
-            with archive as arrays:
+            with _archive(path) as arrays:
                 for letter in "XY":
                     names = [f"{letter}_{split}", *([letter] if names_alone else [])]
                     name = next((each for each in names if each in arrays), None)
                     if name is None:
                         raise ValueError(f"it has no {' and no '.join(names)}")
                     found.append(arrays[name])
-    except FileNotFoundError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{argument}: {path} cannot be used: {error}") from error
     inputs, targets = found
     for array, name in ((inputs, "X"), (targets, "Y")):
         if array.dtype.kind not in "biuf":
