@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from ..arguments import check_choice, check_weight
+from ..arguments import check_choice, check_has_values, check_weight
 from .scores import DEAD_RATIO, Scores
 
 
@@ -121,8 +121,7 @@ class Scorer(ABC):
             check_weight(weight, label)
             if weight.shape[0] == 0 or weight.numel() == 0:
                 raise ValueError(f"{label} must not be empty; got shape {tuple(weight.shape)}")
-            if weight.is_meta:
-                raise ValueError(f"{label} must hold values; it is on the meta device")
+            check_has_values(weight, label)
         vectors, lengths = self._describe_filters(weights)
         norms = _on_host(lengths)
         for layer_norms, label in zip(norms, labels, strict=True):
