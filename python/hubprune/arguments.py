@@ -119,6 +119,12 @@ def check_count(value: object, name: str, *, least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {least}; got {value}")
 
 
+def check_seed(value: object) -> None:
+    """Require an int; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"seed must be an int; got {type(value).__name__}")
+
+
 def check_finite_rows(x: torch.Tensor) -> None:
     """Require finite rows x (n, d); the message names the first that is not."""
     bad = torch.nonzero(~torch.isfinite(x).all(-1)).flatten()

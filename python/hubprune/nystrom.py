@@ -24,6 +24,7 @@ from .arguments import (
     check_finite_rows,
     check_has_values,
     check_rows,
+    check_seed,
     compute_dtype,
     shape_text,
 )
@@ -64,8 +65,7 @@ class Nystrom:
         check_choice(self.landmarks, LANDMARK_RULES, "landmarks")
         if self.rank is not None:
             _check_rank(self.rank, self.m)
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise TypeError(f"seed must be an int; got {type(self.seed).__name__}")
+        check_seed(self.seed)
         _check_tolerance(self.tolerance)
 
     def factor(self, x: torch.Tensor, edge: str) -> NystromFactor:

@@ -16,6 +16,7 @@ from .arguments import (
     check_choice,
     check_finite_rows,
     check_has_values,
+    check_seed,
     shape_text,
 )
 from .landmarks import counter_bits
@@ -50,8 +51,7 @@ class Sampled:
             raise ValueError(f"confidence must be in (0, 1); got {self.confidence}")
         if not 0.0 <= self.ratio < 1.0:
             raise ValueError(f"ratio must be in [0, 1); got {self.ratio}")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise TypeError(f"seed must be an int; got {type(self.seed).__name__}")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

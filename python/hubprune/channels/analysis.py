@@ -173,6 +173,29 @@ class Analysis:
             self._untangle(mixed)
             self.probe.through.clear()
             return False
+        sides = self._sides_of_readers(reading, owner, mixed)
+        if dropped != len(self.dropped):
+            self.probe.through.clear()  # what is left may be read in another way
+            return False
+        if through != len(self.probe.through):
+            return False
+        for name, row in self.probe.units.items():
+            if name in self.modules:
+                sides[name, "out", 0] = row.tolist()
+            else:
+                sides[name, "parameter", self.coupling.axes[name]] = row.tolist()
+        self.sides = sides
+        self.rows = {
+            name: reading.units_of_rows(name)
+            for name in sorted(self.probe.through)
+            if isinstance(self.modules[name], (nn.Linear, *RECURRENT))
+        }
+        return True
+
+    def _sides_of_readers(
+        self, reading: Reading, owner: torch.Tensor, mixed: dict[Place, torch.Tensor]
+    ) -> dict[SideKey, list[int]]:
+        """Which unit each layer reads at each position; note layers that pass channels on."""
         sides: dict[SideKey, list[int]] = {}
         for name, module in self._in_order(self.probe.modules):
             rows = [reading.units_at(place) for place in reading.calls_of(name)]
@@ -192,23 +215,7 @@ class Analysis:
                     self._drop(int(owner[unit]), f"feeds '{name}', called on different channels")
                 units = torch.maximum(units, row)
             sides[name, side, 0] = units.tolist()
-        if dropped != len(self.dropped):
-            self.probe.through.clear()  # what is left may be read in another way
-            return False
-        if through != len(self.probe.through):
-            return False
-        for name, row in self.probe.units.items():
-            if name in self.modules:
-                sides[name, "out", 0] = row.tolist()
-            else:
-                sides[name, "parameter", self.coupling.axes[name]] = row.tolist()
-        self.sides = sides
-        self.rows = {
-            name: reading.units_of_rows(name)
-            for name in sorted(self.probe.through)
-            if isinstance(self.modules[name], (nn.Linear, *RECURRENT))
-        }
-        return True
+        return sides
 
     def _in_order(self, modules: Mapping[str, nn.Module]) -> list[tuple[str, nn.Module]]:
         return sorted(modules.items(), key=lambda item: self.coupling.order[item[0]])
