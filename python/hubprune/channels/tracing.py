@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""Torch-Pruning's dependency graph of a model, which is only read."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch_pruning
+from torch import nn
+
+from ..layer_kinds import side_size
+from ..model_runs import ExampleInputs, first_line, run, tensors_of
+from .recurrent_tracing import recurrent_as_one_step
+
+__all__ = ["dependency_graph"]
+
+# The longest list of indices, in widths of the widest layer. A channel that is flattened becomes
+# many inputs, but no more than a layer reads; lists grow beyond that by being mapped in circles.
+# The networks of the tests need up to 4.
+_LONGEST_LIST = 100
+
+
+def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
+    """Trace a model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        All its parameters require gradients: it is traced through autograd.
+    example_inputs : tensor, sequence or mapping
+        What it is called with.
+
+    Returns
+    -------
+    torch_pruning.DependencyGraph
+        Whose groups fail with IndexError, ValueError or ZeroDivisionError where its arithmetic of
+        indices does.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot be traced.
+    """
+    graph = _Graph()
+    try:
+        # Its warnings are about parameters that it would cut by itself; here it cuts nothing.
+        with warnings.catch_warnings(), torch.enable_grad(), recurrent_as_one_step(model):
+            warnings.simplefilter("ignore")
+            graph.build_dependency(
+                model,
+                example_inputs,
+                forward_fn=run,
+                output_transform=_outputs,
+                customized_pruners={nn.GRU: _RecurrentPruner(), nn.RNN: _RecurrentPruner()},
+                verbose=False,
+            )
+    except Exception as error:
+        if isinstance(error, ZeroDivisionError) and hasattr(graph, "module2node"):
+            # Its arithmetic of indices fails, after the trace, behind views that split channels
+            # (ShuffleNet V2), and will again for each layer.
+            return graph
+        raise ValueError(
+            "the model cannot be traced by Torch-Pruning "
+            f"({type(error).__name__}: {first_line(error)})"
+        ) from error
+    _limit_indices(graph, model)
+    return graph
+
+
+class _RecurrentPruner(torch_pruning.BasePruningFunc):  # type: ignore[misc]
+    """Lets Torch-Pruning see recurrent layers as one node that nothing passes through."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+        raise NotImplementedError("the dependency graph is only read")
+
+    def prune_in_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+        raise NotImplementedError("the dependency graph is only read")
+
+    def get_out_channels(self, layer: Any) -> int:
+        return int(layer.hidden_size)
+
+    def get_in_channels(self, layer: Any) -> int:
+        return int(layer.input_size)
+
+
+def _outputs(tree: Any) -> list[torch.Tensor]:
+    # A clone, so that the output is a node of its own behind the last operation.
+    found = [tensor.clone() for tensor in tensors_of(tree) if tensor.requires_grad]
+    if not found:
+        raise ValueError("no output depends on a parameter through autograd")
+    return found
+
+
+class _Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
+    """Leaves slices to the probe that it would take for slices of the channels."""
+
+    def _build_dependency(self, module2node: dict[Any, Any]) -> None:
+        super()._build_dependency(module2node)
+        for node in module2node.values():
+            # Of three axes Torch-Pruning takes the last for the channels, of five any.
+            if node.type == self.ops.OPTYPE.SLICE:
+                axes = len(node.grad_fn._saved_self_sym_sizes)
+                if axes not in (2, 4) or node.module.dim != 1:
+                    node.type = self.ops.OPTYPE.ELEMENTWISE
+
+
+def _limit_indices(graph: Any, model: nn.Module) -> None:
+    """Let a graph fail with ValueError where its lists of indices grow beyond all layers."""
+    widest = max((side_size(m, s) or 0 for m in model.modules() for s in ("in", "out")), default=0)
+    for node in graph.module2node.values():
+        for dependency in node.dependencies:
+            dependency.index_mapping = _LimitedMappings(
+                dependency.index_mapping, _LONGEST_LIST * widest
+            )
+
+
+class _LimitedMappings(list[Any]):
+    """The steps by which Torch-Pruning maps indices from one node to the next, each checked."""
+
+    def __init__(self, mappings: Sequence[Any], limit: int) -> None:
+        super().__init__(mappings)
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[Any]:
+        for mapping in super().__iter__():
+            yield None if mapping is None else functools.partial(self._mapped, mapping)
+
+    def _mapped(self, mapping: Callable[[Any], Any], indices: Any) -> Any:
+        # A flattening makes each index `_stride` ones: asked before they fill the memory.
+        flattened = not getattr(mapping, "reverse", True)
+        if len(indices) * (getattr(mapping, "_stride", 1) if flattened else 1) > self._limit:
+            raise ValueError("the indices of one layer's channels grow without end")
+        return mapping(indices)
