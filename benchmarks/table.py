@@ -8,7 +8,8 @@ selection", the groups of SELECTION and all losses in words, and "graph library 
 NetworkX and igraph take; benchmarks/results/instructions.json fills "instruction table";
 benchmarks/results/nystrom.json (of `make paper`) fills "nystrom table"; demo-output/results.json
 (of `make demo`) fills "demo table"; benchmarks/results/study.json (of `make study`) fills the
-tables of docs/study.md. A table stands between the lines `<!-- NAME -->` and `<!-- end of NAME
+tables of docs/study.md; benchmarks/results/cpu-zen4.json, of another processor, those of
+docs/performance-zen4.md. A table stands between the lines `<!-- NAME -->` and `<!-- end of NAME
 -->`; a file has what it has of them.
 """
 
@@ -88,10 +89,12 @@ def benchmark_table(report: dict[str, Any], only: Collection[str] | None = None)
         *(_notes(groups) if only is None else ()),
     ]
     first = report["benchmarks"][0]["extra_info"]["configuration"]
-    processor = report["machine_info"]["cpu"].get("brand_raw", "unknown processor")
-    cores = report["machine_info"]["cpu"]["count"]
+    cpu = report["machine_info"]["cpu"]
+    processor = cpu.get("brand_raw", "unknown processor")
+    if "family" in cpu:  # the name alone does not tell generations apart
+        processor += f" (family {cpu['family']}, model {cpu['model']})"
     lines += [
-        f"Medians on {cores} cores of {processor}, level {first['simd']['in_use']}, torch "
+        f"Medians on {cpu['count']} cores of {processor}, level {first['simd']['in_use']}, torch "
         f"{first['torch']}; all routes of a row take turns in one process. Error: the largest "
         "against float64, absolute for vectors and cosines, relative for degrees and norms; 1 or 2 "
         "is a rank-1 vector of the wrong sign.",
