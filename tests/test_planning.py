@@ -579,6 +579,31 @@ def test_a_recurrent_layer_behind_a_residual_block(kind: Any, packed: bool) -> N
     assert plan.kept == {"o": "produces the model's output"}
 
 
+def test_channels_that_mix_only_when_many_are_nan_stay() -> None:
+    """No layer by itself mixes them: the analysis must come to an end all the same."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branches = nn.ModuleList(nn.Conv1d(1, 8, 3) for _ in range(3))
+            self.conv, self.head = nn.Conv1d(24, 4, 1), nn.Conv1d(4, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.cat([branch(x) for branch in self.branches], 1)
+            many = x.isnan().flatten(2).any(2).sum() > 8
+            x = torch.where(many, x + x.mean(1, keepdim=True), x.nan_to_num(0.0))
+            y: torch.Tensor = self.head(torch.relu(self.conv(x)))
+            return y
+
+    plan = hp.plan(Net(), torch.randn(1, 1, 16))
+    assert widths(plan) == {"conv": 2}
+    reason = "is mixed with other channels before 'conv' reads it"
+    assert plan.kept == {
+        **{f"branches.{number}": reason for number in range(3)},
+        "head": "produces the model's output",
+    }
+
+
 def test_the_projection_of_attention_is_said_to_stay() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

@@ -239,6 +239,11 @@ class Analysis:
             reasons[block.number], is_certain = self._why_mixed(block, places[0])
             if is_certain:
                 certain.add(block.number)
+        if not reasons:  # no block by itself: it depends on how many channels are NaN at once
+            place = next(iter(mixed))
+            active = self._active()
+            others = [block for block in active if place[0] not in block.layers]
+            reasons = {block.number: self._why_mixed(block, place)[0] for block in others or active}
         # One after the other: without the first the rest may not be mixed.
         if certain or not self._join_met(mixed, [self.blocks[number] for number in reasons]):
             for number in certain or spread or reasons:
