@@ -59,14 +59,13 @@ def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
                 verbose=False,
             )
     except Exception as error:
-        if isinstance(error, ZeroDivisionError) and hasattr(graph, "module2node"):
-            # Its arithmetic of indices fails, after the trace, behind views that split channels
-            # (ShuffleNet V2), and will again for each layer.
-            return graph
-        raise ValueError(
-            "the model cannot be traced by Torch-Pruning "
-            f"({type(error).__name__}: {first_line(error)})"
-        ) from error
+        # Its arithmetic of indices fails by a zero, after the trace, behind views that split
+        # channels (ShuffleNet V2), and will again for each layer.
+        if not (isinstance(error, ZeroDivisionError) and hasattr(graph, "module2node")):
+            raise ValueError(
+                "the model cannot be traced by Torch-Pruning "
+                f"({type(error).__name__}: {first_line(error)})"
+            ) from error
     _limit_indices(graph, model)
     return graph
 
