@@ -67,6 +67,17 @@ static inline void keep_in_register(V& v) {
 #endif
 }
 
+// Leaves an array in memory where there are no 32 registers. GCC would otherwise hold it in
+// registers and, in a loop that needs all of them, spill the others.
+template <class T>
+static inline void keep_in_memory(T* p) {
+#if defined(__AVX512F__)
+  (void)p;
+#else
+  asm("" : : "r"(p) : "memory");
+#endif
+}
+
 // Lane sums in a fixed order (a binary tree), so that a result does not depend on the compiler.
 template <class T>
 static inline T horizontal_sum(Vector<T> v) {

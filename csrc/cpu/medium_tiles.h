@@ -76,7 +76,8 @@ static inline void store_bfloat16(uint16_t* p, Vector<double> v) {
 
 // Unit rows in pairs of features, packed as Panels are: one 32-bit pair in place of one feature.
 struct MediumPanels {
-  static constexpr int64_t kPiece = 16;  // features packed at a time: one cache line of x a row
+  static constexpr int64_t kPairs = 128;  // multiplied before the next ones are requested
+  static constexpr int64_t kPiece = 16;   // features packed at a time: one cache line of x a row
 
   uint32_t* data;
   RowKind* kinds;
@@ -121,11 +122,11 @@ struct MediumPanels {
 
   // As similarity_tile.
   void multiply(const TileShape& shape, float* tile) const {
-    multiply_panels<float>(data, data, pairs(), shape,
-                           [&](const uint32_t* a, const uint32_t* b, int64_t depth, bool first,
-                               Request<uint32_t> request, int64_t at) {
-                             medium_block(a, b, depth, first, request, tile + at);
-                           });
+    multiply_panels<float, kPairs>(data, data, Span{0, pairs(), pairs()}, shape,
+                                   [&](const uint32_t* a, const uint32_t* b, int64_t depth,
+                                       bool first, Request<uint32_t> request, int64_t at) {
+                                     medium_block(a, b, depth, first, request, tile + at);
+                                   });
   }
 
  private:
