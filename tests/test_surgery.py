@@ -569,7 +569,7 @@ def test_replacing_without_an_atomic_exchange(
 ) -> None:
     """Systems without renameat2 move the old folder aside first."""
     pruned, plan, folder, x = saved
-    monkeypatch.setattr(surgery.sys, "platform", "elsewhere")
+    monkeypatch.setattr(sys, "platform", "elsewhere")
     with torch.no_grad():
         pruned.head.bias.add_(1.0)
     hp.save_pruned(pruned, plan, folder)
@@ -582,7 +582,7 @@ def test_a_save_killed_between_its_two_steps_loses_nothing(
 ) -> None:
     pruned, plan, folder, x = saved
     before = contents(folder)
-    monkeypatch.setattr(surgery.sys, "platform", "elsewhere")
+    monkeypatch.setattr(sys, "platform", "elsewhere")
     rename = Path.rename
 
     def interrupted(self: Path, target: Path) -> Path:

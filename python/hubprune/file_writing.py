@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["is_running", "remove_leftovers", "replaced_file", "umask"]
+__all__ = [
+    "found_folder",
+    "put_back",
+    "remove_leftovers",
+    "replaced_file",
+    "replaced_folder",
+    "umask",
+]
 
 
 @contextmanager
@@ -48,13 +58,96 @@ def remove_leftovers(target: Path) -> None:
     name = re.compile(rf"\.{re.escape(target.name)}\.(\d+)(-\w+)?\.part")
     for entry in target.parent.iterdir():
         found = name.fullmatch(entry.name)
-        if found is None or is_running(int(found[1])):
+        if found is None or _is_running(int(found[1])):
             continue
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:  # of an earlier version
             with contextlib.suppress(OSError):
                 entry.unlink()
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`; put it in the target's place if all goes well."""
+    target = target.resolve()  # behind a link: the link stays, its folder is replaced
+    _remove_leftover_folders(target)
+    prefix = f".{target.name}.saving-{os.getpid()}-"
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    folder.chmod(0o777 & ~umask())
+    try:
+        yield folder
+        for entry in (*folder.iterdir(), folder):
+            _flush(entry)
+        if target.exists():
+            _exchange(folder, target)
+        else:
+            folder.rename(target)
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders, in one step where the system can."""
+    if sys.platform == "linux":
+        # renameat2(AT_FDCWD, new, AT_FDCWD, old, RENAME_EXCHANGE): glibc 2.28, Linux 3.15.
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        with contextlib.suppress(AttributeError):
+            if libc.renameat2(-100, os.fsencode(new), -100, os.fsencode(old), 2) == 0:
+                return
+    # In two steps. If this process ends between them, `found_folder` finds the old one aside and
+    # `put_back` puts it back.
+    aside = _aside(old)
+    old.rename(aside)
+    try:
+        new.rename(old)
+    except BaseException:
+        aside.rename(old)
+        raise
+    shutil.rmtree(aside)
+
+
+def _aside(target: Path) -> Path:
+    """Where the old folder waits while the new one takes its name."""
+    target = target.resolve()
+    return target.with_name(f".{target.name}.replaced")
+
+
+def found_folder(target: Path) -> Path:
+    """Where a folder is: at its place, or aside if a process was killed while it exchanged it."""
+    if target.exists():
+        return target
+    aside = _aside(target)
+    return aside if aside.is_dir() else target
+
+
+def put_back(target: Path) -> None:
+    """Finish, or undo, an exchange in two steps that was cut short."""
+    aside = _aside(target)
+    if aside.is_dir():
+        if target.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(target.resolve())
+
+
+def _remove_leftover_folders(target: Path) -> None:
+    """Remove what a killed process left of an earlier save."""
+    prefix = f".{target.name}.saving-"  # no glob: the name may hold its special characters
+    for entry in target.parent.iterdir():
+        process = entry.name.removeprefix(prefix).split("-")[0]
+        if entry.name.startswith(prefix) and process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def umask() -> int:
@@ -64,7 +157,7 @@ def umask() -> int:
     return mask
 
 
-def is_running(process: int) -> bool:
+def _is_running(process: int) -> bool:
     """Whether there is a process of this number."""
     try:
         os.kill(process, 0)

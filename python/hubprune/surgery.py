@@ -8,14 +8,9 @@ pickle.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from .checkpointing import save_tensors, take_dtypes
+from .checkpointing import save_tensors, state_of, take_dtypes
 from .compensation import check_compensation
 from .compensation import compensate as _compensate
 from .cutting import apply_cuts, check_cuts
-from .file_writing import is_running, umask
+from .file_writing import found_folder, put_back, replaced_folder
 from .layer_kinds import sizes
 from .model_runs import check_model, duplicate
 from .planning.plan_file import OtherVersionError, format_json
@@ -158,9 +153,9 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
     target = Path(path)
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"path: {target.absolute().parent} does not exist")
-    _put_back(target)
+    put_back(target)
     _check_target(target)
-    state = _plain_state(model)
+    state = state_of(model)
     content = plan.to_dict()
     content["sizes"] = {
         name: known
@@ -172,7 +167,7 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
         PruningPlan.from_json(text)
     except ValueError as error:
         raise ValueError(f"plan cannot be saved, as it could not be loaded: {error}") from error
-    with _replacing(target) as folder:
+    with replaced_folder(target) as folder:
         (folder / _PLAN).write_text(text, encoding="utf-8")
         save_tensors(folder / _STATE, state, {"format": "pt"})
         shutil.copyfile(Path(__file__).with_name("standalone_loader.py"), folder / _LOADER)
@@ -220,9 +215,7 @@ def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
             "factory must be a function without arguments that builds the unpruned model; got "
             f"{type(factory).__name__}"
         )
-    folder = Path(path)
-    if not folder.exists() and _aside(folder).is_dir():
-        folder = _aside(folder)  # a save was killed while it exchanged the folders
+    folder = found_folder(Path(path))
     for name in (_PLAN, _STATE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no pruned model: {name} is missing")
@@ -251,25 +244,6 @@ def _check_plan(plan: object) -> None:
         raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
 
 
-def _plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The state_dict as safetensors wants it: dense, contiguous, no memory shared by two names."""
-    state: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
-    for name, value in model.state_dict().items():
-        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
-            raise ValueError(
-                f"the model's state must hold dense tensors only; {name!r} is a "
-                f"{type(value).__name__}"
-            )
-        tensor = value.detach().cpu().contiguous()
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() in seen or storage.nbytes() != tensor.nbytes:
-            tensor = tensor.clone()
-        seen.add(tensor.untyped_storage().data_ptr())
-        state[name] = tensor
-    return state
-
-
 def _check_target(target: Path) -> None:
     """Refuse to replace what `save_pruned` has not written."""
     if target.is_dir():
@@ -280,78 +254,3 @@ def _check_target(target: Path) -> None:
             )
     elif target.exists() or target.is_symlink():
         raise FileExistsError(f"{target} is not a folder; choose another path")
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside `target`; put it in the target's place if all goes well."""
-    target = target.resolve()  # behind a link: the link stays, its folder is replaced
-    _remove_leftovers(target)
-    prefix = f".{target.name}.saving-{os.getpid()}-"
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-    folder.chmod(0o777 & ~umask())
-    try:
-        yield folder
-        for entry in (*folder.iterdir(), folder):
-            _flush(entry)
-        if target.exists():
-            _exchange(folder, target)
-        else:
-            folder.rename(target)
-        _flush(target.parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders, in one step where the system can."""
-    if sys.platform == "linux":
-        # renameat2(AT_FDCWD, new, AT_FDCWD, old, RENAME_EXCHANGE): glibc 2.28, Linux 3.15.
-        libc: Any = ctypes.CDLL(None, use_errno=True)
-        with contextlib.suppress(AttributeError):
-            if libc.renameat2(-100, os.fsencode(new), -100, os.fsencode(old), 2) == 0:
-                return
-    # In two steps. If this process ends between them, `load_pruned` finds the old folder aside and
-    # the next save puts it back.
-    aside = _aside(old)
-    old.rename(aside)
-    try:
-        new.rename(old)
-    except BaseException:
-        aside.rename(old)
-        raise
-    shutil.rmtree(aside)
-
-
-def _aside(target: Path) -> Path:
-    """Where the old folder waits while the new one takes its name."""
-    target = target.resolve()
-    return target.with_name(f".{target.name}.replaced")
-
-
-def _put_back(target: Path) -> None:
-    """Finish, or undo, an exchange in two steps that was cut short."""
-    aside = _aside(target)
-    if aside.is_dir():
-        if target.exists():
-            shutil.rmtree(aside)
-        else:
-            aside.rename(target.resolve())
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Remove what a killed process left of an earlier save."""
-    prefix = f".{target.name}.saving-"  # no glob: the name may hold its special characters
-    for entry in target.parent.iterdir():
-        process = entry.name.removeprefix(prefix).split("-")[0]
-        if entry.name.startswith(prefix) and process.isdigit() and not is_running(int(process)):
-            shutil.rmtree(entry, ignore_errors=True)
