@@ -111,9 +111,9 @@ def check_choice(value: object, choices: Iterable[str], name: str) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
 
 
-def check_count(value: object, name: str, *, least: int = 1) -> None:
-    """Require an int of at least `least`; a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, int):
+def check_count(value: Any, name: str, *, least: int = 1, kind: type[Any] = int) -> None:
+    """Require an int, or another `kind` of integer, of at least `least`; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, kind):
         raise TypeError(f"{name} must be an int; got {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {value}")
@@ -144,10 +144,7 @@ def check_iteration(tol: float, max_iter: int) -> None:
         raise TypeError(f"tol must be a number; got {type(tol).__name__}")
     if not tol > 0.0:
         raise ValueError(f"tol must be positive; got {tol}")
-    if isinstance(max_iter, bool) or not isinstance(max_iter, numbers.Integral):
-        raise TypeError(f"max_iter must be an int; got {type(max_iter).__name__}")
-    if max_iter < 1:
-        raise ValueError(f"max_iter must be at least 1; got {max_iter}")
+    check_count(max_iter, "max_iter", kind=numbers.Integral)  # NumPy's integers too
 
 
 def start_vector(start: Array | None, x: torch.Tensor, x_name: str) -> torch.Tensor | None:
