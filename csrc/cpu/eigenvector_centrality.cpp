@@ -184,8 +184,9 @@ struct GraphSummary {
 template <class T>
 static GraphSummary summary_of(const T* graph, int64_t n, int threads) {
   using Flag = typename IndexOf<T>::scalar;
-  const T least = sizeof(T) < sizeof(double) ? T(0) : static_cast<T>(1e-100);
-  const T most = sizeof(T) < sizeof(double) ? std::numeric_limits<T>::max() : static_cast<T>(1e100);
+  constexpr bool kNarrow = sizeof(T) < sizeof(double);
+  const T least = kNarrow ? T(0) : static_cast<T>(1e-100);
+  const T most = kNarrow ? std::numeric_limits<T>::max() : static_cast<T>(1e100);
   std::atomic<bool> bad{false};
   std::atomic<bool> below{false};
   std::atomic<bool> seen{false};
