@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hubprune.models.crepe import Crepe, load_crepe
 from hubprune.models.dcase import Dcase21Baseline, load_dcase21, load_keras
-from hubprune.models.keras_weights import KerasArray, read_keras_weights
+from hubprune.models.keras_files import KerasArray, read_keras_weights
 from hubprune.models.log_mel import LogMel
 from hubprune.models.musicnn import MttVgg, load_musicnn, music_log_mel, musicnn_tags
 from hubprune.models.panns import AudioTagger, Cnn6, Cnn10, Cnn14, PannsBody, load_panns
