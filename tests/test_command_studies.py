@@ -16,7 +16,7 @@ import torch
 
 import hubprune as hp
 from command_line import Run, runner, user_module
-from hubprune import cli, comparison
+from hubprune import cli, comparison_bench
 from hubprune.commands import compare as compare_command
 from hubprune.commands import finetune as finetune_command
 from training_cases import classes, network, tags
@@ -143,7 +143,7 @@ def test_compare_goes_on_after_an_interruption(
 ) -> None:
     words = ["compare", f"{user}:build", "--data", features, "--output", "study", *QUICK]
     calls: list[int] = []
-    tune = comparison.fine_tune
+    tune = comparison_bench.fine_tune
 
     def interrupted(*args: Any, **options: Any) -> Any:
         calls.append(0)
@@ -151,7 +151,7 @@ def test_compare_goes_on_after_an_interruption(
             raise KeyboardInterrupt
         return tune(*args, **options)
 
-    monkeypatch.setattr(comparison, "fine_tune", interrupted)
+    monkeypatch.setattr(comparison_bench, "fine_tune", interrupted)
     status, out, err = run(*words)
     assert (status, out) == (130, "")
     assert err.endswith("interrupted; the same command goes on from study/state\n")

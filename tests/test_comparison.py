@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import hubprune as hp
-from hubprune import comparison, plots
+from hubprune import comparison_bench, plots
 from hubprune.plots import ComparisonPoint, comparison_plot
 from training_cases import Masked, classes, network, tags
 
@@ -118,7 +118,7 @@ def test_compensation_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         calls.append(options)
         return hp.prune(model, plan)
 
-    monkeypatch.setattr(comparison, "prune", prune)
+    monkeypatch.setattr(comparison_bench, "prune", prune)
     batches = iter([EXAMPLE, EXAMPLE])
     result = compare(
         compensate=["none", "bias+recalibrate"], batches=batches, scorers=["l1"], ratios=[0.5],
@@ -153,7 +153,7 @@ def test_an_interrupted_comparison_resumes(
 ) -> None:
     folder = tmp_path / "state"
     tuned: list[int] = []
-    tune = comparison.fine_tune
+    tune = comparison_bench.fine_tune
 
     def interrupted(*args: Any, **options: Any) -> Any:
         if len(tuned) == when:
@@ -166,7 +166,7 @@ def test_an_interrupted_comparison_resumes(
         tuned.append(0)
         return tune(*args, **options)
 
-    monkeypatch.setattr(comparison, "fine_tune", interrupted)
+    monkeypatch.setattr(comparison_bench, "fine_tune", interrupted)
     with pytest.raises(KeyboardInterrupt):
         compare(network, classes(32, seed=2), directory=folder)
     assert len(list(folder.glob("rows/*.json"))) == when
@@ -282,7 +282,7 @@ def test_the_state_of_a_first_row_is_not_thrown_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: Any = {"scorers": ["l1"], "ratios": [0.5], "seeds": [0], "directory": tmp_path}
-    tune = comparison.fine_tune
+    tune = comparison_bench.fine_tune
 
     def stopped(*args: Any, **options: Any) -> Any:
         def stop(done: int, total: int, text: str) -> None:
@@ -291,7 +291,7 @@ def test_the_state_of_a_first_row_is_not_thrown_away(
 
         return tune(*args, **options, progress=stop)
 
-    monkeypatch.setattr(comparison, "fine_tune", stopped)
+    monkeypatch.setattr(comparison_bench, "fine_tune", stopped)
     with pytest.raises(KeyboardInterrupt):
         compare(finetune={"epochs": 2}, **options)
     with pytest.raises(ValueError, match=r"epochs was 2 and is 3; it holds no finished row yet:"):
@@ -536,7 +536,7 @@ def test_errors_come_before_any_training(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(comparison, "fine_tune", None)
+    monkeypatch.setattr(comparison_bench, "fine_tune", None)
     with pytest.raises(error, match=re.escape(message)):
         compare(**options)
 
