@@ -456,6 +456,7 @@ def test_a_norm_takes_no_mean_of_a_layer_that_others_read_or_of_one_of_several(h
     with pytest.warns(UserWarning, match="nor a batch norm of its own to take up") as caught:
         pruned = hp.prune(model, plan, compensate="bias", batches=x)
     assert {str(warning.message).split("'")[1] for warning in caught} <= {"read", "other"}
+    assert {warning.filename for warning in caught} == {__file__}
     assert torch.equal(pruned.norm.running_mean, model.norm.running_mean)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "analysing",
     "check_example_inputs",
     "check_model",
+    "device_of",
     "duplicate",
     "evaluating",
     "first_line",
@@ -220,6 +221,11 @@ def _computed(model: nn.Module) -> dict[int, Any]:
                 if isinstance(tensor, torch.Tensor) and not tensor.is_leaf:
                     copies[id(tensor)] = tensor.detach().clone()
     return copies
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's first parameter is."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def first_line(error: BaseException) -> str:

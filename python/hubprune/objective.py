@@ -14,7 +14,7 @@ from torch import nn
 
 from . import metrics
 from .arguments import check_choice, compute_dtype, shape_text
-from .model_runs import evaluating, first_line, tensors_of
+from .model_runs import device_of, evaluating, first_line, tensors_of
 from .training_data import Examples
 
 __all__ = ["METRICS", "LoneExampleError", "Objective", "Predictions", "fitting", "run_batch"]
@@ -371,11 +371,6 @@ def _expected(model: nn.Module, inputs: torch.Tensor) -> str:
             hint = hint if inputs.ndim == axes - 1 and module.in_channels == 1 else ""
             return f", whose first convolution '{name}' takes ({sizes}){hint}"
     return ""
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model's first parameter is."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def _declared_output(model: nn.Module) -> str | None:

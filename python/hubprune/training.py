@@ -20,8 +20,8 @@ from .checkpointing import fingerprint, read_file, state_of, write_file
 from .description import described, differences
 from .energy import EnergyMeter
 from .json_numbers import all_numbers
-from .model_runs import check_model, duplicate
-from .objective import LoneExampleError, Loss, Metric, Objective, device_of, fitting, run_batch
+from .model_runs import check_model, device_of, duplicate
+from .objective import LoneExampleError, Loss, Metric, Objective, fitting, run_batch
 from .progress import Progress, progress_bar
 from .training_data import (
     AUGMENT,
