@@ -16,10 +16,9 @@ import torch
 from torch import nn
 
 from .arguments import check_choice, check_count
-from .checkpointing import fingerprint, read_file, state_of, write_file
-from .description import described, differences
+from .checkpointing import fingerprint, state_of
+from .description import described
 from .energy import EnergyMeter
-from .json_numbers import all_numbers
 from .model_runs import check_model, device_of, duplicate
 from .objective import LoneExampleError, Loss, Metric, Objective, fitting, run_batch
 from .progress import Progress, progress_bar
@@ -33,19 +32,18 @@ from .training_data import (
     seed_everything,
     stream_seed,
 )
+from .training_state import TrainingState
 
 __all__ = ["Augment", "TrainingRun"]
 
 SCHEDULES = ("cosine", "plateau", "constant")
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 3, 0.5
-#: The first format kept no more of a loss, an augmentation or a metric than its name.
-_FORMAT, _FORMAT_OF_NAMES = "fine-tuning 2", "fine-tuning 1"
 
 Augment = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
 
 
 class TrainingRun:
-    """One fine-tuning: the state between epochs, and how to go one further."""
+    """One fine-tuning: what it is of, and how to go an epoch further."""
 
     def __init__(
         self,
@@ -93,11 +91,6 @@ class TrainingRun:
                     f"{parameter.dtype}: call model.float(), and use amp for mixed precision"
                 )
         self.freeze = sorted({freeze} if isinstance(freeze, str) else freeze)
-        self.history: list[dict[str, Any]] = []
-        self.best: dict[str, torch.Tensor] = {}
-        self.best_epoch = 0
-        self.seconds = 0.0
-        self.energy: dict[str, float] = {}
         self.checkpoint: Path | None = None
 
     def set_options(self, **options: Any) -> None:
@@ -120,10 +113,11 @@ class TrainingRun:
         self.subset = self.train.subset(options["fraction"], self.seed)
         self.examples = self.train.count if self.subset is None else len(self.subset)
         self.steps = self.train.batch_count(options["batch_size"], self.examples)
-        self.optimizer = torch.optim.Adam(
+        optimizer = torch.optim.Adam(
             self.trained, lr=options["lr"], weight_decay=options["weight_decay"]
         )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == torch.float16)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == torch.float16)
+        self.state = TrainingState(self.model, optimizer, scaler, self.device)
 
     def set_objective(
         self, *, loss: Loss | None, metric: str | Metric | None, output: str | None
@@ -157,99 +151,12 @@ class TrainingRun:
             "model": fingerprint(self.model),
         }
 
-    # --- checkpoints ---
-
     def open_checkpoint(self, path: Path, *, resume: bool) -> None:
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"checkpoint: {path} must be a file in a folder that exists")
         self.checkpoint = path
-        if not resume or not path.exists():
-            return
-        tensors, values = read_file(path)
-        if values.get("format") not in (_FORMAT, _FORMAT_OF_NAMES):
-            raise ValueError(f"checkpoint: {path} holds no fine-tuning")
-        if values["format"] == _FORMAT_OF_NAMES:
-            self._check_names(path, values["configuration"])
-        different = differences(values["configuration"], self.configuration, later=["loader"])
-        if different:
-            raise ValueError(
-                f"checkpoint: {path} is of another run: {'; '.join(different)}. Delete it, or "
-                "pass resume=False, to start again; or choose another file"
-            )
-        if self.unknown:
-            warnings.warn(
-                f"checkpoint {path} is resumed, but whether {', '.join(self.unknown)} did not "
-                "change since cannot be known: it is taken for the same",
-                stacklevel=3,
-            )
-        changed = differences(values["machine"], self._machine())
-        if changed:
-            warnings.warn(
-                f"checkpoint {path} is resumed where {'; '.join(changed)}: the result may differ "
-                "in its last bits from that of a run without interruption",
-                stacklevel=3,
-            )
-
-        def part(prefix: str) -> dict[str, torch.Tensor]:
-            return {
-                name[len(prefix) :]: tensor
-                for name, tensor in tensors.items()
-                if name.startswith(prefix)
-            }
-
-        self.model.load_state_dict(part("model."))
-        self.best = part("best.")
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in part("optimizer.").items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = tensor
-        state = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({**state, "state": moments})
-        self.scaler.load_state_dict(values["scaler"])
-        self.history, self.best_epoch = all_numbers(values["history"]), values["best_epoch"]
-        self.seconds, self.energy = values["seconds"], values["energy"]
-
-    def _check_names(self, path: Path, saved: dict[str, Any]) -> None:
-        """Refuse to resume where an earlier version kept the name of a function alone."""
-        for name in ("loss", "augment", "metric_function"):
-            now = self.configuration[name]
-            if now is not None and now != saved.get(name):
-                raise ValueError(
-                    f"checkpoint: {path} is of an earlier version of hubprune, which kept only the "
-                    f"name of {name.removesuffix('_function')}: whether it is the same cannot be "
-                    "known. Pass resume=False to start again, or another file"
-                )
-
-    def _machine(self) -> dict[str, Any]:
-        """What the last bits depend on, besides the configuration."""
-        cuda = self.device.type == "cuda"
-        return {
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name(self.device) if cuda else self.device.type,
-        }
-
-    def _save_checkpoint(self) -> None:
-        if self.checkpoint is None:
-            return
-        tensors = state_of(self.model, "model.")
-        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        for index, entries in self.optimizer.state_dict()["state"].items():
-            for key, value in entries.items():
-                tensors[f"optimizer.{index}.{key}"] = value.detach().cpu().contiguous()
-        values = {
-            "format": _FORMAT,
-            "configuration": self.configuration,
-            "history": self.history,
-            "best_epoch": self.best_epoch,
-            "machine": self._machine(),
-            "scaler": self.scaler.state_dict(),
-            "seconds": self.seconds,
-            "energy": self.energy,
-        }
-        write_file(self.checkpoint, tensors, values)
-
-    # --- epochs ---
+        if resume and path.exists():
+            self.state.resume(path, self.configuration, self.unknown)
 
     def finish(self, meter: EnergyMeter | None, progress: Progress | None) -> dict[str, Any]:
         """Run what is left of the epochs; give the entries of the result."""
@@ -269,47 +176,57 @@ class TrainingRun:
                 if progress is not None:
                     progress(done, total, text)
 
-            if not self.history:
+            if not self.state.history:
                 self._judge({"epoch": 0, "lr": None, "train_loss": None}, time.perf_counter())
             while stopped is None:
                 if meter is None:
                     self._advance(report)
                 else:
-                    with meter.measure(self.energy):
+                    with meter.measure(self.state.energy):
                         self._advance(report)
-                self._save_checkpoint()
+                if self.checkpoint is not None:
+                    self.state.save(self.checkpoint, self.configuration)
                 stopped = self._stopped()
-        self.model.load_state_dict(self.best)
+        self._give_back()
+        return self._result(stopped, meter)
+
+    def _give_back(self) -> None:
+        """Leave the model with its best weights, and with the flags and modes it came with."""
+        self.model.load_state_dict(self.state.best)
         for parameter, flag in zip(self.model.parameters(), self.flags, strict=True):
             parameter.requires_grad_(flag)
             parameter.grad = None
         for module, training in zip(self.model.modules(), self.modes, strict=True):
             module.training = training
-        chosen = self.history[self.best_epoch]["valid"]
-        energy = {**self.energy, "country": meter.country} if meter and self.energy else None
+
+    def _result(self, stopped: str, meter: EnergyMeter | None) -> dict[str, Any]:
+        state, metric = self.state, self.objective.metric
+        chosen = state.history[state.best_epoch]["valid"]
         return {
             "model": self.model,
-            "history": self.history,
-            "metric": self.objective.metric,
-            "best_epoch": self.best_epoch,
-            "best": None if chosen is None else chosen[self.objective.metric],
+            "history": state.history,
+            "metric": metric,
+            "best_epoch": state.best_epoch,
+            "best": None if chosen is None else chosen[metric],
             "stopped": stopped,
-            "seconds": self.seconds,
-            "energy": energy,
+            "seconds": state.seconds,
+            "energy": {**state.energy, "country": meter.country}
+            if meter and state.energy
+            else None,
             "configuration": self.configuration,
         }
 
     def _stopped(self) -> str | None:
-        last = len(self.history) - 1
+        last = len(self.state.history) - 1
         if last >= self.options["epochs"]:
             return "all epochs"
         patience = self.options["patience"]
-        return "patience" if patience and last - self.best_epoch >= patience else None
+        return "patience" if patience and last - self.state.best_epoch >= patience else None
 
     def _advance(self, report: Callable[[int, str], None]) -> None:
         """Train one epoch more, measure it, and keep its weights if they are the best."""
         start = time.perf_counter()
-        epoch = len(self.history)
+        epoch = len(self.state.history)
         seed_everything(stream_seed(self.seed, epoch, GLOBAL))
         generator = torch.Generator().manual_seed(stream_seed(self.seed, epoch, AUGMENT))
         self.model.train()
@@ -319,20 +236,13 @@ class TrainingRun:
         total, seen, rate, before = 0.0, 0, 0.0, (epoch - 1) * (self.steps or 1)
         for number, (inputs, targets) in enumerate(self._batches(epoch), start=1):
             rate = self._rate(epoch, number)
-            for group in self.optimizer.param_groups:
+            for group in self.state.optimizer.param_groups:
                 group["lr"] = rate
-            inputs = fitting(inputs.to(self.device), self.model)
-            # What the layers before the one that fails have counted is taken back.
-            counted = [each.clone() for each in self.model.buffers()] if len(inputs) == 1 else []
-            try:
-                value = self._step(inputs, targets.to(self.device), generator)
-            except LoneExampleError as error:
-                lone += 1
+            value = self._step_unless_lone(inputs, targets, generator)
+            if isinstance(value, LoneExampleError):
+                lone, left_out = lone + 1, value
                 if seen == 0 and lone > 1:  # not a leftover: all batches are such
-                    raise
-                left_out = error
-                for buffer, value_before in zip(self.model.buffers(), counted, strict=False):
-                    buffer.copy_(value_before)
+                    raise value
                 continue
             if not math.isfinite(value):
                 raise RuntimeError(
@@ -343,17 +253,13 @@ class TrainingRun:
             total += value * len(targets)
             seen += len(targets)
             report(before + number if self.steps else epoch, f"epoch {epoch}")
-        if left_out is not None:
-            if not seen:
-                raise left_out
-            if epoch == 1:
-                batches = "batch is" if lone == 1 else "batches are"
-                warnings.warn(
-                    f"{left_out}; {lone} such {batches} left out of every epoch",
-                    stacklevel=4,
-                )
         if not seen:
-            raise ValueError(f"train gave no examples in epoch {epoch}")
+            raise left_out or ValueError(f"train gave no examples in epoch {epoch}")
+        if left_out is not None and epoch == 1:
+            batches = "batch is" if lone == 1 else "batches are"
+            warnings.warn(
+                f"{left_out}; {lone} such {batches} left out of every epoch", stacklevel=4
+            )
         self._judge({"epoch": epoch, "lr": rate, "train_loss": total / seen}, start)
 
     def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -366,20 +272,34 @@ class TrainingRun:
                 order = [self.subset[index] for index in order]
         return self.train.batches(self.options["batch_size"], order, loader_seed=seed)
 
+    def _step_unless_lone(
+        self, inputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> float | LoneExampleError:
+        """Take a step and return its loss, or why a batch of one example cannot be trained on."""
+        inputs = fitting(inputs.to(self.device), self.model)
+        # What the layers before the one that fails have counted is taken back.
+        counted = [each.clone() for each in self.model.buffers()] if len(inputs) == 1 else []
+        try:
+            return self._step(inputs, targets.to(self.device), generator)
+        except LoneExampleError as error:
+            for buffer, before in zip(self.model.buffers(), counted, strict=False):
+                buffer.copy_(before)
+            return error
+
     def _step(
         self, inputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
     ) -> float:
         if self.augment is not None:
             inputs, targets = _augmented(self.augment(inputs, targets, generator))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.state.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
             output = run_batch(self.model, inputs, "train")
         loss = self.objective.loss(output, targets, "train")
         value = float(loss.detach())
         if math.isfinite(value):
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            self.state.scaler.scale(loss).backward()
+            self.state.scaler.step(self.state.optimizer)
+            self.state.scaler.update()
         return value
 
     def _rate(self, epoch: int, number: int) -> float:
@@ -402,7 +322,7 @@ class TrainingRun:
         """How often the metric has stood still for `_PLATEAU_EPOCHS` epochs."""
         best: float | None = None
         still = found = 0
-        for record in self.history:
+        for record in self.state.history:
             value = record["valid"][self.objective.metric]
             if best is None or self.objective.better(value, best):
                 best, still = value, 0
@@ -428,12 +348,12 @@ class TrainingRun:
                         f"'{name}' is not finite after epoch {epoch}: try a lower lr"
                     )
         metric = self.objective.metric
-        best = self.history[self.best_epoch]["valid"] if self.history else None
+        best = self.state.history[self.state.best_epoch]["valid"] if self.state.history else None
         if metrics is None or best is None or self.objective.better(metrics[metric], best[metric]):
-            self.best, self.best_epoch = state_of(self.model), epoch
+            self.state.best, self.state.best_epoch = state_of(self.model), epoch
         seconds = time.perf_counter() - start
-        self.history.append({**record, "valid": metrics, "seconds": seconds})
-        self.seconds += seconds
+        self.state.history.append({**record, "valid": metrics, "seconds": seconds})
+        self.state.seconds += seconds
 
 
 def _augmented(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
