@@ -90,23 +90,23 @@ def differences(
     found: list[str] = []
     for key in dict.fromkeys([*wanted, *saved]):
         was, is_now = saved.get(key), wanted.get(key)
-        if was == is_now or (key in later and key not in saved):
-            continue
-        head = _head(was)
-        if key == "model" and not (isinstance(was, Mapping) and isinstance(is_now, Mapping)):
-            found.append("the model or its weights are others")
-        elif isinstance(was, Mapping) and isinstance(is_now, Mapping):
-            if was.get("is") == is_now.get("is"):
-                found += [f"{key}.{text}" for text in differences(was, is_now)]
-            elif head == _head(is_now):
-                found.append(f"{key} is another {head}")
-            else:
-                found.append(f"{key} was {_shown(was)} and is {_shown(is_now)}")
-        elif head is not None and head == _head(is_now):
-            found.append(f"{key} is another {head}")
-        else:
-            found.append(f"{key} was {_shown(was)} and is {_shown(is_now)}")
+        if was != is_now and (key in saved or key not in later):
+            found += _difference(key, was, is_now)
     return found
+
+
+def _difference(key: str, was: Any, is_now: Any) -> list[str]:
+    head = _head(was)
+    if isinstance(was, Mapping) and isinstance(is_now, Mapping):
+        if was.get("is") == is_now.get("is"):
+            return [f"{key}.{text}" for text in differences(was, is_now)]
+    elif key == "model":
+        return ["the model or its weights are others"]
+    elif head is None:
+        return [f"{key} was {_shown(was)} and is {_shown(is_now)}"]
+    if head == _head(is_now):
+        return [f"{key} is another {head}"]
+    return [f"{key} was {_shown(was)} and is {_shown(is_now)}"]
 
 
 def _head(value: Any) -> str | None:
@@ -252,17 +252,7 @@ class _Describer:
             if _installed(base):
                 found[_name(base)] = ""
                 continue
-            for name, each in vars(base).items():
-                if isinstance(each, _SLOTS) or name in ("_abc_impl", "__annotate__"):
-                    continue
-                if name.startswith("__") and not isinstance(each, types.FunctionType):
-                    continue  # what the class statement puts there, and not its author
-                if isinstance(each, staticmethod | classmethod):
-                    each = each.__func__
-                elif isinstance(each, property):
-                    each = (each.fget, each.fset)
-                elif isinstance(each, functools.cached_property):
-                    each = each.func
+            for name, each in _written(base):
                 found[f"{base.__qualname__}.{name}"] = self.of(each, f"{path}.{name}")
         return f"{_name(value)}#{_digest(json.dumps(found))}"
 
@@ -291,6 +281,23 @@ class _Describer:
             for each in code.co_consts
         ]
         return json.dumps([code.co_code.hex(), code.co_names, constants])
+
+
+def _written(kind: type) -> Iterator[tuple[str, Any]]:
+    """What the author of a class put into it, with the functions that descriptors hold."""
+    for name, value in vars(kind).items():
+        if isinstance(value, _SLOTS) or name in ("_abc_impl", "__annotate__"):
+            continue
+        if name.startswith("__") and not isinstance(value, types.FunctionType):
+            continue  # what the class statement puts there
+        if isinstance(value, staticmethod | classmethod):
+            yield name, value.__func__
+        elif isinstance(value, property):
+            yield name, (value.fget, value.fset)
+        elif isinstance(value, functools.cached_property):
+            yield name, value.func
+        else:
+            yield name, value
 
 
 def _globals_read(code: types.CodeType, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
