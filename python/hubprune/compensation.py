@@ -109,20 +109,32 @@ def compensate(
     if inputs is not None:
         original = duplicate(original)  # it is hooked and run: the caller's is not touched
     if fold is not None:
-        sites = _sites(plan)
-        moments_of = _moments_of(original, plan, sites, inputs)
-        with progress_bar("compensating", len(sites)) as done:
-            for number, site in enumerate(sites, start=1):
-                reason = _fold(original, pruned, site, moments_of, fold)
-                if reason is not None:
-                    warnings.warn(
-                        f"nothing makes up for what '{site.name}' loses: {reason}",
-                        UserWarning,
-                        stacklevel=3,
-                    )
-                done(number)
+        for name, reason in _fold_readers(original, pruned, plan, inputs, fold):
+            warnings.warn(
+                f"nothing makes up for what '{name}' loses: {reason}", UserWarning, stacklevel=3
+            )
     if again and inputs is not None:
         recalibrate(original, pruned, plan, inputs)
+
+
+def _fold_readers(
+    original: nn.Module,
+    pruned: nn.Module,
+    plan: PruningPlan,
+    inputs: list[ExampleInputs] | None,
+    fold: str,
+) -> list[tuple[str, str]]:
+    """Fold into every reader; return those into which nothing is folded, each with the reason."""
+    sites = _sites(plan)
+    moments_of = _moments_of(original, plan, sites, inputs)
+    left = []
+    with progress_bar("compensating", len(sites)) as done:
+        for number, site in enumerate(sites, start=1):
+            reason = _fold(original, pruned, site, moments_of, fold)
+            if reason is not None:
+                left.append((site.name, reason))
+            done(number)
+    return left
 
 
 def _sites(plan: PruningPlan) -> list[Site]:

@@ -26,35 +26,51 @@ def recalibrate(
     the size of their batch; as in training, each batch is normalised by its own statistics, so
     batches should be large (100 inputs in one, where memory allows).
     """
-    kept = {c.target: torch.tensor(c.kept) for c in plan.cuts if c.side == "channels"}
-    before = _norm_inputs(original, inputs[0])
-    after = _norm_inputs(pruned, inputs[0])
-    changed = []
-    for name, x in after.items():
-        was = before.get(name)
-        if was is not None and name in kept:
-            was = was.index_select(1, kept[name].to(was.device))
-        if was is None or was.shape != x.shape or not torch.allclose(was, x, rtol=1e-4, atol=1e-5):
-            changed.append(name)
-    norms: list[Any] = [pruned.get_submodule(name) for name in changed]
+    norms: list[Any] = [
+        pruned.get_submodule(name) for name in _changed_norms(original, pruned, plan, inputs[0])
+    ]
     settings = [norm.momentum for norm in norms]
-    seen = 0
     try:
         with undisturbed_rng(pruned), evaluating(pruned), torch.no_grad():
             for norm in norms:
                 norm.train()
-            with progress_bar("recalibrating", len(inputs)) as done:
-                for number, batch in enumerate(inputs, start=1):
-                    seen += example_count(batch)
-                    for norm in norms:
-                        norm.momentum = (
-                            example_count(batch) / seen
-                        )  # a running mean over all inputs
-                    run_batch(pruned, moved(batch, device_of(pruned)), number - 1)
-                    done(number)
+            _average(pruned, norms, inputs)
     finally:
         for norm, momentum in zip(norms, settings, strict=True):
             norm.momentum = momentum
+
+
+def _average(model: nn.Module, norms: list[Any], inputs: list[ExampleInputs]) -> None:
+    """Run a model on every batch, so that the norms hold means over all inputs."""
+    seen = 0
+    with progress_bar("recalibrating", len(inputs)) as done:
+        for number, batch in enumerate(inputs, start=1):
+            seen += example_count(batch)
+            for norm in norms:
+                norm.momentum = example_count(batch) / seen  # a running mean
+            run_batch(model, moved(batch, device_of(model)), number - 1)
+            done(number)
+
+
+def _changed_norms(
+    original: nn.Module, pruned: nn.Module, plan: PruningPlan, x: ExampleInputs
+) -> list[str]:
+    """The norms of the pruned model whose input is another than in the original."""
+    kept = {c.target: torch.tensor(c.kept) for c in plan.cuts if c.side == "channels"}
+    before = _norm_inputs(original, x)
+    after = _norm_inputs(pruned, x)
+    changed = []
+    for name, read in after.items():
+        was = before.get(name)
+        if was is not None and name in kept:
+            was = was.index_select(1, kept[name].to(was.device))
+        if (
+            was is None
+            or was.shape != read.shape
+            or not torch.allclose(was, read, rtol=1e-4, atol=1e-5)
+        ):
+            changed.append(name)
+    return changed
 
 
 def _norm_inputs(model: nn.Module, x: ExampleInputs) -> dict[str, torch.Tensor]:

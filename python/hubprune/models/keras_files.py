@@ -141,20 +141,23 @@ def _unpickle(file: BinaryIO, source: str) -> object:
         ) from error
 
 
+def _npy_dtype(file: BinaryIO, source: str) -> np.dtype[Any]:
+    """Read the header, up to where the array begins."""
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)[2]
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(file)[2]
+        raise ValueError(f"its format version is {version}")
+    except ValueError as error:
+        raise ValueError(f"{source} is not a .npy file that can be read: {error}") from error
+
+
 def _read_npy(path: StrPath) -> list[KerasArray]:
     source = os.fspath(path)
     with open(path, "rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                header = np.lib.format.read_array_header_1_0(file)
-            elif version == (2, 0):
-                header = np.lib.format.read_array_header_2_0(file)
-            else:
-                raise ValueError(f"its format version is {version}")
-        except ValueError as error:
-            raise ValueError(f"{source} is not a .npy file that can be read: {error}") from error
-        dtype = header[2]
+        dtype = _npy_dtype(file, source)
         if dtype != np.dtype(object):
             raise ValueError(
                 f"{source} must hold a list of arrays (dtype object), as np.save(path, "
@@ -222,25 +225,29 @@ def _read_hdf5(path: StrPath) -> list[KerasArray]:
         raise ImportError(
             f'{source} is HDF5, which needs h5py; install it with: pip install "hubprune[keras]"'
         ) from error
-    arrays = []
     try:
         with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            if not isinstance(root, h5py.Group):
-                raise ValueError(f"{source}: 'model_weights' must be a group of layers")
-            for layer in _names(root, "layer_names", source):
-                group = root.get(layer)
-                if not isinstance(group, h5py.Group):
-                    raise ValueError(f"{source}: layer {layer!r} is named but is not there")
-                arrays += [
-                    KerasArray(name, _dataset(h5py, group, name, source))
-                    for name in _names(group, "weight_names", source)
-                ]
+            return _arrays_of_layers(h5py, file, source)
     except FileNotFoundError:
         raise
     # h5py meets a damaged file with OSError, RuntimeError or KeyError.
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{source} is not an HDF5 file that can be read: {error}") from error
+
+
+def _arrays_of_layers(h5py: Any, file: Any, source: str) -> list[KerasArray]:
+    root = file.get("model_weights", file)
+    if not isinstance(root, h5py.Group):
+        raise ValueError(f"{source}: 'model_weights' must be a group of layers")
+    arrays = []
+    for layer in _names(root, "layer_names", source):
+        group = root.get(layer)
+        if not isinstance(group, h5py.Group):
+            raise ValueError(f"{source}: layer {layer!r} is named but is not there")
+        arrays += [
+            KerasArray(name, _dataset(h5py, group, name, source))
+            for name in _names(group, "weight_names", source)
+        ]
     return arrays
 
 
