@@ -50,26 +50,27 @@ def published_cosine_matrix(vectors: np.ndarray) -> np.ndarray:
     return similarity
 
 
-def published_degree(vectors: np.ndarray) -> np.ndarray:
-    """Return the weighted degree of every filter on the complete graph of similarities, (n,)."""
+def similarity_graph(vectors: np.ndarray) -> nx.Graph:
+    """Return the complete graph of the vectors' similarities."""
     similarity = published_cosine_matrix(vectors)
     graph = nx.Graph()
     graph.add_nodes_from(range(len(vectors)))
     for i in range(len(vectors)):
         for j in range(i + 1, len(vectors)):
             graph.add_edge(i, j, weight=similarity[i, j])
+    return graph
+
+
+def published_degree(vectors: np.ndarray) -> np.ndarray:
+    """Return the weighted degree of every filter on the complete graph of similarities, (n,)."""
+    graph = similarity_graph(vectors)
     strength = dict(graph.degree(weight="weight"))
     return np.array([strength[i] for i in range(len(vectors))], dtype=float)
 
 
 def published_betweenness(vectors: np.ndarray) -> np.ndarray:
     """Return the betweenness on the complete graph with signed similarities as lengths, (n,)."""
-    similarity = published_cosine_matrix(vectors)
-    graph = nx.Graph()
-    graph.add_nodes_from(range(len(vectors)))
-    for i in range(len(vectors)):
-        for j in range(i + 1, len(vectors)):
-            graph.add_edge(i, j, weight=similarity[i, j])
+    graph = similarity_graph(vectors)
     centrality = nx.betweenness_centrality(graph, weight="weight")
     return np.array([centrality[i] for i in range(len(vectors))], dtype=float)
 
