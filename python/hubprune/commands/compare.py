@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..comparison import compare
+from ..comparison import Comparison, compare
 from ..file_writing import replaced_file
 from ..model_runs import evaluating, undisturbed_rng
 from ..objective import fitting, run_batch
@@ -99,18 +99,7 @@ def run_compare(arguments: argparse.Namespace) -> Any:
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist")
     data, notes = read_splits(arguments)
-    model: Any
-    seeded = None
-    if ":" in arguments.model:
-        function = find_function(arguments.model, "MODEL")
-        seeded = function if takes_a_seed(function) else None
-    if seeded is not None:
-        if arguments.checkpoint is not None:
-            raise ValueError("--checkpoint is of one network; this factory gives one for each seed")
-        model, weights = _on(seeded, device), "a network for each seed"
-    else:
-        loaded = load_model(arguments)
-        model, weights = loaded.model.to(device), loaded.weights
+    model, weights = _networks(arguments, device)
     example = _example(data["valid"]).to(device)
     if isinstance(model, nn.Module):
         example = fitting(example, model)
@@ -143,16 +132,33 @@ def run_compare(arguments: argparse.Namespace) -> Any:
             progress=bar.step,
         )
     title = f"{arguments.model}: {weights}"
-    table = found.table()
-    _write(output / "comparison.json", found.to_json() + "\n")
-    _write(output / "rows.csv", found.to_csv())
-    picture = "" if arguments.no_plot else "\n![The metric against the size](comparison.png)\n"
-    _write(output / "table.md", f"# {title}\n\n{table}\n{picture}")
-    if not arguments.no_plot:
-        found.plot(output / "comparison.png", title=arguments.model)
+    _save(found, output, title, None if arguments.no_plot else arguments.model)
     if arguments.json:
         return found.to_dict()
-    return "\n".join([title, *notes, "", table, "", f"saved to {output}"])
+    return "\n".join([title, *notes, "", found.table(), "", f"saved to {output}"])
+
+
+def _networks(
+    arguments: argparse.Namespace, device: torch.device
+) -> tuple[nn.Module | Callable[[int], nn.Module], str]:
+    """The network, or the factory that gives one for each seed, and what its weights are."""
+    function = find_function(arguments.model, "MODEL") if ":" in arguments.model else None
+    if function is None or not takes_a_seed(function):
+        loaded = load_model(arguments)
+        return loaded.model.to(device), loaded.weights
+    if arguments.checkpoint is not None:
+        raise ValueError("--checkpoint is of one network; this factory gives one for each seed")
+    return _on(function, device), "a network for each seed"
+
+
+def _save(found: Comparison, output: Path, title: str, plot_title: str | None) -> None:
+    """Write the results; without a title for it, no plot."""
+    _write(output / "comparison.json", found.to_json() + "\n")
+    _write(output / "rows.csv", found.to_csv())
+    picture = "" if plot_title is None else "\n![The metric against the size](comparison.png)\n"
+    _write(output / "table.md", f"# {title}\n\n{found.table()}\n{picture}")
+    if plot_title is not None:
+        found.plot(output / "comparison.png", title=plot_title)
 
 
 def _on(factory: Callable[..., nn.Module], device: torch.device) -> Callable[[int], nn.Module]:

@@ -65,18 +65,7 @@ def run_finetune(arguments: argparse.Namespace) -> Any:
     if not (arguments.folder / "plan.json").is_file():
         raise FileNotFoundError(f"{arguments.folder} holds no pruned network")
     device = device_of(arguments.device)
-    factory: Callable[[], nn.Module]
-    if arguments.model in KNOWN_MODELS:
-        factory = KNOWN_MODELS[arguments.model].build
-        builder = f"hubprune.models.KNOWN_MODELS[{arguments.model!r}].build"
-    elif ":" not in arguments.model:
-        raise ValueError(
-            f"--model must be one of {', '.join(KNOWN_MODELS)}, or package.module:factory; got "
-            f"{arguments.model!r}"
-        )
-    else:
-        factory = functools.partial(build_model, arguments.model, "--model")
-        builder = arguments.model.replace(":", ".")
+    factory, builder = _factory(arguments.model)
     decision = PruningPlan.from_json((arguments.folder / "plan.json").read_text(encoding="utf-8"))
     model = load_pruned(factory, arguments.folder).to(device).eval()
     data, notes = read_splits(arguments)
@@ -115,3 +104,15 @@ def run_finetune(arguments: argparse.Namespace) -> Any:
         lines += [text_table(["test data", *names], rows), ""]
     load = f"hubprune.load_pruned({builder}, {str(output)!r})"
     return "\n".join([*lines, f"saved to {output}; load it with", f"  {load}"])
+
+
+def _factory(model: str) -> tuple[Callable[[], nn.Module], str]:
+    """What builds the unpruned architecture, and how that is written in Python."""
+    if model in KNOWN_MODELS:
+        return KNOWN_MODELS[model].build, f"hubprune.models.KNOWN_MODELS[{model!r}].build"
+    if ":" not in model:
+        raise ValueError(
+            f"--model must be one of {', '.join(KNOWN_MODELS)}, or package.module:factory; got "
+            f"{model!r}"
+        )
+    return functools.partial(build_model, model, "--model"), model.replace(":", ".")

@@ -6,7 +6,10 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
+
+from torch import nn
 
 from ..layer_kinds import CONVOLUTIONS
 from ..scorers import Scores, score_model
@@ -54,7 +57,6 @@ def run_score(arguments: argparse.Namespace) -> Any:
             start = time.perf_counter()
             scores |= score_model(loaded.model, scorer, [name])
             seconds[name] = time.perf_counter() - start
-    shapes = {name: list(modules[name].weight.shape) for name in scores}
     if arguments.json:
         return {
             "model": arguments.model,
@@ -63,7 +65,7 @@ def run_score(arguments: argparse.Namespace) -> Any:
             "seconds": sum(seconds.values()),
             "layers": {
                 name: {
-                    "weight_shape": shapes[name],
+                    "weight_shape": _shape(modules[name]),
                     "filters": len(each),
                     "dead": each.dead.tolist(),
                     "count": each.count,
@@ -78,7 +80,24 @@ def run_score(arguments: argparse.Namespace) -> Any:
                 for name, each in scores.items()
             },
         }
-    counted = any(each.count is not None for each in scores.values())
+    layers = f"{len(scores)} layer{'s' if len(scores) != 1 else ''}"
+    return "\n".join(
+        [
+            f"{arguments.model}: {loaded.weights}",
+            f"redundancy by scorer {scorer.name!r}, higher is removed first",
+            "",
+            _table(modules, scores, seconds),
+            "",
+            "first: the filter that is removed first",
+            f"scored {layers} in {sum(seconds.values()) * 1e3:.0f} ms",
+        ]
+    )
+
+
+def _table(
+    modules: Mapping[str, nn.Module], scores: Mapping[str, Scores], seconds: Mapping[str, float]
+) -> str:
+    """A line a layer; how many the rule itself removes, where it says so of any."""
     header = ["layer", "weight", "dead", "count", "min", "median", "max", "ms", "first"]
     rows = []
     for name, each in scores.items():
@@ -86,22 +105,15 @@ def run_score(arguments: argparse.Namespace) -> Any:
         spread = [
             f"{float(living[i]):.3g}" if len(living) else "-" for i in (0, len(living) // 2, -1)
         ]
-        shape = "x".join(map(str, shapes[name]))
+        shape = "x".join(map(str, _shape(modules[name])))
         own = "-" if each.count is None else str(each.count)
         time_ = f"{seconds[name] * 1e3:.1f}"
         first = str(int(each.order[0]))
         rows.append([name, shape, str(len(each.dead)), own, *spread, time_, first])
-    if not counted:
+    if all(each.count is None for each in scores.values()):
         header, *rows = [row[:3] + row[4:] for row in (header, *rows)]
-    layers = f"{len(scores)} layer{'s' if len(scores) != 1 else ''}"
-    return "\n".join(
-        [
-            f"{arguments.model}: {loaded.weights}",
-            f"redundancy by scorer {scorer.name!r}, higher is removed first",
-            "",
-            text_table(header, rows),
-            "",
-            "first: the filter that is removed first",
-            f"scored {layers} in {sum(seconds.values()) * 1e3:.0f} ms",
-        ]
-    )
+    return text_table(header, rows)
+
+
+def _shape(module: Any) -> list[int]:
+    return list(module.weight.shape)
