@@ -199,13 +199,11 @@ class Objective:
                 else:
                     scores, kind = self.scores(output, targets, data.name)
                     scores = scores.to(compute_dtype(scores)).cpu()
-                for each in tensors_of(scores):
-                    bad = each.isnan()
-                    if each.shape[:1] == targets.shape[:1] and bool(bad.any()):
-                        first = seen + int(bad.reshape(len(bad), -1).any(1).nonzero()[0])
-                        raise RuntimeError(
-                            f"the model computes NaN on example {first} of {data.name}"
-                        )
+                bad = _first_nan(scores, len(targets))
+                if bad is not None:
+                    raise RuntimeError(
+                        f"the model computes NaN on example {seen + bad} of {data.name}"
+                    )
                 rows.append(scores)
                 labels.append(targets.cpu())
                 seen += len(targets)
@@ -371,6 +369,14 @@ def _expected(model: nn.Module, inputs: torch.Tensor) -> str:
             hint = hint if inputs.ndim == axes - 1 and module.in_channels == 1 else ""
             return f", whose first convolution '{name}' takes ({sizes}){hint}"
     return ""
+
+
+def _first_nan(scores: Any, count: int) -> int | None:
+    """The first example of a batch on which what the model returned, a tensor each, holds NaN."""
+    for each in tensors_of(scores):
+        if each.shape[:1] == (count,) and bool((bad := each.isnan()).any()):
+            return int(bad.reshape(count, -1).any(1).nonzero()[0])
+    return None
 
 
 def _declared_output(model: nn.Module) -> str | None:

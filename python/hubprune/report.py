@@ -243,20 +243,25 @@ def _times(
     with torch.no_grad():
         for turn in range(_RUNS + 1):  # the first warms up
             for each, times in zip((model, pruned), taken, strict=True):
-                with undisturbed_rng(each), evaluating(each):
-                    if cuda:
-                        torch.cuda.synchronize()
-                    start = time.perf_counter()
-                    run(each, example_inputs)
-                    if cuda:
-                        torch.cuda.synchronize()
-                    if turn:
-                        times.append(time.perf_counter() - start)
+                seconds = _seconds(each, example_inputs, cuda=cuda)
+                if turn:
+                    times.append(seconds)
     first, second = taken
     return (
         (statistics.median(first), max(first) - min(first)),
         (statistics.median(second), max(second) - min(second)),
     )
+
+
+def _seconds(model: nn.Module, example_inputs: ExampleInputs, *, cuda: bool) -> float:
+    with undisturbed_rng(model), evaluating(model):
+        if cuda:
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        run(model, example_inputs)
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
 
 
 def _engineering(value: int) -> str:

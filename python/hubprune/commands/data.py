@@ -154,26 +154,34 @@ def _archive(path: Path) -> Iterator[Any]:
             yield arrays
 
 
+def _of_folder(folder: Path, name: str, argument: str) -> npt.NDArray[Any]:
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"{argument}: {folder} has no {name}")
+    array: npt.NDArray[Any] = np.load(folder / name, allow_pickle=False)
+    return array
+
+
+def _of_archive(arrays: Any, names: list[str]) -> npt.NDArray[Any]:
+    """The first of the names that is there."""
+    name = next((each for each in names if each in arrays), None)
+    if name is None:
+        raise ValueError(f"it has no {' and no '.join(names)}")
+    array: npt.NDArray[Any] = arrays[name]
+    return array
+
+
 def _arrays(
     path: Path, split: str, argument: str, *, names_alone: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-    found = []
     with _reading(path, argument):
         if path.is_dir():
-            for letter in "XY":
-                file = path / f"{letter}_{split}.npy"
-                if not file.is_file():
-                    raise FileNotFoundError(f"{argument}: {path} has no {letter}_{split}.npy")
-                found.append(np.load(file, allow_pickle=False))
+            inputs, targets = (_of_folder(path, f"{each}_{split}.npy", argument) for each in "XY")
         else:
             with _archive(path) as arrays:
-                for letter in "XY":
-                    names = [f"{letter}_{split}", *([letter] if names_alone else [])]
-                    name = next((each for each in names if each in arrays), None)
-                    if name is None:
-                        raise ValueError(f"it has no {' and no '.join(names)}")
-                    found.append(arrays[name])
-    inputs, targets = found
+                inputs, targets = (
+                    _of_archive(arrays, [f"{each}_{split}", *([each] if names_alone else [])])
+                    for each in "XY"
+                )
     for array, name in ((inputs, "X"), (targets, "Y")):
         if array.dtype.kind not in "biuf":
             raise ValueError(f"{argument}: {name} must hold numbers; got dtype {array.dtype}")
