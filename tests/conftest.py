@@ -49,6 +49,19 @@ def threads() -> Iterator[list[int]]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def dropouts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
+    """The probability of every dropout from here on, and whether it was on; none drops anything."""
+    calls: list[tuple[float, bool]] = []
+
+    def record(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+        calls.append((p, training))
+        return x
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", record)
+    return calls
+
+
 @pytest.fixture(scope="session")
 def scene_fonts() -> None:
     """Skip a test that renders scenes where their sound fonts are not installed."""

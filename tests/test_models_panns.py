@@ -148,20 +148,13 @@ def test_cnn14_forward_is_the_papers() -> None:
     torch.testing.assert_close(out["embedding"].double(), embedding, atol=1e-4, rtol=1e-4)
 
 
-def test_dropout_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[tuple[float, bool]] = []
-
-    def record(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
-        drawn.append((p, training))
-        return x
-
-    monkeypatch.setattr(F, "dropout", record)
+def test_dropout_in_training_only(dropouts: list[tuple[float, bool]]) -> None:
     body = on_meta(Cnn14)
     body(torch.zeros(1, 1, 64, 64, device="meta"))
-    assert drawn == [(p, True) for p in (*[0.2] * 6, 0.5, 0.5)]
-    drawn.clear()
+    assert dropouts == [(p, True) for p in (*[0.2] * 6, 0.5, 0.5)]
+    dropouts.clear()
     body.eval()(torch.zeros(1, 1, 64, 64, device="meta"))
-    assert drawn == [(p, False) for p in (*[0.2] * 6, 0.5, 0.5)]
+    assert dropouts == [(p, False) for p in (*[0.2] * 6, 0.5, 0.5)]
 
 
 def test_initialisation_is_the_authors(cnn6: PannsBody) -> None:
