@@ -323,6 +323,10 @@ def test_metrics_by_stage(written: Callable[..., str]) -> None:
     assert rows[0] == ["", "unpruned", "tuned"]
     assert rows[1] == ["accuracy", "0.7500", "0.5000"]
     assert rows[2] == ["log loss", "\N{MINUS SIGN}1.0000", "\N{EN DASH}"]
+    stages = {"unpruned": {"error": 3.21456e-5, "large": 1e300, "none": -0.0, "flops": 2.5e8}}
+    rows = Page(written(*network(), metrics=stages)).tables[1]
+    shown = [row[1] for row in rows[1:]]
+    assert shown == ["3.215e\N{MINUS SIGN}05", "1e+300", "0.0000", "250000000.0000"]
 
 
 def test_other_weights_are_said(tmp_path: Path) -> None:
@@ -471,8 +475,8 @@ def test_clusters_of_equals_and_of_none() -> None:
     assert all(len({i // 3 for i in order[k : k + 3]}) == 1 for k in (0, 3, 6))
 
 
-def decoded(image: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Read the PNG subset that `drawings.png` writes: indexed, no filter."""
+def decoded(image: bytes) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Read the PNG subset that `drawings.png` writes: indexed, no filter, some colours clear."""
     assert image[:8] == b"\x89PNG\r\n\x1a\n"
     chunks, at = {}, 8
     while at < len(image):
@@ -487,7 +491,8 @@ def decoded(image: bytes) -> tuple[np.ndarray, np.ndarray]:
     assert rest == [8, 3, 0, 0, 0]
     rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
     assert not rows[:, 0].any()
-    return rows[:, 1:], np.frombuffer(chunks[b"PLTE"], np.uint8).reshape(-1, 3)
+    clear = [i for i, alpha in enumerate(chunks.get(b"tRNS", b"")) if alpha != 255]
+    return rows[:, 1:], np.frombuffer(chunks[b"PLTE"], np.uint8).reshape(-1, 3), clear
 
 
 def test_the_heat_map_is_the_matrix() -> None:
@@ -496,14 +501,33 @@ def test_the_heat_map_is_the_matrix() -> None:
     order = cluster_order(s)
     cut = np.arange(40) % 3 == 0
     source = drawings.heat_map(s, order, cut)
-    pixels, palette = decoded(base64.b64decode(source.removeprefix("data:image/png;base64,")))
+    pixels, palette, clear = decoded(
+        base64.b64decode(source.removeprefix("data:image/png;base64,"))
+    )
     assert pixels.shape[1] == 40
     assert np.abs(pixels[:40] / 120.0 - 1 - s[np.ix_(order, order)]).max() < 0.005
     assert (pixels[-1] == np.where(cut[order], 250, 242)).all()
+    assert (pixels[40] == clear).all()  # the page's colour, light or dark
+    assert not np.isin(pixels[:40], clear).any()
     assert palette[120].tolist() == [247, 247, 247]  # cosine 0
     assert palette[0][2] > palette[0][0]  # -1 is blue
     assert palette[240][0] > palette[240][2]  # 1 is red
     assert drawings.colour_bar().count("<rect") == 61
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 23, 24])
+def test_the_heat_map_of_few_filters_has_a_thin_strip(n: int) -> None:
+    s = hp.reference.pairwise_cosine(np.random.default_rng(n).standard_normal((n, 3)))
+    source = drawings.heat_map(s, np.arange(n), np.arange(n) == 0)
+    pixels = decoded(base64.b64decode(source.removeprefix("data:image/png;base64,")))[0]
+    wide = pixels.shape[1]
+    assert wide >= 24
+    assert wide % n == 0
+    assert len(pixels) <= 1.13 * wide
+    cell = wide // n
+    assert (pixels[-1] == np.repeat([250] + [242] * (n - 1), cell)).all()
+    middles = np.arange(n) * cell + cell // 2
+    assert np.abs(pixels[np.ix_(middles, middles)] / 120.0 - 1 - s).max() < 0.005
 
 
 def test_blocks_are_averaged() -> None:
@@ -558,6 +582,23 @@ def test_a_histogram_holds_every_value() -> None:
     assert svg.count("M") == 3  # empty bins have no bar
     assert "<title>a &lt; b</title>" in svg
     assert isinstance(svg, Markup)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
+        (1023.1, 1024.05, ["1023.2", "1023.4", "1023.6", "1023.8", "1024"]),
+        (-3e-30, 2e-30, ["-3e-30", "-2e-30", "-1e-30", "0", "1e-30", "2e-30"]),
+        (63.0, 63.0000012, ["63", "63.0000002", "63.0000004", "63.0000006", "63.0000008"]),
+        (2e30, 7e30, [f"{i}e+30" for i in range(2, 8)]),
+    ],
+)
+def test_ticks_are_told_apart(low: float, high: float, expected: list[str]) -> None:
+    texts = drawings._tick_texts(drawings._ticks(low, high, 6))
+    expected = [text.replace("-", "\N{MINUS SIGN}") for text in expected]
+    assert texts[: len(expected)] == expected
+    assert len(set(texts)) == len(texts)
 
 
 def test_numbers_for_tables() -> None:

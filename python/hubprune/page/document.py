@@ -31,7 +31,7 @@ from ..report import REST, LayerReport, Report, RestReport
 from .drawings import share_bar
 from .layer_graph import Alikeness, alikeness, layer_graph, layer_vectors
 from .layer_panel import layer_panel
-from .markup import Markup, element, number, table
+from .markup import Markup, element, measure, number, table
 
 __all__ = ["write_page"]
 
@@ -282,7 +282,7 @@ def _metrics_table(metrics: Metrics) -> Markup:
     if not metrics:
         return Markup("")
     names = dict.fromkeys(name for values in metrics.values() for name in values)
-    rows = [[name, *(number(values.get(name), 4) for values in metrics.values())] for name in names]
+    rows = [[name, *(measure(values.get(name)) for values in metrics.values())] for name in names]
     body = table("Measured on the caller's data.", ["", *metrics], rows)
     return element("section", element("h2", "What it does"), body)
 
@@ -356,7 +356,7 @@ def _panels(panels: Sequence[Markup]) -> Markup:
         for text, value in (("Open all", "yes"), ("Close all", "no"))
     ]
     first = Markup(panels[0].replace("<details", "<details open", 1))
-    return element("section", heading, element("p", *buttons), first, *panels[1:])
+    return element("section", heading, element("p", *buttons, class_="buttons"), first, *panels[1:])
 
 
 _READING = (

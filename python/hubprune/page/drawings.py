@@ -37,6 +37,9 @@ __all__ = [
 #: A heat map has at most this many rows; more filters are averaged.
 MOST_CELLS = 320
 
+#: ... and at least this many pixels: the strip below would be as tall as the map of two filters.
+_LEAST_PIXELS = 24
+
 #: A filter graph shows at most this many filters.
 MOST_NODES = 256
 
@@ -100,8 +103,9 @@ def histogram(
         ends: dict[str, str | float] = {"x1": _LEFT, "x2": _WIDTH - _RIGHT}
         parts.append(element("line", attributes=ends, y1=level, y2=level, class_="grid"))
         parts.append(_text(_LEFT - 6, up(tick) + 4, f"{tick:g}", "tick end"))
-    for tick in _ticks(low, high, 6):
-        parts.append(_text(across(tick), _HEIGHT - _BOTTOM + 16, _tick_text(tick), "tick"))
+    ticks = _ticks(low, high, 6)
+    for tick, text in zip(ticks, _tick_texts(ticks), strict=True):
+        parts.append(_text(across(tick), _HEIGHT - _BOTTOM + 16, text, "tick"))
     floor = np.zeros(len(edges) - 1)
     for bars in series:
         path = []
@@ -145,8 +149,15 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
     return [(first + i) * step for i in range(math.floor(high / step + 1e-9) - first + 1)]
 
 
-def _tick_text(value: float) -> str:
-    return f"{0.0 if abs(value) < 1e-12 else value:.4g}".replace("-", "\N{MINUS SIGN}")
+def _tick_texts(ticks: Sequence[float]) -> list[str]:
+    """Numbers with as many digits as tell them apart."""
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 0.0
+    largest = max(abs(tick) for tick in ticks)
+    digits = 4
+    if step > 0.0 and largest > 0.0:  # a step has two digits at most
+        digits = max(digits, math.floor(math.log10(largest / step)) + 3)
+    rounded = [0.0 if abs(tick) < 1e-6 * step else tick for tick in ticks]
+    return [f"{tick:.{digits}g}".replace("-", "\N{MINUS SIGN}") for tick in rounded]
 
 
 def _text(x: float, y: float, text: str, style: str) -> Markup:
@@ -188,16 +199,19 @@ def heat_map(similarity: Floats, order: npt.NDArray[np.int64], cut: npt.NDArray[
     Returns
     -------
     str
-        A PNG as a data URI: a pixel per pair, or per block of pairs of more than `MOST_CELLS`.
+        A PNG as a data URI: a pixel per pair, more of few filters, or one per block of pairs of
+        more than `MOST_CELLS`.
     """
     means = block_means(similarity[np.ix_(order, order)], MOST_CELLS)
+    shade = _block_shares(cut[order].astype(np.float64), len(means))
+    zoom = -(-_LEAST_PIXELS // len(means))
+    means, shade = means.repeat(zoom, 0).repeat(zoom, 1), shade.repeat(zoom)
     m = len(means)
-    shade = _block_shares(cut[order].astype(np.float64), m)
     # 0..240 are cosines from -1 to 1; the strip mixes the colours of kept and cut in 9 steps.
     pixels = np.rint((means.clip(-1, 1) + 1) * 120).astype(np.uint8)
     strip = np.tile((242 + np.rint(shade * 8)).astype(np.uint8), (max(2, m // 24), 1))
-    gap = np.full((max(1, m // 80), m), 241, dtype=np.uint8)
-    image = png(np.vstack([pixels, gap, strip]), _palette())
+    gap = np.full((max(1, m // 80), m), _CLEAR, dtype=np.uint8)
+    image = png(np.vstack([pixels, gap, strip]), _palette(), clear=_CLEAR)
     return "data:image/png;base64," + base64.b64encode(image).decode("ascii")
 
 
@@ -253,6 +267,7 @@ _BLUES = ("053061", "2166ac", "4393c3", "92c5de", "d1e5f0")
 _REDS = ("fddbc7", "f4a582", "d6604d", "b2182b", "67001f")
 _DIVERGING = (*_BLUES, "f7f7f7", *_REDS)
 _KEPT, _CUT = "0072b2", "d55e00"
+_CLEAR = 241  # between map and strip: whatever the page's colour is
 
 
 def _palette() -> Bytes:
@@ -261,7 +276,6 @@ def _palette() -> Bytes:
     colours = [np.interp(at, np.arange(len(stops)), stops[:, c]) for c in range(3)]
     palette = np.zeros((256, 3))
     palette[:241] = np.stack(colours, axis=1)
-    palette[241] = 255.0
     mix = np.linspace(0, 1, 9)[:, None]
     palette[242:251] = (1 - mix) * np.array(_rgb(_KEPT)) + mix * np.array(_rgb(_CUT))
     return np.rint(palette).astype(np.uint8)
@@ -271,7 +285,7 @@ def _rgb(colour: str) -> list[int]:
     return [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
 
 
-def png(pixels: Bytes, palette: Bytes) -> bytes:
+def png(pixels: Bytes, palette: Bytes, *, clear: int | None = None) -> bytes:
     """Encode an indexed image.
 
     Parameters
@@ -280,6 +294,8 @@ def png(pixels: Bytes, palette: Bytes) -> bytes:
         Rows of the palette.
     palette : ndarray, shape (k, 3), uint8
         Red, green, blue; k at most 256.
+    clear : int, optional
+        The row of the palette that lets the background through.
 
     Returns
     -------
@@ -288,6 +304,7 @@ def png(pixels: Bytes, palette: Bytes) -> bytes:
     """
     height, width = pixels.shape
     rows = np.hstack([np.zeros((height, 1), dtype=np.uint8), pixels])
+    opaque = b"" if clear is None else b"\xff" * clear + b"\0"
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -299,6 +316,7 @@ def png(pixels: Bytes, palette: Bytes) -> bytes:
             b"\x89PNG\r\n\x1a\n",
             chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
             chunk(b"PLTE", palette.tobytes()),
+            chunk(b"tRNS", opaque) if opaque else b"",
             chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)),
             chunk(b"IEND", b""),
         ]

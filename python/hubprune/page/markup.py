@@ -7,7 +7,7 @@ import html
 import math
 from collections.abc import Collection, Sequence
 
-__all__ = ["Markup", "element", "number", "table"]
+__all__ = ["Markup", "element", "measure", "number", "table"]
 
 _VOID = {"br", "col", "img", "meta"}
 
@@ -66,6 +66,19 @@ def number(value: float | None, digits: int = 3) -> str:
     if not text.strip("-0."):
         text = text.removeprefix("-")
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def measure(value: float | None) -> str:
+    """Return a number of any size for a table: four decimals, or four digits where those say less.
+
+    Examples
+    --------
+    >>> measure(0.75), measure(0.00031234), measure(2.5e12)
+    ('0.7500', '0.0003123', '2.5e+12')
+    """
+    if value is None or value == 0.0 or 0.01 <= abs(value) < 1e9:
+        return number(value, 4)
+    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
 
 
 def table(
