@@ -250,6 +250,19 @@ def test_batches() -> None:
         assert factor.error_estimate().exact
 
 
+def test_a_batch_names_no_row_that_is_no_landmark() -> None:
+    x = torch.stack([torch.zeros(40, 3), torch.randn(40, 3)])
+    x[0, 11:] = torch.tensor([1.0, 2.0, 3.0])  # rank 1: one landmark, and not row 0
+    factor = hp.nystrom(x, 8, landmarks="rpcholesky", generator=0)
+    alone = [hp.nystrom(each, 8, landmarks="rpcholesky", generator=0) for each in x]
+    assert [each.m for each in alone] == [1, 3]
+    assert factor.indices[0].tolist() == alone[0].indices.tolist() * 3
+    assert factor.indices[1].tolist() == alone[1].indices.tolist()
+    assert int(factor.indices[0, 0]) >= 11
+    error = factor.error_estimate(columns=40)
+    assert (error.columns, error.exact) == (37, True)
+
+
 def test_numpy_half_precision_and_strides() -> None:
     x = torch.randn(50, 6)
     expected = hp.nystrom(x, 10, landmarks="first").factor
@@ -307,8 +320,57 @@ def test_saving_and_loading(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"a": torch.ones(2)}, str(other))
-    with pytest.raises(ValueError, match="holds no Nystroem factor"):
+    with pytest.raises(ValueError, match="holds no Nystroem factor: it was not written by"):
         hp.NystromFactor.load(other)
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    factor = hp.nystrom(torch.randn(9, 4), 3, generator=0)
+    path = tmp_path / "factor.safetensors"
+    factor.save(path)
+    whole = path.read_bytes()
+    for content in (b"", b"something else", whole[:-8]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="holds no Nystroem factor: Error while"):
+            hp.NystromFactor.load(path)
+    good = {"indices": factor.indices, "factor": factor.factor, "signs": factor.signs}
+    for change in (
+        {"signs": torch.ones(4)},
+        {"signs": factor.signs.double()},
+        {"factor": torch.ones(3)},
+        {"indices": torch.tensor([0, 1, 9])},
+        {"indices": torch.zeros(2, 3, dtype=torch.int64)},
+        {"indices": torch.tensor(0)},
+    ):
+        save_file(good | change, str(path), {"edge": "signed"})
+        with pytest.raises(ValueError, match="its parts do not fit together: "):
+            hp.NystromFactor.load(path)
+    save_file(good, str(path), {"edge": "signed", "seconds": "soon"})
+    with pytest.raises(ValueError, match="holds no Nystroem factor: could not convert"):
+        hp.NystromFactor.load(path)
+    save_file(good, str(path), {"edge": "signed"})
+    assert hp.NystromFactor.load(path).rank == factor.rank
+    with pytest.raises(FileNotFoundError, match="other"):
+        hp.NystromFactor.load(tmp_path / "other")
+
+
+BAD_ESTIMATES = [
+    ({"columns": 0}, ValueError, "columns must be at least 1; got 0"),
+    ({"columns": 2.5}, TypeError, "columns must be an int; got float"),
+    ({"columns": True}, TypeError, "columns must be an int; got bool"),
+    ({"x": torch.ones(10, 0)}, ValueError, "x must have at least one feature; got shape (10, 0)"),
+    ({"x": torch.full((10, 3), torch.nan)}, ValueError, "x must be finite; row 0 holds NaN"),
+    ({"x": torch.ones(10, 3, device="meta")}, ValueError, "x must be on the same device as"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), BAD_ESTIMATES)
+def test_bad_estimates(change: dict[str, object], error: type[Exception], message: str) -> None:
+    factor = hp.nystrom(torch.randn(10, 3), 4, generator=0)
+    with pytest.raises(error, match=re.escape(message)):
+        factor.error_estimate(**change)  # type: ignore[arg-type]
 
 
 BAD = [
@@ -319,6 +381,7 @@ BAD = [
     ({"rank": 0}, ValueError, "rank must be at least 1; got 0"),
     ({"rank": 5}, ValueError, "rank must be from 1 to m = 4; got 5"),
     ({"tolerance": 1.0}, ValueError, "tolerance must be in [0, 1); got 1.0"),
+    ({"tolerance": None}, TypeError, "tolerance must be a number; got NoneType"),
     ({"edge": "cosine"}, ValueError, "edge must be one of"),
     ({"landmarks": "best"}, ValueError, "landmarks must be one of first, uniform, leverage"),
     ({"landmarks": [0, 1, 2]}, ValueError, "landmarks must be m = 4 row numbers; got shape (3,)"),

@@ -64,8 +64,25 @@ def test_the_removed_set_is_as_sure_as_asked(confidence: float) -> None:
     assert float(np.mean(shares)) > confidence - 0.02
 
 
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.7])
+def test_the_removed_set_is_as_sure_as_said_at_other_ratios(ratio: float) -> None:
+    x = torch.randn(1000, 30, generator=torch.Generator().manual_seed(0))  # degrees lie close
+    exact = reference.weighted_degree(numpy64(x), "abs")
+    count = round(1000 * ratio)
+    removed = set(np.argsort(-exact, kind="stable")[:count].tolist())
+    shares, said = [], []
+    for seed in range(12):
+        asked = hp.Sampled(confidence=0.6, ratio=ratio, seed=seed)
+        found = hp.sampled_degree(x, edge="abs", approximate=asked)
+        order = torch.argsort(found.values, descending=True, stable=True)[:count]
+        shares.append(len(removed & set(order.tolist())) / count)
+        said.append(found.agreement)
+    assert float(np.mean(shares)) > float(np.mean(said)) - 0.03
+
+
 def test_zero_rows_single_rows_and_ratios() -> None:
-    assert hp.sampled_degree(torch.ones(1, 3)).values.tolist() == [0.0]
+    one = hp.sampled_degree(torch.ones(1, 3))
+    assert (one.values.tolist(), one.standard_error.tolist()) == ([0.0], [0.0])
     assert hp.sampled_degree(torch.zeros(300, 3)).values.tolist() == [0.0] * 300
     found = hp.sampled_degree(spread(300, 5), approximate=hp.Sampled(ratio=0.0))
     assert found.columns == 128  # nothing to settle: one block
@@ -90,5 +107,8 @@ def test_bad_input() -> None:
     for change in ({"confidence": 1.0}, {"confidence": 0.0}, {"ratio": 1.0}):
         with pytest.raises(ValueError, match="must be in"):
             hp.Sampled(**change)  # type: ignore[arg-type]
+    for name in ("confidence", "ratio"):
+        with pytest.raises(TypeError, match=f"{name} must be a number; got str"):
+            hp.Sampled(**{name: "half"})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="seed must be an int"):
         hp.Sampled(seed=1.5)  # type: ignore[arg-type]

@@ -119,6 +119,12 @@ def check_count(value: Any, name: str, *, least: int = 1, kind: type[Any] = int)
         raise ValueError(f"{name} must be at least {least}; got {value}")
 
 
+def check_number(value: object, name: str) -> None:
+    """Require a real number; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number; got {type(value).__name__}")
+
+
 def check_seed(value: object) -> None:
     """Require an int; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -140,8 +146,7 @@ def check_has_values(x: torch.Tensor, name: str) -> None:
 
 def check_iteration(tol: float, max_iter: int) -> None:
     """Require a number tol > 0 and an integer max_iter >= 1."""
-    if not isinstance(tol, numbers.Real):
-        raise TypeError(f"tol must be a number; got {type(tol).__name__}")
+    check_number(tol, "tol")
     if not tol > 0.0:
         raise ValueError(f"tol must be positive; got {tol}")
     check_count(max_iter, "max_iter", kind=numbers.Integral)  # NumPy's integers too

@@ -23,6 +23,7 @@ from .arguments import (
     check_count,
     check_finite_rows,
     check_has_values,
+    check_number,
     check_rows,
     check_seed,
     compute_dtype,
@@ -177,6 +178,8 @@ def nystrom(
     if not len(flat):
         raise ValueError(f"x must hold at least one matrix; got shape {shape_text(rows.shape)}")
     parts = [_factor_one(each, m, landmarks, rank, edge, seed, tolerance) for each in flat]
+    count = max(len(chosen) for chosen, _, _ in parts)
+    parts = [(_repeated(chosen, count), part, signs) for chosen, part, signs in parts]
     indices, factor, signs = (_stacked(each, rows.shape[:-2]) for each in zip(*parts, strict=True))
     return NystromFactor(
         indices=indices,
@@ -196,6 +199,7 @@ def _check_rank(rank: int, m: int) -> None:
 
 
 def _check_tolerance(tolerance: float) -> None:
+    check_number(tolerance, "tolerance")
     if not 0.0 <= tolerance < 1.0:
         raise ValueError(f"tolerance must be in [0, 1); got {tolerance}")
 
@@ -205,6 +209,11 @@ def _stacked(parts: Sequence[torch.Tensor], batch: torch.Size) -> torch.Tensor:
     width = max(part.shape[-1] for part in parts)
     padded = [torch.nn.functional.pad(part, (0, width - part.shape[-1])) for part in parts]
     return torch.stack(padded).reshape(*batch, *padded[0].shape)
+
+
+def _repeated(indices: torch.Tensor, count: int) -> torch.Tensor:
+    """Return `count` landmarks, the first where there are no more: row 0 may be none."""
+    return torch.cat([indices, indices[:1].expand(count - len(indices))])
 
 
 def _factor_one(

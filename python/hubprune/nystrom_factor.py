@@ -9,7 +9,7 @@ random.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,17 @@ import safetensors
 import torch
 
 from . import ops as _ops  # noqa: F401  (registers the operators)
-from .arguments import EDGES, Array, as_tensor, check_iteration, shape_text, start_vector
+from .arguments import (
+    EDGES,
+    Array,
+    as_tensor,
+    check_count,
+    check_finite_rows,
+    check_iteration,
+    check_same_device,
+    shape_text,
+    start_vector,
+)
 from .checkpointing import save_tensors
 from .landmarks import counter_bits, seed_of
 
@@ -71,7 +81,8 @@ class NystromFactor:
     Attributes
     ----------
     indices : tensor, shape (..., m), int64
-        The landmarks, in the order in which they were chosen.
+        The landmarks, in the order in which they were chosen. In a batch, m is the largest and the
+        first landmark stands in for those that rpcholesky did not take.
     factor : tensor, shape (..., n, k)
         F; float64 for float64 rows, else float32. k <= m: directions at rounding error are left
         out, and `rank` may ask for fewer. In a batch, k is the largest and the rest is zero.
@@ -215,8 +226,9 @@ class NystromFactor:
 
         Raises
         ------
-        ValueError
-            For columns < 1, rows of another shape, or none at hand.
+        TypeError, ValueError
+            For columns that are no int of at least 1; for rows of another type or shape, on another
+            device, without features, or not finite, or none at hand.
 
         Notes
         -----
@@ -224,8 +236,7 @@ class NystromFactor:
         their ratio and the worst degree are what the columns show, and `NystromError` prints how
         much more there may be.
         """
-        if columns < 1:
-            raise ValueError(f"columns must be at least 1; got {columns}")
+        check_count(columns, "columns")
         rows = self._x if x is None else as_tensor(x, "x")
         if rows is None:
             raise ValueError("x must be passed: a factor loaded from a file does not hold the rows")
@@ -234,12 +245,19 @@ class NystromFactor:
                 f"x must have the factor's rows, shape {shape_text(self.factor.shape[:-1])} and "
                 f"their features; got shape {shape_text(rows.shape)}"
             )
+        if not rows.shape[-1]:
+            raise ValueError(
+                f"x must have at least one feature; got shape {shape_text(rows.shape)}"
+            )
+        check_same_device(self.factor, rows, "the factor", "x")
         seed = seed_of(generator)
         count = math.prod(rows.shape[:-2])
         flat = rows.reshape(count, *rows.shape[-2:])
         factors = self.factor.reshape(count, *self.factor.shape[-2:])
         signs = self.signs.reshape(count, self.rank)
         indices = self.indices.reshape(count, self.m)
+        for each in flat:
+            check_finite_rows(each)
         found = [
             _compare_columns(*each, self.edge, columns, seed)
             for each in zip(flat, factors, signs, indices, strict=True)
@@ -281,26 +299,49 @@ class NystromFactor:
 
         Raises
         ------
+        OSError
+            If it cannot be read.
         ValueError
-            For a file that holds something else.
+            For a file that holds something else, or is damaged.
         """
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = set(file.keys())
-            if names != {"indices", "factor", "signs"} or metadata.get("edge") not in EDGES:
-                raise ValueError(f"{path} holds no Nystroem factor")
+        with Path(path).open("rb"):  # a missing or unreadable file is told as such
+            pass
+        try:
+            with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            _check_saved(tensors, metadata)
             return cls(
-                indices=file.get_tensor("indices"),
-                factor=file.get_tensor("factor"),
-                signs=file.get_tensor("signs"),
+                **tensors,
                 edge=metadata["edge"],
                 landmarks=metadata.get("landmarks", "given"),
                 seconds=float(metadata.get("seconds", 0.0)),
             )
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise ValueError(f"{path} holds no Nystroem factor: {error}") from error
 
     def _blocks(self, dtype: torch.dtype) -> Iterator[torch.Tensor]:
         for block in self.factor.split(CHUNK_ROWS, -2):
             yield block.to(dtype)
+
+
+def _check_saved(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Require the tensors and the edge of one factor."""
+    if set(tensors) != {"indices", "factor", "signs"} or metadata.get("edge") not in EDGES:
+        raise ValueError("it was not written by hubprune")
+    indices, factor, signs = tensors["indices"], tensors["factor"], tensors["signs"]
+    kinds = [(torch.int64, each, each) for each in (torch.float32, torch.float64)]
+    batch = factor.shape[:-2]
+    if (
+        (indices.dtype, factor.dtype, signs.dtype) not in kinds
+        or factor.ndim < 2
+        or signs.shape != (*batch, factor.shape[-1])
+        or indices.shape[:-1] != batch
+        or indices.ndim != factor.ndim - 1
+        or bool(((indices < 0) | (indices >= factor.shape[-2])).any())
+    ):
+        shapes = ", ".join(f"{name} {shape_text(each.shape)}" for name, each in tensors.items())
+        raise ValueError(f"its parts do not fit together: {shapes}")
 
 
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from .arguments import (
     check_choice,
     check_finite_rows,
     check_has_values,
+    check_number,
     check_seed,
     shape_text,
 )
@@ -47,6 +48,8 @@ class Sampled:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_number(self.confidence, "confidence")
+        check_number(self.ratio, "ratio")
         if not 0.0 < self.confidence < 1.0:
             raise ValueError(f"confidence must be in (0, 1); got {self.confidence}")
         if not 0.0 <= self.ratio < 1.0:
@@ -119,7 +122,9 @@ def sampled_degree(
     have the finite population's correction. When to stop is read off the columns themselves: that
     moves the estimates by about a tenth of a standard error (measured over 500 seeds). Whether
     filter i is removed is judged by what sets its column entries apart from the mean of the column,
-    which all filters share: that is known far better than the degree itself.
+    which all filters share: that is known far better than the degree itself. The exact degrees are
+    taken for normally distributed: of filters in groups, a confidence below 0.8 may promise more
+    than it keeps.
 
     Examples
     --------
@@ -191,7 +196,7 @@ class _ColumnSums:
         seen = self.columns - self.drawn
         mean = total / seen.clamp_min(1.0)
         variance = (square - seen * mean.square()).clamp_min(0.0) / (seen - 1.0).clamp_min(1.0)
-        left = (1.0 - seen / max(others, 1)).clamp_min(0.0)
+        left = (others - seen).clamp_min(0.0) / max(others, 1)
         error = others * (variance * left / seen.clamp_min(1.0)).sqrt()
         error = torch.where(seen > 1.0, error, torch.where(left > 0.0, torch.inf, 0.0))
         return others * mean, error
@@ -207,11 +212,13 @@ class _ColumnSums:
         order = torch.argsort(self.estimate()[0], descending=True, stable=True)
         threshold = 0.5 * (value[order[removed - 1]] + value[order[removed]])
         gone = order[:removed]
-        # What was ranked high is so partly by chance: shrink, as the spread of the values beyond
-        # their errors says (empirical Bayes).
+        # What was ranked high is so partly by chance: shrink values, and the threshold too, toward
+        # the mean, as the spread of the values beyond their errors says (empirical Bayes).
         noise = error.square()
         spread = (value.var() - noise.mean()).clamp_min(0.0)
         kept = (spread / (spread + noise[gone]).clamp_min(1e-300)).sqrt()
-        distance = kept * (value[gone] - threshold) / error[gone].clamp_min(1e-300)
+        mean = value.mean()
+        above = kept * (value[gone] - mean) - (threshold - mean)
+        distance = above / error[gone].clamp_min(1e-300)
         wrong = 0.5 * torch.erfc(distance / math.sqrt(2.0))
         return 1.0 - float(wrong.mean())
