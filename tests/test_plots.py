@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hubprune.file_writing import replaced_file
-from hubprune.plots import AccuracyPoint, accuracy_plot
+from hubprune.plots import AccuracyPoint, ComparisonPoint, accuracy_plot, comparison_plot
 
 ROWS = [
     AccuracyPoint("degree", 0.9, 0.9, 0.9, 0.01, 0.8, 0.85),
@@ -82,6 +82,30 @@ def test_the_plot_shows_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         shown = [lines[name] for name in names[:3]]
         assert len({line.get_color() for line in shown}) == 3
         assert len({line.get_marker() for line in shown}) == 3
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *args: object, **options: object) -> None:
+        figures.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    strange = "$\\bad_$"  # as mathematics an error
+    points = [ComparisonPoint(name, "", 0.5, 0.1, 0.5, 0.4) for name in ("_mine", strange)]
+    baselines = {"$a$": (0.6, 0.1)}
+    path = tmp_path / "plot.png"
+    comparison_plot(points, path, label=strange, baselines=baselines, title=strange)
+    (figure,) = figures
+    texts = figure.legends[0].get_texts()
+    assert [text.get_text().strip() for text in texts] == ["$a$", "_mine", strange]
+    title, label = figure._suptitle, figure.axes[0].yaxis.label  # type: ignore[attr-defined]
+    assert title.get_text() == label.get_text() == strange
+    assert not any(text.get_parse_math() for text in (*texts, title, label))
 
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:

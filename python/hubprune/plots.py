@@ -194,7 +194,7 @@ def comparison_plot(
             if spread:
                 axes.axhspan(mean - spread, mean + spread, color="black", alpha=0.08, linewidth=0)
         _frame(axes, measure, 0.0)
-    left.set_ylabel(label)
+    left.set_ylabel(label, parse_math=False)
     _move_aside(drawn)
     return _saved(figure, left, path, title, most_columns=6)
 
@@ -238,6 +238,8 @@ def _comparison_line(
     color, marker = style
     points = sorted(points, key=lambda point: _left(point, measure))
     name = points[0].scorer + (f", {points[0].variant}" if points[0].variant else "")
+    # matplotlib leaves names that begin with _ out of the legend.
+    name = f" {name}" if name.startswith("_") else name
     return axes.errorbar(
         [100.0 * _left(point, measure) for point in points],
         [point.value for point in points],
@@ -295,11 +297,13 @@ def _saved(
         legend = figure.legend(
             handles, labels, loc="outside lower center", ncols=columns, frameon=False
         )
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a $ is a $
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()  # it would be cut off on both sides
     if title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(title, fontsize=12, parse_math=False)
     with replaced_file(path) as file:
         figure.savefig(file, format="png")
     return Path(path)
