@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+from documents import FOLDER, blocks
 from hubprune.datasets.features import Dcase21LogMel, Standardisation
 from hubprune.datasets.tau import SCENES, TauUrbanScenes
 
@@ -93,6 +94,26 @@ def test_standardised_by_the_training_clips(whole: Path) -> None:
     train = TauUrbanScenes(whole)
     spread = torch.stack([train[0][0], train[1][0]]).double()
     torch.testing.assert_close(spread.mean((0, 1, 3)), torch.zeros(40).double(), atol=0.01, rtol=0)
+
+
+def test_the_page_runs_as_it_stands(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = FOLDER / "docs" / "datasets.md"
+    if not page.is_file():
+        pytest.skip("needs the source tree")
+    reader = place / "reader"
+    reader.mkdir()
+    os.symlink(place, reader / "TAU-urban-acoustic-scenes-2020-mobile-development")
+    monkeypatch.chdir(reader)
+    names: dict[str, object] = {}
+    (block,) = blocks(page)
+    exec(block.code, names)
+    x, target = names["x"], names["target"]
+    assert isinstance(x, torch.Tensor)
+    assert (x.shape, x.dtype, target) == ((1, 40, 500), torch.float32, 0)
+    assert "accuracy" in capsys.readouterr().out
+    assert len(list((reader / "features").iterdir())) == 4  # three clips and the statistics
 
 
 def test_cache(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

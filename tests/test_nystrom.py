@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import hubprune as hp
 from cases import assert_within, numpy64, random_rows
+from documents import FOLDER, blocks
 from hubprune import reference
 from hubprune.landmarks import LANDMARK_RULES, counter_uniform, ridge_leverage
 from published import published_nystrom
@@ -222,6 +223,19 @@ def test_what_comes_out_of_a_factor() -> None:
     for bad in ({"tol": 0.0}, {"max_iter": 0}):
         with pytest.raises(ValueError, match="must be"):
             factor.eigenvector(**bad)  # type: ignore[arg-type]
+
+
+def test_the_page_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    page = FOLDER / "docs" / "nystrom.md"
+    if not page.is_file():
+        pytest.skip("needs the source tree")
+    (block,) = blocks(page)
+    names: dict[str, object] = {}
+    exec(block.code, names)
+    out = capsys.readouterr().out
+    assert "256 landmarks (rpcholesky), rank 256" in out
+    assert "relative Frobenius error" in out
+    assert "weighted_degree: " in out
 
 
 def test_single_rows_zero_rows_and_duplicates() -> None:

@@ -12,7 +12,8 @@ scikit-learn 1.9, on purpose:
   fewer columns than `n_components`.
 - `normalization_` leaves out the directions of the landmarks' kernel that are rounding error, those
   of eigenvalues below eps m times the largest; scikit-learn divides by their singular value, or
-  1e-12, which in float32 puts errors of 1e-3 into the kernel.
+  1e-12, which in float32 puts errors of 1e-3 into the kernel, and of 0.1 where landmarks are
+  parallel.
 - Short and long rows count fully, as in `hubprune.compat.sklearn.cosine_similarity`.
 - What is fitted is float32 or float64: `components_` of integers are float64.
 - Sparse X is a TypeError, and so are tensors with ``array_api_dispatch=True``.
