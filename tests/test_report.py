@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import hubprune as hp
+from hubprune.report import LayerReport, Report, RestReport, Totals
 from networks import NETWORKS, build, recurrent
 
 
@@ -211,3 +212,12 @@ def test_bad_input() -> None:
         hp.report(model, None, x)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="example_inputs"):
         hp.report(model, model, torch.zeros(1, 1, 6, 6, device="meta"))
+
+
+def test_large_amounts_have_three_digits() -> None:
+    amounts = [999, 1000, 9_994, 999_499, 999_500, 999_999, 999_600_000, 2_345_000_000_000]
+    none, totals = RestReport(0, 0, 0, 0), Totals(1, 1, 1, None, None)
+    layers = tuple(LayerReport("", "Linear", 1, 1, 0, each, each, 0, 0) for each in amounts)
+    lines = str(Report(layers, none, totals, totals)).splitlines()[1 : 1 + len(amounts)]
+    shown = [line.split()[2] for line in lines]
+    assert shown == ["999", "1k", "9.99k", "999k", "1M", "1M", "1G", "2.35T"]

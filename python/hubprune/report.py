@@ -265,10 +265,10 @@ def _seconds(model: nn.Module, example_inputs: ExampleInputs, *, cuda: bool) -> 
 
 
 def _engineering(value: int) -> str:
-    """Three digits with k, M or G."""
-    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}{letter}"
+    """Three digits with k, M, G, T or P."""
+    for unit, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * unit:  # less is three digits of the next smaller unit
+            return f"{value / unit:.3g}{letter}"
     return str(value)
 
 
