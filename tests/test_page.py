@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -323,7 +324,14 @@ def test_metrics_by_stage(written: Callable[..., str]) -> None:
     assert rows[0] == ["", "unpruned", "tuned"]
     assert rows[1] == ["accuracy", "0.7500", "0.5000"]
     assert rows[2] == ["log loss", "\N{MINUS SIGN}1.0000", "\N{EN DASH}"]
-    stages = {"unpruned": {"error": 3.21456e-5, "large": 1e300, "none": -0.0, "flops": 2.5e8}}
+    stages = {
+        "unpruned": {
+            "error": Fraction(321456, 10**10),
+            "large": 1e300,
+            "none": -0.0,
+            "flops": 2.5e8,
+        }
+    }
     rows = Page(written(*network(), metrics=stages)).tables[1]
     shown = [row[1] for row in rows[1:]]
     assert shown == ["3.215e\N{MINUS SIGN}05", "1e+300", "0.0000", "250000000.0000"]
@@ -388,6 +396,9 @@ def test_mistakes(tmp_path: Path) -> None:
     refused(ValueError, "the plan does not fit the model", path, build("tagger")[0], plan, report)
     refused(ValueError, "kind must be one of auto, flatten", path, model, plan, report, kind="x")
     refused(TypeError, "notes must be a sequence", path, model, plan, report, notes="a line")
+    refused(TypeError, "notes must be a sequence", path, model, plan, report, notes=5)
+    refused(TypeError, "notes must hold str; got int", path, model, plan, report, notes=[5])
+    refused(TypeError, "title must be a str; got int", path, model, plan, report, title=5)
     refused(FileNotFoundError, "does not exist", tmp_path / "no" / "p.html", model, plan, report)
     _, other = decided(model, x, ratio=0.25)
     refused(ValueError, "'first' goes from 12 to 6 filters in the plan", path, model, plan, other)
@@ -395,6 +406,9 @@ def test_mistakes(tmp_path: Path) -> None:
     refused(ValueError, "it lacks the layer 'first'", path, model, plan, fewer)
     for metrics, error, match in (
         ({"a": 1.0}, TypeError, r"metrics\['a'\] must map names to numbers; got float"),
+        ([1.0], TypeError, "metrics must map stages to values; got list"),
+        ({1: {"a": 1.0}}, TypeError, "metrics must have names of str; got 1"),
+        ({"a": {1: 1.0}}, TypeError, r"metrics\['a'\] must have names of str; got 1"),
         ({"a": {"b": "c"}}, TypeError, r"metrics\['a'\]\['b'\] must be a number; got str"),
         ({"a": {"b": float("nan")}}, ValueError, "must be finite; got nan"),
     ):

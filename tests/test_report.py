@@ -210,6 +210,8 @@ def test_bad_input() -> None:
         hp.report(model, model[:5], x)
     with pytest.raises(TypeError, match="pruned must be a"):
         hp.report(model, None, x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="plan must be a PruningPlan; got dict"):
+        hp.report(model, model, x, plan={})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="example_inputs"):
         hp.report(model, model, torch.zeros(1, 1, 6, 6, device="meta"))
 

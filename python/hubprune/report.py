@@ -192,6 +192,8 @@ def report(
     for name, each in (("model", model), ("pruned", pruned)):
         check_model(each, name, quantised=True)
         check_example_inputs(each, example_inputs)
+    if plan is not None and not isinstance(plan, PruningPlan):
+        raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
     before, after = counted_layers(model), counted_layers(pruned)
     if list(before) != list(after):
         other = sorted(set(before) ^ set(after))

@@ -111,8 +111,7 @@ def write_page(
     """
     _check(model, plan, report, kind)
     stages = _checked_metrics(metrics)
-    if isinstance(notes, str):
-        raise TypeError("notes must be a sequence of str, such as ['a line']; got str")
+    _check_words(title, notes)
     heading = f"Pruning of {type(model).__name__}" if title is None else title
     if not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"path: {Path(path).absolute().parent} does not exist")
@@ -183,20 +182,43 @@ def _check(model: nn.Module, plan: PruningPlan, report: Report, kind: str) -> No
             )
 
 
+def _check_words(title: object, notes: object) -> None:
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"title must be a str; got {type(title).__name__}")
+    if isinstance(notes, str) or not isinstance(notes, Sequence):
+        raise TypeError(
+            f"notes must be a sequence of str, such as ['a line']; got {type(notes).__name__}"
+        )
+    for note in notes:
+        if not isinstance(note, str):
+            raise TypeError(f"notes must hold str; got {type(note).__name__}")
+
+
 def _checked_metrics(metrics: Metrics | None) -> Metrics:
-    for stage, values in (metrics or {}).items():
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics must map stages to values; got {type(metrics).__name__}")
+    for stage, values in metrics.items():
+        if not isinstance(stage, str):
+            raise TypeError(f"metrics must have names of str; got {stage!r}")
         if not isinstance(values, Mapping):
             raise TypeError(
                 f"metrics[{stage!r}] must map names to numbers; got {type(values).__name__}"
             )
         for name, value in values.items():
+            if not isinstance(name, str):
+                raise TypeError(f"metrics[{stage!r}] must have names of str; got {name!r}")
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise TypeError(
                     f"metrics[{stage!r}][{name!r}] must be a number; got {type(value).__name__}"
                 )
             if not math.isfinite(value):
                 raise ValueError(f"metrics[{stage!r}][{name!r}] must be finite; got {value}")
-    return metrics or {}
+    return {
+        stage: {name: float(value) for name, value in values.items()}
+        for stage, values in metrics.items()
+    }
 
 
 # --- the parts of the page ------------------------------------------------------------------------
