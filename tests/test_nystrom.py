@@ -307,10 +307,24 @@ def test_the_error_estimate_tells_the_truth(edge: str) -> None:
         assert float((degree_error > found.worst_degree).double().mean()) <= 0.06
         everything = factor.error_estimate(1200)
         assert everything.exact
-        assert everything.worst_degree == pytest.approx(worst, rel=0.2)
+        assert everything.worst_degree == pytest.approx(worst, rel=1e-4)
+        assert everything.relative_frobenius == pytest.approx(true, rel=1e-4)
     assert 0.9 < float(np.mean(ratios)) < 1.1
     assert "with 95% confidence at most 3% of all degrees are worse" in str(found)
-    assert "all there are" in str(everything)
+    assert "of the largest degree) over all columns" in str(everything)
+
+
+def test_an_error_estimate_is_exact_only_where_every_column_was_compared() -> None:
+    x = clustered(120, 40)
+    for m in (100, 120):
+        factor = hp.nystrom(x, m, rank=5, edge="abs", generator=0)
+        error = hp.pairwise_cosine(x, edge="abs").double() - factor.dense().double()
+        worst = float(error.fill_diagonal_(0.0).sum(1).abs().max())
+        some, everything = factor.error_estimate(64), factor.error_estimate(120)
+        assert (some.exact, everything.exact) == (False, True)
+        assert "with 95% confidence" in str(some)
+        assert some.columns == (20 if m == 100 else 16)
+        assert everything.worst_degree == pytest.approx(worst, rel=1e-4)
 
 
 def test_saving_and_loading(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from .landmarks import counter_bits, seed_of
 __all__ = ["CHUNK_ROWS", "NystromError", "NystromFactor"]
 
 CHUNK_ROWS = 8192  # of a factor, in float64 at a time
+_LANDMARK_COLUMNS = 16  # that an error estimate compares, beside those that are no landmarks
 _HELD_OUT_STREAM, _LANCZOS_STREAM = 11, 13
 
 
@@ -50,9 +51,9 @@ class NystromError:
     relative_worst_degree : float
         The same over the largest magnitude of their degrees.
     columns : int
-        How many columns that are no landmarks were compared.
+        How many columns that are no landmarks were compared; of landmarks where all rows are.
     exact : bool
-        Whether those were all there are: then nothing here is an estimate.
+        Whether every column was compared, the landmarks' too: then nothing here is an estimate.
     """
 
     relative_frobenius: float
@@ -65,13 +66,15 @@ class NystromError:
         """Return one line, with what the estimate can promise."""
         text = (
             f"relative Frobenius error {self.relative_frobenius:.1e}, worst degree error "
-            f"{self.worst_degree:.1e} ({self.relative_worst_degree:.1e} of the largest degree) "
-            f"over {self.columns} columns"
+            f"{self.worst_degree:.1e} ({self.relative_worst_degree:.1e} of the largest degree) over"
         )
         if self.exact:
-            return f"{text}, all there are"
+            return f"{text} all columns"
         share = min(1.0, 3.0 / max(self.columns, 1))
-        return f"{text}; with 95% confidence at most {share:.0%} of all degrees are worse"
+        return (
+            f"{text} {self.columns} columns; with 95% confidence at most {share:.0%} of all "
+            "degrees are worse"
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -213,7 +216,7 @@ class NystromFactor:
         ----------
         columns : int
             How many rows that are no landmarks are drawn, uniformly; as many landmarks, sixteen at
-            the most, stand for the landmarks' own columns.
+            the most, stand for the landmarks' own columns. From n on, every column is compared.
         x : tensor or array, shape (n, d), optional
             The rows; needed where the factor was loaded from a file.
         generator : torch.Generator, int or None
@@ -366,10 +369,11 @@ def _compare_columns(
     shuffled = torch.argsort(counter_bits(seed, _HELD_OUT_STREAM, n, x.device), stable=True)
     others = shuffled[~is_landmark[shuffled]]
     own = shuffled[is_landmark[shuffled]]
+    own_drawn = own if columns >= n else own[: min(columns, _LANDMARK_COLUMNS)]
     error_square = whole_square = 0.0
     worst = largest = 0.0
-    looked_at = others[:columns] if len(others) else own[:columns]
-    for stratum, drawn in ((others, others[:columns]), (own, own[: min(columns, 16)])):
+    looked_at = others[:columns] if len(others) else own_drawn
+    for stratum, drawn in ((others, others[:columns]), (own, own_drawn)):
         if not len(drawn):
             continue
         exact = torch.ops.hubprune.nystrom_columns(x, drawn, edge).double()
@@ -389,7 +393,7 @@ def _compare_columns(
         worst_degree=worst,
         relative_worst_degree=worst / largest if largest else 0.0,
         columns=len(looked_at),
-        exact=len(others) <= columns,
+        exact=len(others) <= columns and len(own_drawn) == len(own),
     )
 
 
