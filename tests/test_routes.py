@@ -79,6 +79,8 @@ def test_bad_input() -> None:
         (((3, 4), "degree"), {}, ValueError, "operation must be one of"),
         (((3, 4),), {"edge": "x"}, ValueError, "edge must be one of"),
         (((3,),), {}, ValueError, "x must be rows or their number and width (n, d)"),
+        (((True, 3),), {}, ValueError, "x must be rows or their number and width (n, d)"),
+        (((10**30, 3),), {}, ValueError, "x must be rows or their number and width (n, d)"),
         ((torch.ones(3),), {}, ValueError, "x must have shape (..., n, d)"),
         (((3, 4),), {"approximate": 5}, TypeError, "approximate must be a Nystrom, a Sampled"),
         (
@@ -159,3 +161,7 @@ def test_the_machine_is_measured_on_the_host_in_float32() -> None:
         assert machine.__wrapped__(threads=1).read > 0.0
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_nearest_is_of_the_cosine_itself() -> None:
+    assert hp.route((5000, 9), "nearest", edge="abs") == hp.route((5000, 9), "nearest")

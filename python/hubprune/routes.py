@@ -229,9 +229,11 @@ def route(
     """
     check_choice(operation, OPERATIONS, "operation")
     check_choice(edge, EDGES, "edge")
+    if operation == "nearest":
+        edge = "signed"
     is_double = False
     if isinstance(x, tuple):
-        if len(x) != 2 or not all(isinstance(size, int) and size >= 0 for size in x):
+        if len(x) != 2 or not all(type(size) is int and 0 <= size < 2**63 for size in x):
             raise ValueError(f"x must be rows or their number and width (n, d); got {x}")
         n, d = x
     else:
