@@ -102,6 +102,28 @@ def test_random_draws_anew_for_each_seed() -> None:
     assert all(row.after is None and row.best_epoch is None for row in rows)
 
 
+def test_the_default_device_changes_nothing() -> None:
+    model, train, valid = network(), classes(), classes(seed=1)
+
+    def rows() -> list[dict[str, Any]]:
+        return without_seconds(
+            hp.compare(
+                model,
+                train,
+                valid,
+                example_inputs=EXAMPLE,
+                scorers=("pairs",),
+                seeds=(0,),
+                compensate=("interpolate",),
+                finetune=None,
+            )
+        )
+
+    expected = rows()
+    with torch.device("meta"):
+        assert rows() == expected
+
+
 def test_layers_keep_and_labels() -> None:
     scorers = {"plain": "degree", "squared": hp.scorers.WeightedDegree(edge="squared")}
     rows = compare(scorers=scorers, layers=["0"], seeds=[0], ratios=[0.5], finetune=None).rows

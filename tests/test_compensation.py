@@ -661,6 +661,26 @@ def test_the_model_is_untouched_and_the_result_can_be_saved(tmp_path) -> None:
     assert torch.equal(again(x), pruned(x))
 
 
+@pytest.mark.parametrize("how", ["bias", "merge", "interpolate", "recalibrate"])
+def test_the_default_device_changes_nothing(how: str, tmp_path) -> None:
+    model, x = body(), inputs()
+    plan = hp.plan(model, x, ratio=0.5)
+
+    def states() -> list[dict[str, torch.Tensor]]:
+        given = [x] if how == "recalibrate" else [x, None]
+        pruned = [hp.prune(model, plan, compensate=how, batches=batches) for batches in given]
+        hp.save_pruned(pruned[0], plan, tmp_path / "small")
+        with torch.device("cpu"):
+            pruned.append(hp.load_pruned(body, tmp_path / "small"))
+        return [each.state_dict() for each in pruned]
+
+    expected = states()
+    with torch.device("meta"):
+        found = states()
+    for one, other in zip(expected, found, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_training_mode_and_half_precision_stay() -> None:
     model, x = body().train(), inputs()
     plan = hp.plan(model, x, ratio=0.5)

@@ -793,6 +793,19 @@ def test_an_autocast_of_the_callers_changes_nothing() -> None:
         assert bits(tune().model) == bits(whole.model)
 
 
+def test_the_default_device_changes_nothing() -> None:
+    train, valid, model = classes(), classes(seed=1), network()
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "fraction": 0.5}
+
+    def bits_of(**more: Any) -> dict[str, bytes]:
+        return bits(hp.finetune(model, train, valid, **options, **more).model)
+
+    for augment in (None, Mixup(classes=3), SpecAugment(2, 2, 1)):
+        expected = bits_of(augment=augment)
+        with torch.device("meta"):
+            assert bits_of(augment=augment) == expected
+
+
 # --- augmentation ---------------------------------------------------------------------------------
 
 

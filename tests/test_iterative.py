@@ -253,6 +253,20 @@ def test_compensation_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [{}, {}]
 
 
+def test_the_default_device_changes_nothing() -> None:
+    data, model = classes(), network()
+
+    def pruned() -> hp.IterativeResult:
+        options: dict[str, Any] = {"ratio": 0.5, "steps": 2, "finetune": OPTIONS}
+        return hp.prune_iteratively(model, EXAMPLE, data, data, compensate="interpolate", **options)
+
+    expected = pruned()
+    with torch.device("meta"):
+        found = pruned()
+    assert untimed(found) == untimed(expected)
+    assert same(found.model, expected.model)
+
+
 def test_steps_compensate() -> None:
     plain = run(finetune={"epochs": 1})
     batches = classes()[0]

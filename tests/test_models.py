@@ -37,9 +37,9 @@ def test_names() -> None:
 def test_build_takes_its_example_inputs(name: str) -> None:
     spec = KNOWN_MODELS[name]
     with torch.device("meta"):
-        model = spec.build()
+        model, x = spec.build(), spec.example_inputs(2)
     assert type(model) is TYPES[name]
-    out = model(spec.example_inputs(2).to("meta"))
+    out = model(x)
     out = out["clipwise_output"] if isinstance(out, dict) else out
     assert out.shape[0] == 2
 

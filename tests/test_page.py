@@ -279,6 +279,19 @@ def test_every_structure_has_a_page(name: str, tmp_path: Path) -> None:
     assert not page.words["p"] or not any("other weights" in each for each in page.words["p"])
 
 
+def test_the_default_device_changes_no_page(tmp_path: Path) -> None:
+    model, x = network()
+
+    def page() -> str:
+        plan, report = decided(model, x)
+        path = hp.write_page(tmp_path / "page.html", model, plan, report)
+        return re.sub(r"\d\d:\d\d", "", path.read_text(encoding="utf-8"))
+
+    expected = page()
+    with torch.device("meta"):
+        assert page() == expected
+
+
 def zeroed(weight: torch.Tensor) -> None:
     weight.zero_()
 

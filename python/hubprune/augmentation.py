@@ -57,11 +57,11 @@ class Mixup:
             targets = F.one_hot(targets, self.classes)
         targets = targets.float()
         count = len(inputs)
-        seed = int(torch.randint(2**63 - 1, (), generator=generator))
+        seed = int(torch.randint(2**63 - 1, (), generator=generator, device="cpu"))
         # torch draws no beta variates from a generator of the caller's.
         drawn = np.random.default_rng(seed).beta(self.alpha, self.alpha, count)
         share = torch.from_numpy(drawn).to(inputs)
-        other = torch.randperm(count, generator=generator).to(inputs.device)
+        other = torch.randperm(count, generator=generator, device="cpu").to(inputs.device)
         of_inputs = share.reshape(-1, *[1] * (inputs.ndim - 1))
         of_targets = share.to(targets.dtype).unsqueeze(1)
         return (
@@ -123,9 +123,10 @@ class SpecAugment:
                 )
             size = inputs.shape[axis]
             shape = (len(inputs), self.stripes, 1)
-            width = torch.randint(min(widest, size) + 1, shape, generator=generator)
-            start = (torch.rand(shape, generator=generator) * (size - width + 1)).long()
-            place = torch.arange(size)
+            width = torch.randint(min(widest, size) + 1, shape, generator=generator, device="cpu")
+            where = torch.rand(shape, generator=generator, device="cpu")
+            start = (where * (size - width + 1)).long()
+            place = torch.arange(size, device="cpu")
             masked = ((place >= start) & (place < start + width)).any(1)
             view = [1] * inputs.ndim
             view[0], view[axis] = len(inputs), size

@@ -91,7 +91,8 @@ class Grid:
 
 def _decides_the_count(rule: Scorer) -> bool:
     """Whether a scorer says itself how many filters to remove."""
-    weight = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(4, 2, 3, 3, generator=generator, device="cpu")
     return rule.score(weight).count is not None
 
 

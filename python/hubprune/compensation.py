@@ -125,16 +125,22 @@ def _fold_readers(
     fold: str,
 ) -> list[tuple[str, str]]:
     """Fold into every reader; return those into which nothing is folded, each with the reason."""
-    sites = _sites(plan)
+    with _on_the_cpu():
+        sites = _sites(plan)
     moments_of = _moments_of(original, plan, sites, inputs)
     left = []
-    with progress_bar("compensating", len(sites)) as done:
+    with _on_the_cpu(), progress_bar("compensating", len(sites)) as done:
         for number, site in enumerate(sites, start=1):
             reason = _fold(original, pruned, site, moments_of, fold)
             if reason is not None:
                 left.append((site.name, reason))
             done(number)
     return left
+
+
+def _on_the_cpu() -> torch.device:
+    """Where moments and folds are computed, whatever the default device; not where models run."""
+    return torch.device("cpu")
 
 
 def _sites(plan: PruningPlan) -> list[Site]:

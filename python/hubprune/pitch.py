@@ -271,7 +271,7 @@ def raw_pitch_accuracy(
     if not (math.isfinite(cents) and cents > 0.0):
         raise ValueError(f"cents must be positive and finite; got {cents}")
     rows = activations(model, tones.frames, batch=batch, workers=workers)
-    pitch = torch.as_tensor(decode(rows))
+    pitch = torch.as_tensor(decode(rows), device="cpu")
     error = 1200.0 * torch.log2(pitch / tones.frequencies).abs()
     value = float((error < cents).double().mean())
     return Accuracy(value, math.sqrt(value * (1.0 - value) / len(tones)), len(tones))

@@ -56,14 +56,14 @@ def _changed_norms(
     original: nn.Module, pruned: nn.Module, plan: PruningPlan, x: ExampleInputs
 ) -> list[str]:
     """The norms of the pruned model whose input is another than in the original."""
-    kept = {c.target: torch.tensor(c.kept) for c in plan.cuts if c.side == "channels"}
+    kept = {c.target: c.kept for c in plan.cuts if c.side == "channels"}
     before = _norm_inputs(original, x)
     after = _norm_inputs(pruned, x)
     changed = []
     for name, read in after.items():
         was = before.get(name)
         if was is not None and name in kept:
-            was = was.index_select(1, kept[name].to(was.device))
+            was = was.index_select(1, torch.tensor(kept[name], device=was.device))
         if (
             was is None
             or was.shape != read.shape

@@ -267,7 +267,8 @@ class TrainingRun:
         order: Sequence[int] | None = None
         if self.train.loader is None:
             generator = torch.Generator().manual_seed(seed)
-            order = torch.randperm(self.examples or 0, generator=generator).tolist()
+            count = self.examples or 0
+            order = torch.randperm(count, generator=generator, device="cpu").tolist()
             if self.subset is not None:
                 order = [self.subset[index] for index in order]
         return self.train.batches(self.options["batch_size"], order, loader_seed=seed)

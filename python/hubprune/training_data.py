@@ -215,7 +215,7 @@ class Examples:
             )
         count = self.count or 0
         generator = torch.Generator().manual_seed(stream_seed(seed, 0, SUBSET))
-        order = torch.randperm(count, generator=generator).tolist()
+        order = torch.randperm(count, generator=generator, device="cpu").tolist()
         wanted = max(1, round(fraction * count))
         if self.task == "tags":
             return sorted(order[:wanted])

@@ -96,8 +96,8 @@ class _Sums:
         self.channels = channels
         places, count = channels.positions.shape
         self.count = 0
-        self.first = torch.zeros(places, count, dtype=torch.float64)
-        self.second = torch.zeros(count, count, dtype=torch.float64)
+        self.first = torch.zeros(places, count, dtype=torch.float64, device="cpu")
+        self.second = torch.zeros(count, count, dtype=torch.float64, device="cpu")
 
     def add(self, x: torch.Tensor, axis: int) -> None:
         """Add inputs whose channels lie on an axis."""

@@ -385,7 +385,7 @@ class AudioSetFolder(Dataset[Item]):
             path, self.sample_rate, stereo=self._stereo, resample=self._resample, where=where
         )
         waveform = fixed_length(waveform, _SECONDS * self.sample_rate)
-        target = torch.zeros(len(self.labels))
+        target = torch.zeros(len(self.labels), device="cpu")
         marks: Sequence[int] = self._targets[index]
         target[list(marks)] = 1
         return apply_front_end(self._front_end, waveform), target

@@ -231,7 +231,7 @@ def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], source: st
     given = dict(state)
     for name, target in expected.items():
         if name.endswith(".num_batches_tracked") and name not in given:
-            given[name] = torch.zeros((), dtype=target.dtype)
+            given[name] = torch.zeros((), dtype=target.dtype, device="cpu")
     problems = []
     if missing := expected.keys() - given.keys():
         problems.append(f"missing: {_listing(missing)}")

@@ -69,8 +69,8 @@ class ModelSpec:
         Returns
         -------
         torch.Tensor
-            Standard normal noise, float32, shape (batch, *input_shape); the same at every call,
-            and the global generator is left alone.
+            Standard normal noise, float32, shape (batch, *input_shape), on torch's default device;
+            the same at every call, and the global generator is left alone.
 
         Raises
         ------
@@ -79,7 +79,8 @@ class ModelSpec:
         """
         check_count(batch, "batch")
         generator = torch.Generator().manual_seed(0)
-        return torch.randn(batch, *self.input_shape, generator=generator)
+        x = torch.randn(batch, *self.input_shape, generator=generator, device="cpu")
+        return x.to(torch.get_default_device())  # where the model is built
 
     def load(self, path: StrPath | None = None) -> nn.Module:
         """Build the model from a weight file.

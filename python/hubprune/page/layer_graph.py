@@ -112,10 +112,11 @@ def layer_graph(vectors: torch.Tensor, kept: Sequence[int]) -> LayerGraph:
     LayerGraph
     """
     n = len(vectors)
-    chosen = torch.linspace(0, n - 1, min(n, LARGEST), dtype=torch.float64).round().long()
+    places = torch.linspace(0, n - 1, min(n, LARGEST), dtype=torch.float64, device="cpu")
+    chosen = places.round().long()
     cosines = pairwise_cosine(vectors[chosen.to(vectors.device)]).cpu().double().numpy()
-    stays = torch.tensor(kept, dtype=torch.int64)
-    cut = torch.ones(n, dtype=torch.bool)
+    stays = torch.tensor(kept, dtype=torch.int64, device="cpu")
+    cut = torch.ones(n, dtype=torch.bool, device="cpu")
     cut[stays] = False
     goes = torch.nonzero(cut).flatten()
     stand_in = np.full(n, -1, dtype=np.int64)
