@@ -189,6 +189,27 @@ class Causal(nn.Module):
         return self.head(F.relu(skip))
 
 
+class SkipsOnly(nn.Module):
+    """The last sum of the residual stream is thrown away, as in WaveNet and Conv-TasNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.head = nn.Conv1d(1, 6, 1), nn.Conv1d(5, 2, 1)
+        self.filters = nn.ModuleList(nn.Conv1d(6, 16, 2, dilation=2**i) for i in range(3))
+        self.skips = nn.ModuleList(nn.Conv1d(8, 5, 1) for _ in range(3))
+        self.residuals = nn.ModuleList(nn.Conv1d(8, 6, 1) for _ in range(3))
+        self.aside = nn.Conv1d(6, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, skip = self.start(x), torch.zeros((), dtype=x.dtype)
+        for layers in zip(self.filters, self.skips, self.residuals, strict=True):
+            y = F.glu(layers[0](x), 1)
+            skip = layers[1](y) + (skip[:, :, -y.shape[2] :] if skip.dim() else skip)
+            x = layers[2](y) + x[:, :, -y.shape[2] :]
+        self.aside(x)
+        return self.head(F.relu(skip))
+
+
 class Scaled(nn.Module):
     """Quarters of the channels, each added to the next, as in Res2Net and ECAPA-TDNN."""
 
@@ -276,6 +297,18 @@ CASES = {
             "start": "start",
             **{f"{kind}.{i}": f"{kind}.{i}" for kind in ("filters", "skips") for i in range(3)},
         },
+    ),
+    "skips_only": Case(
+        of(SkipsOnly, 2, 1, 12),
+        {
+            "start": "start",
+            **{
+                f"{kind}.{i}": f"{kind}.{i}"
+                for kind in ("filters", "skips", "residuals")
+                for i in range(3)
+            },
+        },
+        kept={"aside": "is read by no layer that could be followed", "head": _OUTPUT},
     ),
     "scaled": Case(
         of(Scaled, 2, 1, 12), {"conv": "conv", **{f"parts.{i}": f"parts.{i}" for i in range(3)}}

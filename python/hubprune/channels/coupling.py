@@ -137,9 +137,7 @@ class Coupling:
     def _find_outputs(self) -> tuple[str, ...]:
         """The first layers on the way back from each output."""
         found = set()
-        graph = self._graph
-        stack = [n for n in graph.module2node.values() if isinstance(n.module, graph.ops._OutputOp)]
-        visited = set()
+        stack, visited = self._graph.output_nodes(), set()
         while stack:
             node = stack.pop()
             if node in visited:

@@ -6,11 +6,13 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
 import torch_pruning
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..layer_kinds import side_size
 from ..model_runs import ExampleInputs, first_line, run, tensors_of
@@ -45,7 +47,7 @@ def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     ValueError
         If the model cannot be traced.
     """
-    graph = _Graph()
+    graph, loose = _Graph(), _LooseEnds()
     try:
         # Its warnings are about parameters that it would cut by itself; here it cuts nothing.
         with warnings.catch_warnings(), torch.enable_grad(), recurrent_as_one_step(model):
@@ -53,8 +55,8 @@ def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
             graph.build_dependency(
                 model,
                 example_inputs,
-                forward_fn=run,
-                output_transform=_outputs,
+                forward_fn=loose.run,
+                output_transform=lambda tree: graph.ends(_outputs(tree), loose),
                 customized_pruners={nn.GRU: _RecurrentPruner(), nn.RNN: _RecurrentPruner()},
                 verbose=False,
             )
@@ -94,8 +96,69 @@ def _outputs(tree: Any) -> list[torch.Tensor]:
     return found
 
 
+class _LooseEnds(TorchFunctionMode):
+    """Finds what a model computes with layers of its own and throws away.
+
+    Such as the last sum of a WaveNet's residual stream: a trace backwards from the outputs does not
+    show what the layer fits that adds to it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loose: dict[int, torch.Tensor] = {}
+
+    def run(self, model: nn.Module, example_inputs: ExampleInputs) -> Any:
+        with self:
+            return run(model, example_inputs)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        made = tensors_of(result)
+        for tensor in tensors_of([args, kwargs]) if made else ():
+            self._loose.pop(id(tensor), None)
+        self._loose.update({id(tensor): tensor for tensor in made if tensor.requires_grad})
+        return result
+
+    def found(self, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Those through which parameters are reached that none of the outputs depends on."""
+        reached = _behind([tensor.grad_fn for tensor in outputs], set())
+        ends = []
+        for tensor in self._loose.values():
+            behind = _behind([tensor.grad_fn], reached)
+            if any(hasattr(node, "variable") for node in behind):
+                ends.append(tensor)
+            reached |= behind
+        return ends
+
+
+def _behind(nodes: list[Any], known: AbstractSet[Any]) -> set[Any]:
+    """The nodes of autograd that are reached from some, but for those that are known."""
+    found: set[Any] = set()
+    while nodes:
+        node = nodes.pop()
+        if node is not None and node not in known and node not in found:
+            found.add(node)
+            nodes += [following for following, _ in node.next_functions]
+    return found
+
+
 class _Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
     """Leaves slices to the probe that it would take for slices of the channels."""
+
+    def ends(self, outputs: list[torch.Tensor], loose: _LooseEnds) -> list[torch.Tensor]:
+        """Where to trace from: the model's outputs and what it throws away."""
+        self._outputs = {tensor.grad_fn for tensor in outputs}
+        return [*outputs, *(tensor.clone() for tensor in loose.found(outputs))]
+
+    def output_nodes(self) -> list[Any]:
+        """The nodes of the model's outputs."""
+        return [node for node in self.module2node.values() if node.grad_fn in self._outputs]
 
     def _build_dependency(self, module2node: dict[Any, Any]) -> None:
         super()._build_dependency(module2node)
