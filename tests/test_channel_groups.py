@@ -21,6 +21,8 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import hubprune as hp
+from hubprune.channels import meetings
+from hubprune.channels.meetings import random_half
 from networks import NETWORKS, lively
 
 _OUTPUT = "produces the model's output"
@@ -405,6 +407,33 @@ def test_pruned_known_models_export(name: str) -> None:
     program = torch.export.export(pruned, (x,))
     for ours, theirs in zip(tree_leaves(program.module()(x)), tree_leaves(pruned(x)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+class Centred(nn.Module):
+    """All channels are mixed with all, by a normalisation written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.after, self.head = nn.Conv1d(1, 32, 3), nn.Conv1d(32, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.head(self.after(F.relu(x - x.mean(1, keepdim=True))).mean(2))
+
+
+def test_no_time_is_spent_on_telling_apart_what_all_is_mixed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rounds = []
+
+    def counted(*args: Any) -> torch.Tensor:
+        rounds.append(args)
+        return random_half(*args)
+
+    monkeypatch.setattr(meetings, "random_half", counted)
+    plan = hp.plan(Centred(), torch.randn(1, 1, 12))
+    assert plan.kept["conv"] == "is mixed with other channels before 'after' reads it"
+    assert len(rounds) == 1
 
 
 class Unused(nn.Module):

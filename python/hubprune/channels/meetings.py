@@ -67,7 +67,10 @@ def _heard_apart(
     found, fruitless = 0, 0
     while fruitless < _FRUITLESS:
         half = random_half(len(lit), generator)
-        for reading in (Reading(probe, lit & half), Reading(probe, lit & ~half)):
+        readings = Reading(probe, lit & half), Reading(probe, lit & ~half)
+        if all(each.is_crowded(*at) for each in readings for at in where.items()):
+            break  # many everywhere: no round would tell any of them apart
+        for reading in readings:
             for place, positions in where.items():
                 row = reading.units_at(place)
                 units = [] if row is None else row.tolist()

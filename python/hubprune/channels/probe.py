@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -213,6 +213,7 @@ class Reading:
 
     def __init__(self, probe: Probe, lit: torch.Tensor) -> None:
         words, bits, self._ones = code_words(int(lit.sum()))
+        self._all_bits = (1 << bits) - 1
         codes = torch.zeros(len(lit), dtype=torch.long, device="cpu")
         codes[lit] = torch.tensor(words, dtype=torch.long, device="cpu")
         self._unit_of = {int(code): unit for unit, code in enumerate(codes.tolist()) if code}
@@ -240,6 +241,12 @@ class Reading:
         """(positions,) the unit at each position, -1 for none, -2 for several; None if none."""
         words = self._words[place]
         return self._units(words) if words.any() else None
+
+    def is_crowded(self, place: Place, positions: Sequence[int]) -> bool:
+        """Whether so many units are at all of some positions that every bit is heard there."""
+        if self._all_bits in self._unit_of:  # of the only unit
+            return False
+        return bool((self._words[place][positions] == self._all_bits).all())
 
     def units_of_rows(self, name: str) -> list[int]:
         """The same for the rows of a layer that passes channels on, those of all its calls."""
