@@ -212,6 +212,22 @@ class SkipsOnly(nn.Module):
         return self.head(F.relu(skip))
 
 
+class SumsAside(nn.Module):
+    """The sum of all blocks so far goes to the next one only, as in ECAPA-TDNN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.head = nn.Conv1d(1, 6, 1), nn.Conv1d(18, 2, 1)
+        self.blocks = nn.ModuleList(nn.Conv1d(6, 6, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, outputs = self.start(x), []
+        for block in self.blocks:
+            outputs.append(F.relu(block(x)))
+            x = x + outputs[-1]
+        return self.head(torch.cat(outputs, 1))
+
+
 class Scaled(nn.Module):
     """Quarters of the channels, each added to the next, as in Res2Net and ECAPA-TDNN."""
 
@@ -311,6 +327,10 @@ CASES = {
             },
         },
         kept={"aside": "is read by no layer that could be followed", "head": _OUTPUT},
+    ),
+    "sums_aside": Case(
+        of(SumsAside, 2, 1, 12),
+        {"start": "start", **{f"blocks.{i}": f"blocks.{i}" for i in range(3)}},
     ),
     "scaled": Case(
         of(Scaled, 2, 1, 12), {"conv": "conv", **{f"parts.{i}": f"parts.{i}" for i in range(3)}}

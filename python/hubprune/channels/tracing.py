@@ -97,10 +97,10 @@ def _outputs(tree: Any) -> list[torch.Tensor]:
 
 
 class _LooseEnds(TorchFunctionMode):
-    """Finds what a model computes with layers of its own and throws away.
+    """Finds where a model brings together what it then throws away.
 
     Such as the last sum of a WaveNet's residual stream: a trace backwards from the outputs does not
-    show what the layer fits that adds to it.
+    show what the layer must fit that adds to it.
     """
 
     def __init__(self) -> None:
@@ -126,12 +126,14 @@ class _LooseEnds(TorchFunctionMode):
         return result
 
     def found(self, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Those through which parameters are reached that none of the outputs depends on."""
+        """The tensors behind which things meet on no way to an output."""
         reached = _behind([tensor.grad_fn for tensor in outputs], set())
         ends = []
         for tensor in self._loose.values():
             behind = _behind([tensor.grad_fn], reached)
-            if any(hasattr(node, "variable") for node in behind):
+            before = {each for node in behind for each, _ in node.next_functions}
+            parameters = {node for node in behind if hasattr(node, "variable")}
+            if len((before & reached) | parameters) > 1:
                 ends.append(tensor)
             reached |= behind
         return ends
