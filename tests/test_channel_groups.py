@@ -418,6 +418,12 @@ def test_pruned_equals_silenced(name: str) -> None:
         assert not torch.allclose(before, theirs, rtol=1e-5, atol=1e-8)
 
 
+def test_a_sum_that_is_thrown_away_couples() -> None:
+    plan = hp.plan(SumsAside(), torch.randn(2, 1, 12))
+    # Else that sum would work only where as many channels of each go.
+    assert set(plan.records["start"].coupled) == {"blocks.0", "blocks.1", "blocks.2"}
+
+
 @pytest.mark.parametrize("name", ["cnn6", "dcase21"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
