@@ -228,6 +228,20 @@ class SumsAside(nn.Module):
         return self.head(torch.cat(outputs, 1))
 
 
+class Folded(nn.Module):
+    """Four filters make the bands of a channel, as in Wavegram, then its pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(1, 16, 3), nn.Conv2d(4, 24, 3, padding=1)
+        self.third, self.head = nn.Conv2d(6, 4, 3), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.first(x))
+        x = F.relu(self.second(x.reshape(len(x), -1, 4, x.shape[2])))
+        return self.head(F.relu(self.third(F.pixel_shuffle(x, 2))))
+
+
 class Scaled(nn.Module):
     """Quarters of the channels, each added to the next, as in Res2Net and ECAPA-TDNN."""
 
@@ -332,6 +346,7 @@ CASES = {
         of(SumsAside, 2, 1, 12),
         {"start": "start", **{f"blocks.{i}": f"blocks.{i}" for i in range(3)}},
     ),
+    "folded": Case(of(Folded, 2, 1, 12), {"first": "first", "second": "second", "third": "third"}),
     "scaled": Case(
         of(Scaled, 2, 1, 12), {"conv": "conv", **{f"parts.{i}": f"parts.{i}" for i in range(3)}}
     ),
@@ -416,6 +431,14 @@ def test_pruned_equals_silenced(name: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
         # The removed channels did matter.
         assert not torch.allclose(before, theirs, rtol=1e-5, atol=1e-8)
+
+
+def test_filters_of_one_channel_go_together() -> None:
+    plan = hp.plan(Folded(), torch.randn(2, 1, 12))
+    assert [len(plan.layers[name]) for name in ("first", "second")] == [8, 12]
+    for name in ("first", "second"):
+        channels = {index // 4 for index in plan.layers[name]}
+        assert plan.layers[name] == tuple(4 * c + i for c in sorted(channels) for i in range(4))
 
 
 def test_a_sum_that_is_thrown_away_couples() -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from ..cutting import SideKey
-from ..layer_kinds import RECURRENT, is_channelwise, is_depthwise, is_grouped
+from ..layer_kinds import CONVOLUTIONS, RECURRENT, is_channelwise, is_depthwise, is_grouped
 from ..model_runs import first_line
 from .blocks import Block
 from .coupling import Coupling
-from .meetings import random_half, units_that_meet
+from .meetings import random_half, units_that_meet, units_that_share
 from .probe import ControlFlowError, Place, Probe, Reading
 
 __all__ = ["Analysis"]
@@ -173,6 +173,9 @@ class Analysis:
             self._untangle(mixed)
             self.probe.through.clear()
             return False
+        if self._join_sharing(reading, mixed):
+            self.probe.through.clear()
+            return False
         sides = self._sides_of_readers(reading, owner, mixed)
         if dropped != len(self.dropped):
             self.probe.through.clear()  # what is left may be read in another way
@@ -191,6 +194,24 @@ class Analysis:
             if isinstance(self.modules[name], (nn.Linear, *RECURRENT))
         }
         return True
+
+    def _join_sharing(self, reading: Reading, mixed: dict[Place, torch.Tensor]) -> bool:
+        """Join units that make one channel of what a convolution reads, each a part of it.
+
+        As behind a pixel shuffle. Channels that lie along another axis of it stay apart.
+        """
+        unclear = {name for name, _ in mixed} | self.probe.through
+        places = {
+            place
+            for name, module in self.modules.items()
+            if isinstance(module, CONVOLUTIONS) and not is_channelwise(module)
+            for place in reading.calls_of(name)
+            if name not in unclear and reading.is_shared(place)
+        }
+        if not places:
+            return False
+        blocks = self._active()
+        return self._join(units_that_share(self.probe, places, self._lit(blocks)), blocks)
 
     def _sides_of_readers(
         self, reading: Reading, owner: torch.Tensor, mixed: dict[Place, torch.Tensor]
@@ -245,7 +266,10 @@ class Analysis:
             others = [block for block in active if place[0] not in block.layers]
             reasons = {block.number: self._why_mixed(block, place)[0] for block in others or active}
         # One after the other: without the first the rest may not be mixed.
-        if certain or not self._join_met(mixed, [self.blocks[number] for number in reasons]):
+        blocks = [self.blocks[number] for number in reasons]
+        if certain or not self._join(
+            units_that_meet(self.probe, mixed, self._lit(blocks), self._random), blocks
+        ):
             for number in certain or spread or reasons:
                 self._drop(number, reasons[number])
 
@@ -258,17 +282,15 @@ class Analysis:
             return "produces the model's output", True
         return f"is mixed with other channels before '{place[0]}' reads it", False
 
-    def _join_met(self, mixed: dict[Place, torch.Tensor], blocks: list[Block]) -> bool:
-        """Join the units that meet at single elements, unless they are all of a block."""
+    def _join(self, found: Iterable[set[int]], blocks: list[Block]) -> bool:
+        """Join units of some blocks, unless they are all of a block."""
         channel = {
             unit: next((name, rows[number][0]) for name, rows in block.channels.items())
             for block in blocks
             for number, unit in enumerate(block.units)
         }
         joined = [
-            units
-            for units in units_that_meet(self.probe, mixed, self._lit(blocks), self._random)
-            if not any(units.issuperset(block.units) for block in blocks)
+            units for units in found if not any(units.issuperset(block.units) for block in blocks)
         ]
         for units in joined:
             self.coupling.join([channel[unit] for unit in units])

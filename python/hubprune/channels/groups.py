@@ -13,9 +13,9 @@ three):
    every layer. All words have the same number of ones, so a position that hears two units shows too
    many. The positions therefore come from the model itself, whatever it does on the way
    (flattening, channels-last permutations, concatenation, shuffling). Units that meet in twos or
-   threes (`meetings`: the halves of a gated linear unit, a sum that the trace misread) are joined,
-   and probed again; a channel that is mixed with many before a layer reads it (softmax, layer
-   normalisation, attention) is noticed instead of cut.
+   threes (`meetings`: the halves of a gated linear unit, a sum that the trace misread), or make one
+   channel together (a pixel shuffle), are joined, and probed again; a channel that is mixed with
+   many before a layer reads it (softmax, layer normalisation, attention) is noticed instead of cut.
 3. *Guard rails.* What reaches an output, couples with the input normalisation, is frozen, shared
    or recomputed stays whole, with the reason.
 4. *Proof* (`proof`). `ChannelGroups.failure` cuts a copy and compares what its layers are given,

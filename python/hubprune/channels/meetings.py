@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Which units meet at single elements of what a layer reads.
+"""Which units meet in what a layer reads: at single elements, or in one channel.
 
-A random half of the units speaks at a time: where two or three meet, each is soon heard alone;
-where many do, hardly any ever is.
+To tell apart what meets at single elements, a random half of the units speaks at a time: where two
+or three meet, each is soon heard alone; where many do, hardly any ever is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 
 from .probe import Place, Probe, Reading
 
-__all__ = ["random_half", "units_that_meet"]
+__all__ = ["random_half", "units_that_meet", "units_that_share"]
 
 # How often in a row units that meet are told apart in vain: two of them mostly are at once.
 _FRUITLESS = 3
@@ -48,8 +48,34 @@ def units_that_meet(
     list of set of int
         Two units or more each; no unit is in two of them.
     """
+    return _united(_heard_apart(probe, mixed, lit, generator))
+
+
+def units_that_share(probe: Probe, places: Collection[Place], lit: torch.Tensor) -> list[set[int]]:
+    """Find the units that have a channel together, each other elements of it.
+
+    Parameters
+    ----------
+    probe : Probe
+        Where the units are.
+    places : collection of place
+        Inputs of layers, at no element of which several units are heard.
+    lit : torch.Tensor
+        The units that may be there, (units,) bool.
+
+    Returns
+    -------
+    list of set of int
+        Two units or more each; no unit is in two of them.
+    """
+    reading = Reading(probe, lit, apart=places)
+    return _united(units for place in sorted(places) for units in reading.units_by_channel(place))
+
+
+def _united(found: Iterable[set[int]]) -> list[set[int]]:
+    """Unite sets that have a unit in common; those of two units or more."""
     met: dict[int, set[int]] = {}
-    for units in _heard_apart(probe, mixed, lit, generator):
+    for units in found:
         united = units.union(*(met.get(unit, ()) for unit in units))
         met.update(dict.fromkeys(united, united))
     return [units for units in {id(each): each for each in met.values()}.values() if len(units) > 1]

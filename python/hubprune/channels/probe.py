@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -209,11 +209,14 @@ class Reading:
         Runs the model, once a bit.
     lit : torch.Tensor
         Which units get a word, (units,) bool.
+    apart : collection of place, default ()
+        Where each element is a position of its own.
     """
 
-    def __init__(self, probe: Probe, lit: torch.Tensor) -> None:
+    def __init__(self, probe: Probe, lit: torch.Tensor, *, apart: Collection[Place] = ()) -> None:
         words, bits, self._ones = code_words(int(lit.sum()))
         self._all_bits = (1 << bits) - 1
+        self._modules: Mapping[str | None, nn.Module] = {**probe.modules}
         codes = torch.zeros(len(lit), dtype=torch.long, device="cpu")
         codes[lit] = torch.tensor(words, dtype=torch.long, device="cpu")
         self._unit_of = {int(code): unit for unit, code in enumerate(codes.tolist()) if code}
@@ -222,7 +225,8 @@ class Reading:
         self._words: dict[Place, torch.Tensor] = {}
         for bit in range(bits):
             for place, mask in probe.replay((codes >> bit) & 1 == 1).items():
-                summary = probe.positions(place, mask).long() << bit
+                heard = mask.flatten() if place in apart else probe.positions(place, mask)
+                summary = heard.long() << bit
                 if place in self._heard:
                     self._heard[place] += mask
                     self._words[place] |= summary
@@ -247,6 +251,17 @@ class Reading:
         if self._all_bits in self._unit_of:  # of the only unit
             return False
         return bool((self._words[place][positions] == self._all_bits).all())
+
+    def is_shared(self, place: Place) -> bool:
+        """Whether any position has several units."""
+        row = self.units_at(place)
+        return row is not None and bool((row == -2).any())
+
+    def units_by_channel(self, place: Place) -> list[set[int]]:
+        """The units at the elements of each channel that a layer reads, of a place in `apart`."""
+        units = self._units(self._words[place]).view(self._heard[place].shape)
+        rows = units.movedim(channel_axis(self._modules[place[0]], units), 0)
+        return [set(row.unique().tolist()) - {-1, -2} for row in rows]
 
     def units_of_rows(self, name: str) -> list[int]:
         """The same for the rows of a layer that passes channels on, those of all its calls."""
