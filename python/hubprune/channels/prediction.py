@@ -28,7 +28,7 @@ from .paths import Path, Reader
 
 __all__ = ["ChannelPredictor", "filters_by_group"]
 
-# Chosen together with the ridge of compensation.py by the AUC of musicnn's MTT_vgg with half of its
+# Chosen together with the ridge of moments.py by the AUC of musicnn's MTT_vgg with half of its
 # filters, on clips of TimGM6mb with a seed of their own: of 0.5 to 0.99 between neighbours and of 0
 # to 1 across channels. From 0.9 and 0.6 to 0.99 and 0.85 all are within 0.004 of the best.
 _NEIGHBOURS = 0.95  # correlation of neighbouring places
