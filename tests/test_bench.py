@@ -62,9 +62,30 @@ def test_a_slow_route_runs_once_within_a_budget(monkeypatch: pytest.MonkeyPatch)
     routes = {"slow": partial(clock.sleep, 1.2), "fast": partial(clock.sleep, 0.012)}
     found = bench.interleaved(routes, rounds=500, budget=2.0)
     assert found["slow"] == pytest.approx([1.2])
-    # A share of 1 s, less the first call, in turns of 12 ms and 3 ms of rest.
-    assert found["fast"] == pytest.approx([0.012] * 65)
+    # A share of 1 s, less the first call, in turns of 12 ms and 12 ms of rest.
+    assert found["fast"] == pytest.approx([0.012] * 41)
     assert clock.now < 2.0 + 1.2
+
+
+class SpinningClock(Clock):
+    """A thread spins for 40 ms after every call; the system adds its time up every 10 ms."""
+
+    end = 0.0
+
+    def process_time(self) -> float:
+        return min(self.now, self.end) // 0.01 * 0.01
+
+    def call(self) -> None:
+        assert self.now >= self.end, "called while another thread spins"
+        self.sleep(0.013)
+        self.end = self.now + 0.04
+
+
+def test_threads_that_spin_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SpinningClock()
+    monkeypatch.setattr(bench.timing, "time", clock)
+    found = bench.interleaved({"a": clock.call, "b": clock.call}, rounds=20)
+    assert [len(each) for each in found.values()] == [20, 20]
 
 
 @pytest.mark.parametrize("options", [{"rounds": 0}, {"warmup": 0}])

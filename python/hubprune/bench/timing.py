@@ -60,14 +60,19 @@ def blas_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+# Seconds of one look whether threads are at rest. The system adds up what runs on other processors
+# at its ticks, 100 to 1000 a second: a look between two of them sees nothing.
+_LOOK = 0.012
+
+
 def _settle() -> None:
     """Wait until the last call's threads have stopped spinning: they would slow the next one.
 
     OpenBLAS' threads spin for 40 ms after a product, OpenMP's for 4 to 12 ms.
     """
-    for _ in range(50):
+    for _ in range(10):
         start, used = time.perf_counter(), time.process_time()
-        time.sleep(0.002)
+        time.sleep(_LOOK)
         if time.process_time() - used < 0.1 * (time.perf_counter() - start):
             return
 
@@ -178,7 +183,7 @@ def interleaved(
             shortest[name] = min([first, *(_seconds(call) for _ in range(warmup - 1))])
             # A turn also takes the wait for the threads to rest, and untimed calls if it is short.
             waking = max(shortest[name], _WAKING) if shortest[name] < _SHORT else 0.0
-            turn = shortest[name] + waking + 0.003
+            turn = shortest[name] + waking + _LOOK
             found[name], turns[name] = [], int(min(rounds, max(1, (share - first) / turn)))
         order = list(routes)
         shuffle = random.Random(0).shuffle
