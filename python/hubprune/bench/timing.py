@@ -83,8 +83,9 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-# Seconds: before a shorter call is timed it is made untimed, for so long but at least once.
-_SHORT, _WAKING = 0.01, 0.002
+# Seconds: before a shorter call is timed it is made untimed, for so long but at least once. The
+# system may put a thread that wakes on a busy processor, and move it only some 20 ms later.
+_SHORT, _WAKING, _WAKING_SEVERAL = 0.01, 0.002, 0.03
 
 
 class OtherPrograms:
@@ -118,10 +119,14 @@ class OtherPrograms:
         return max(0.0, (used - own) / passed)
 
 
+def _waking() -> float:
+    return _WAKING if torch.get_num_threads() == 1 else _WAKING_SEVERAL
+
+
 def _wake(call: Callable[[], Any]) -> None:
     start = time.perf_counter()
     call()
-    while time.perf_counter() - start < _WAKING:
+    while time.perf_counter() - start < _waking():
         call()
 
 
@@ -161,7 +166,7 @@ def interleaved(
     -----
     The order changes from round to round. Garbage is collected before, not during. Before a route's
     turn the threads of the one before come to rest; a call below 10 ms is then made untimed for
-    2 ms, so that none pays for waking its threads or the processor.
+    2 ms, or 30 ms with several threads, so that none pays for waking them or the processor.
     """
     if rounds < 1 or warmup < 1:
         raise ValueError(f"rounds and warmup must be at least 1; got {rounds} and {warmup}")
@@ -182,7 +187,7 @@ def interleaved(
                 continue
             shortest[name] = min([first, *(_seconds(call) for _ in range(warmup - 1))])
             # A turn also takes the wait for the threads to rest, and untimed calls if it is short.
-            waking = max(shortest[name], _WAKING) if shortest[name] < _SHORT else 0.0
+            waking = max(shortest[name], _waking()) if shortest[name] < _SHORT else 0.0
             turn = shortest[name] + waking + _LOOK
             found[name], turns[name] = [], int(min(rounds, max(1, (share - first) / turn)))
         order = list(routes)
