@@ -54,12 +54,7 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def remove_leftovers(target: Path) -> None:
     """Remove what processes that were killed while they wrote `target` have left beside it."""
-    target = target.resolve()
-    name = re.compile(rf"\.{re.escape(target.name)}\.(\d+)(-\w+)?\.part")
-    for entry in target.parent.iterdir():
-        found = name.fullmatch(entry.name)
-        if found is None or _is_running(int(found[1])):
-            continue
+    for entry in _abandoned(target.resolve(), r"(\d+)(-\w+)?\.part"):
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:  # of an earlier version
@@ -67,11 +62,21 @@ def remove_leftovers(target: Path) -> None:
                 entry.unlink()
 
 
+def _abandoned(target: Path, ending: str) -> Iterator[Path]:
+    """What lies beside `target` and ends as a process named it, by its number, that is no more."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.{ending}")
+    for entry in target.parent.iterdir():
+        found = name.fullmatch(entry.name)
+        if found is not None and not _is_running(int(found[1])):
+            yield entry
+
+
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target`; put it in the target's place if all goes well."""
     target = target.resolve()  # behind a link: the link stays, its folder is replaced
-    _remove_leftover_folders(target)
+    for entry in _abandoned(target, r"saving-(\d+)(-.*)?"):
+        shutil.rmtree(entry, ignore_errors=True)
     prefix = f".{target.name}.saving-{os.getpid()}-"
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     folder.chmod(0o777 & ~umask())
@@ -139,15 +144,6 @@ def put_back(target: Path) -> None:
             shutil.rmtree(aside)
         else:
             aside.rename(target.resolve())
-
-
-def _remove_leftover_folders(target: Path) -> None:
-    """Remove what a killed process left of an earlier save."""
-    prefix = f".{target.name}.saving-"  # no glob: the name may hold its special characters
-    for entry in target.parent.iterdir():
-        process = entry.name.removeprefix(prefix).split("-")[0]
-        if entry.name.startswith(prefix) and process.isdigit() and not _is_running(int(process)):
-            shutil.rmtree(entry, ignore_errors=True)
 
 
 def umask() -> int:

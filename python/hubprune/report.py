@@ -21,7 +21,7 @@ from .model_runs import (
     run,
     undisturbed_rng,
 )
-from .planning.pruning_plan import PruningPlan
+from .planning.pruning_plan import PruningPlan, check_plan
 from .tables import text_table
 
 __all__ = ["REST", "LayerReport", "Report", "RestReport", "Totals", "report"]
@@ -192,8 +192,8 @@ def report(
     for name, each in (("model", model), ("pruned", pruned)):
         check_model(each, name, quantised=True)
         check_example_inputs(each, example_inputs)
-    if plan is not None and not isinstance(plan, PruningPlan):
-        raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
+    if plan is not None:
+        check_plan(plan)
     before, after = counted_layers(model), counted_layers(pruned)
     if list(before) != list(after):
         other = sorted(set(before) ^ set(after))

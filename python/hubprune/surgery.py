@@ -27,7 +27,7 @@ from .file_writing import found_folder, put_back, replaced_folder
 from .layer_kinds import sizes
 from .model_runs import check_model, duplicate
 from .planning.plan_file import OtherVersionError, format_json
-from .planning.pruning_plan import PruningPlan
+from .planning.pruning_plan import PruningPlan, check_plan
 
 __all__ = ["load_pruned", "prune", "save_pruned"]
 
@@ -102,7 +102,7 @@ def prune(
     Conv2d(4, 2, kernel_size=(3, 3), stride=(1, 1))
     """
     check_model(model)
-    _check_plan(plan)
+    check_plan(plan)
     check_compensation(compensate, batches)
     check_cuts(model, plan.cuts)
     pruned = duplicate(model)
@@ -148,7 +148,7 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
     and call ``load_pruned(MyNetwork(), folder)``.
     """
     check_model(model)
-    _check_plan(plan)
+    check_plan(plan)
     check_cuts(model, plan.cuts, done=True)
     target = Path(path)
     if not target.absolute().parent.is_dir():
@@ -237,11 +237,6 @@ def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
         except RuntimeError as error:
             raise ValueError(f"{folder} does not fit the model: {error}") from error
     return model
-
-
-def _check_plan(plan: object) -> None:
-    if not isinstance(plan, PruningPlan):
-        raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
 
 
 def _check_target(target: Path) -> None:

@@ -25,7 +25,7 @@ from ..cutting import check_cuts
 from ..file_writing import replaced_file
 from ..model_runs import check_model
 from ..planning.plan_records import Step
-from ..planning.pruning_plan import PruningPlan
+from ..planning.pruning_plan import PruningPlan, check_plan
 from ..progress import Progress
 from ..report import REST, LayerReport, Report, RestReport
 from .drawings import share_bar
@@ -159,8 +159,7 @@ def write_page(
 
 def _check(model: nn.Module, plan: PruningPlan, report: Report, kind: str) -> None:
     check_model(model, quantised=True)
-    if not isinstance(plan, PruningPlan):
-        raise TypeError(f"plan must be a PruningPlan; got {type(plan).__name__}")
+    check_plan(plan)
     if not isinstance(report, Report):
         raise TypeError(f"report must be a Report; got {type(report).__name__}")
     check_choice(kind, ("auto", "flatten"), "kind")

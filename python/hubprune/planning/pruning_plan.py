@@ -19,7 +19,7 @@ from ..tables import text_table
 from .plan_file import FORMAT, VERSION, format_json, plan_fields
 from .plan_records import ExplanationRow, LayerExplanation, LayerRecord, Step, compose_record
 
-__all__ = ["PruningPlan"]
+__all__ = ["PruningPlan", "check_plan"]
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,7 @@ class PruningPlan:
         ValueError
             If its sizes are not those that this plan leaves.
         """
-        if not isinstance(other, PruningPlan):
-            raise TypeError(f"other must be a PruningPlan; got {type(other).__name__}")
+        check_plan(other, "other")
         mine = {(cut.target, cut.side, cut.dim): cut for cut in self.cuts}
         composed = dict(mine)
         for cut in _split_cuts(mine, other.cuts):
@@ -284,6 +283,12 @@ class PruningPlan:
             where).
         """
         return PruningPlan(**plan_fields(text))
+
+
+def check_plan(value: object, name: str = "plan") -> None:
+    """Require a plan."""
+    if not isinstance(value, PruningPlan):
+        raise TypeError(f"{name} must be a PruningPlan; got {type(value).__name__}")
 
 
 def _split_cuts(first: Mapping[SideKey, Cut], second: Iterable[Cut]) -> Iterator[Cut]:
