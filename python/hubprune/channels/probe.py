@@ -105,15 +105,17 @@ class Probe:
 
     def positions(self, place: Place, mask: torch.Tensor) -> torch.Tensor:
         """Whether NaN arrives at each channel, row (where channels are passed on) or element."""
-        name = place[0]
-        if name is None or mask.dim() == 0:
-            return mask.flatten()
-        axis = channel_axis(self.modules[name], mask)
+        axis = self.axis(place, mask)
         if axis < 0:
             return mask.flatten()
-        if name in self.through:
+        if place[0] in self.through:
             return mask.any(axis).flatten()
         return mask.movedim(axis, 0).flatten(1).any(1) if mask.dim() > 1 else mask
+
+    def axis(self, place: Place, x: torch.Tensor) -> int:
+        """Where the channels of what arrives lie; below 0 where each element is on its own."""
+        name = place[0]
+        return -1 if name is None or x.dim() == 0 else channel_axis(self.modules[name], x)
 
     def _run(self, mode: str) -> Any:
         self.mode, self.calls = mode, {}
@@ -216,10 +218,11 @@ class Reading:
     def __init__(self, probe: Probe, lit: torch.Tensor, *, apart: Collection[Place] = ()) -> None:
         words, bits, self._ones = code_words(int(lit.sum()))
         self._all_bits = (1 << bits) - 1
-        self._modules: Mapping[str | None, nn.Module] = {**probe.modules}
+        self._probe = probe
         codes = torch.zeros(len(lit), dtype=torch.long, device="cpu")
         codes[lit] = torch.tensor(words, dtype=torch.long, device="cpu")
         self._unit_of = {int(code): unit for unit, code in enumerate(codes.tolist()) if code}
+        self._found: dict[Place, torch.Tensor | None] = {}  # what `units_at` has read
         self._heard: dict[Place, torch.Tensor] = {}  # how many bits each element saw
         # the word of each position, row (of a layer that passes channels on), or output element
         self._words: dict[Place, torch.Tensor] = {}
@@ -243,8 +246,10 @@ class Reading:
 
     def units_at(self, place: Place) -> torch.Tensor | None:
         """(positions,) the unit at each position, -1 for none, -2 for several; None if none."""
-        words = self._words[place]
-        return self._units(words) if words.any() else None
+        if place not in self._found:
+            words = self._words[place]
+            self._found[place] = self._units(words) if words.any() else None
+        return self._found[place]
 
     def is_crowded(self, place: Place, positions: Sequence[int]) -> bool:
         """Whether so many units are at all of some positions that every bit is heard there."""
@@ -260,7 +265,7 @@ class Reading:
     def units_by_channel(self, place: Place) -> list[set[int]]:
         """The units at the elements of each channel that a layer reads, of a place in `apart`."""
         units = self._units(self._words[place]).view(self._heard[place].shape)
-        rows = units.movedim(channel_axis(self._modules[place[0]], units), 0)
+        rows = units.movedim(self._probe.axis(place, units), 0)
         return [set(row.unique().tolist()) - {-1, -2} for row in rows]
 
     def units_of_rows(self, name: str) -> list[int]:
