@@ -9,7 +9,7 @@
 // whatever d,
 //   |error| <= (kRun + kDepth / kRun + kSpan / kDepth + 4) u, u = 2^-24 in float32.
 // The worst rows known (all entries equal, d up to 100 000) reach 9.6e-7, random ones 1e-7. Plain
-// sums of blocks of 128 features reach 2e-6 from d = 128 on: a cosine may be off by 1e-6.
+// sums of blocks of 128 features reach 2e-6 from d = 128 on, twice what is allowed at "highest".
 // s_ij and s_ji are the same bits: the same products are added in the same order.
 // Twin: hubprune.reference.pairwise_cosine.
 #pragma once

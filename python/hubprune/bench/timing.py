@@ -119,14 +119,10 @@ class OtherPrograms:
         return max(0.0, (used - own) / passed)
 
 
-def _waking() -> float:
-    return _WAKING if torch.get_num_threads() == 1 else _WAKING_SEVERAL
-
-
-def _wake(call: Callable[[], Any]) -> None:
+def _wake(call: Callable[[], Any], seconds: float) -> None:
     start = time.perf_counter()
     call()
-    while time.perf_counter() - start < _waking():
+    while time.perf_counter() - start < seconds:
         call()
 
 
@@ -171,6 +167,7 @@ def interleaved(
     if rounds < 1 or warmup < 1:
         raise ValueError(f"rounds and warmup must be at least 1; got {rounds} and {warmup}")
     share = budget / max(1, len(routes))
+    awake = _WAKING if torch.get_num_threads() == 1 else _WAKING_SEVERAL
     found: dict[str, list[float]] = {}
     turns: dict[str, int] = {}
     start = time.perf_counter()
@@ -187,7 +184,7 @@ def interleaved(
                 continue
             shortest[name] = min([first, *(_seconds(call) for _ in range(warmup - 1))])
             # A turn also takes the wait for the threads to rest, and untimed calls if it is short.
-            waking = max(shortest[name], _waking()) if shortest[name] < _SHORT else 0.0
+            waking = max(shortest[name], awake) if shortest[name] < _SHORT else 0.0
             turn = shortest[name] + waking + _LOOK
             found[name], turns[name] = [], int(min(rounds, max(1, (share - first) / turn)))
         order = list(routes)
@@ -201,7 +198,7 @@ def interleaved(
                     continue
                 _settle()
                 if shortest[name] < _SHORT:
-                    _wake(routes[name])
+                    _wake(routes[name], awake)
                 found[name].append(_seconds(routes[name]))
             # On a disturbed machine every turn takes longer than the first call promised.
             if time.perf_counter() - start > 2 * budget:

@@ -132,10 +132,11 @@ def run_compare(arguments: argparse.Namespace) -> Any:
             progress=bar.step,
         )
     title = f"{arguments.model}: {weights}"
-    _save(found, output, title, None if arguments.no_plot else arguments.model)
+    table = found.table()
+    _save(found, table, output, title, None if arguments.no_plot else arguments.model)
     if arguments.json:
         return found.to_dict()
-    return "\n".join([title, *notes, "", found.table(), "", f"saved to {output}"])
+    return "\n".join([title, *notes, "", table, "", f"saved to {output}"])
 
 
 def _networks(
@@ -151,12 +152,12 @@ def _networks(
     return _on(function, device), "a network for each seed"
 
 
-def _save(found: Comparison, output: Path, title: str, plot_title: str | None) -> None:
+def _save(found: Comparison, table: str, output: Path, title: str, plot_title: str | None) -> None:
     """Write the results; without a title for it, no plot."""
     _write(output / "comparison.json", found.to_json() + "\n")
     _write(output / "rows.csv", found.to_csv())
     picture = "" if plot_title is None else "\n![The metric against the size](comparison.png)\n"
-    _write(output / "table.md", f"# {title}\n\n{found.table()}\n{picture}")
+    _write(output / "table.md", f"# {title}\n\n{table}\n{picture}")
     if plot_title is not None:
         found.plot(output / "comparison.png", title=plot_title)
 
