@@ -446,18 +446,10 @@ def test_json_and_csv(found: hp.Comparison) -> None:
             hp.Comparison.from_json(text)
 
 
-def test_the_plot(tmp_path: Path, found: hp.Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures: list[Any] = []
-
-    class Figure(plots.figure_class()):  # type: ignore[misc]
-        def savefig(self, *args: Any, **options: Any) -> None:
-            figures.append(self)
-            super().savefig(*args, **options)
-
-    monkeypatch.setattr(plots, "figure_class", lambda: Figure)
+def test_the_plot(tmp_path: Path, found: hp.Comparison, saved_figures: list[Any]) -> None:
     path = found.plot(tmp_path / "plot.png", title="a title")
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    (figure,) = figures
+    (figure,) = saved_figures
     parameters, macs = figure.axes
     handles, labels = parameters.get_legend_handles_labels()
     assert set(labels) == {

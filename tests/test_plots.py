@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,20 +46,11 @@ def test_the_plot_is_a_png_of_sane_size(tmp_path: Path, rows: list[AccuracyPoint
     assert os.listdir(tmp_path) == ["plot.png"]
 
 
-def test_the_plot_shows_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plot_shows_the_numbers(tmp_path: Path, saved_figures: list[Any]) -> None:
     from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
 
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *args: object, **options: object) -> None:
-        figures.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
     accuracy_plot(ROWS, tmp_path / "plot.png", baseline=0.97)
-    (figure,) = figures
+    (figure,) = saved_figures
     parameters, macs = figure.axes
     for axes, first in ((parameters, 40.0), (macs, 45.0)):
         lines = {
@@ -84,26 +76,16 @@ def test_the_plot_shows_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert len({line.get_marker() for line in shown}) == 3
 
 
-def test_names_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib.figure import Figure
-
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *args: object, **options: object) -> None:
-        figures.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
+def test_names_are_shown_as_they_are(tmp_path: Path, saved_figures: list[Any]) -> None:
     strange = "$\\bad_$"  # as mathematics an error
     points = [ComparisonPoint(name, "", 0.5, 0.1, 0.5, 0.4) for name in ("_mine", strange)]
     baselines = {"$a$": (0.6, 0.1)}
     path = tmp_path / "plot.png"
     comparison_plot(points, path, label=strange, baselines=baselines, title=strange)
-    (figure,) = figures
+    (figure,) = saved_figures
     texts = figure.legends[0].get_texts()
     assert [text.get_text().strip() for text in texts] == ["$a$", "_mine", strange]
-    title, label = figure._suptitle, figure.axes[0].yaxis.label  # type: ignore[attr-defined]
+    title, label = figure._suptitle, figure.axes[0].yaxis.label
     assert title.get_text() == label.get_text() == strange
     assert not any(text.get_parse_math() for text in (*texts, title, label))
 
