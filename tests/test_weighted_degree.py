@@ -81,6 +81,20 @@ def test_closed_forms(dtype: torch.dtype) -> None:
         assert_within(hp.weighted_degree(orthogonal, edge=edge), zeros, bound)
 
 
+@pytest.mark.parametrize("edge", ["signed", "shifted", "squared"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [3, 9, 16, 37, 200])
+@pytest.mark.usefixtures("level")
+def test_equal_rows_have_equal_closed_form_degrees(d: int, dtype: torch.dtype, edge: str) -> None:
+    # Wherever they stand: rows are taken in groups, the last ones by themselves.
+    x = random_rows(4099, d, dtype)
+    x[::3] = x[0].clone()
+    x[1::3] = x[1] * (1e200 if dtype == torch.float64 else 1e20)  # scaled before they are squared
+    degree = hp.weighted_degree(x, edge=edge)
+    assert bool((degree[::3] == degree[0]).all())
+    assert bool((degree[1::3] == degree[1]).all())
+
+
 def test_opposite_rows() -> None:
     x = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
     expected = {"signed": -1.0, "squared": 1.0, "abs": 1.0, "positive": 0.0, "shifted": 0.0}

@@ -3,12 +3,15 @@
 //   signed_i  = x^_i . (sum_j x^_j) - 1        shifted_i = (n - 1 + signed_i) / 2
 //   squared_i = x^_i' (sum_j x^_j x^_j') x^_i - 1
 // (a zero row has no self-similarity to subtract). All sums in float64 over chunks of rows whose
-// boundaries depend on n alone. Bound by two reads of x: every row is needed once for the sum and
-// once against it; squared adds n d (d + 1) FMAs. Rows of nine features go lane by lane.
-// Twin: hubprune.reference.weighted_degree.
+// boundaries depend on n alone. Bound by two reads of x: every row is needed once for its length
+// and the sum, and once against the sum; squared adds n d (d + 1) FMAs. Rows of nine features go
+// lane by lane, and their lengths are found twice: writing and reading them costs more where x does
+// not fit a cache. Others go kTogether at a time, so that the sum, as long as they are, is read as
+// much less. Twin: hubprune.reference.weighted_degree.
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "core/edge.h"
 #include "core/parallel.h"
@@ -20,15 +23,20 @@ namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
 constexpr int64_t kGramFeatures = kMostGramFeatures;  // a thread's unit row fits its stack
 constexpr int64_t kClosedChunks = 64;                 // partial sums of a wide graph
+constexpr int kTogether = 4;                          // rows
 
 template <class T>
 struct ClosedForm {
+  static constexpr bool kScaled = sizeof(T) == sizeof(double);
+
   int64_t n;
   int64_t d;
   int64_t chunk;     // rows in a chunk
   int64_t size;      // doubles in one partial sum
   double* total;     // size
   double* partials;  // chunks x size
+  double* inverse;   // n, UnitScale's; not of rows of nine features
+  double* scale;     // n, the same; of float64 rows only
 
   static ClosedForm take(Scratch& scratch, int64_t n, int64_t d, bool squared) {
     const int64_t step = kLanes<double>;
@@ -39,7 +47,10 @@ struct ClosedForm {
                                  : (d == kNine ? kNine * step : stride);
     double* total = scratch.take<double>(size);
     double* partials = scratch.take<double>((n + chunk - 1) / chunk * size);
-    return {n, d, chunk, size, total, partials};
+    const int64_t kept = d == kNine ? 0 : n;
+    double* inverse = scratch.take<double>(kept);
+    double* scale = scratch.take<double>(kScaled ? kept : 0);
+    return {n, d, chunk, size, total, partials, inverse, scale};
   }
 
   int64_t chunks() const { return (n + chunk - 1) / chunk; }
@@ -96,22 +107,17 @@ struct ClosedForm {
       return;
     }
     sum_chunks(team, [&](int64_t first, int64_t end, double* partial) {
-      for (int64_t i = first; i < end; ++i) {
-        const T* row = x + i * d;
-        const UnitScale unit = unit_scale(row, d);
-        for (int64_t k = 0; k < d; ++k) {
-          partial[k] += static_cast<double>(row[k]) * unit.scale * unit.inverse;
-        }
-      }
+      each_group(first, end, [&](int64_t i, auto rows) { add_rows(x, i, rows, partial); });
     });
     team.share(chunks(), [&](int64_t q) {
-      for (int64_t i = q * chunk; i < chunk_end(q); ++i) {
-        const T* row = x + i * d;
-        const UnitScale unit = unit_scale(row, d);
-        const double self = unit.inverse > 0.0 ? 1.0 : 0.0;
-        const double sum = dot_as_double(row, total, d, unit.scale) * unit.inverse - self;
-        degree[i] = static_cast<T>(shifted ? 0.5 * (others + sum) : sum);
-      }
+      each_group(q * chunk, chunk_end(q), [&](int64_t i, auto rows) {
+        double sums[rows.value];
+        multiply_rows_with_total(x, i, rows, sums);
+        for (int r = 0; r < rows.value; ++r) {
+          const double sum = sums[r] * inverse[i + r] - self_of(i + r);
+          degree[i + r] = static_cast<T>(shifted ? 0.5 * (others + sum) : sum);
+        }
+      });
     });
   }
 
@@ -128,7 +134,8 @@ struct ClosedForm {
       for (int64_t i = first; i < end; i += kDepthRows) {
         const int64_t depth = end - i < kDepthRows ? end - i : kDepthRows;
         for (int64_t r = 0; r < depth; ++r) {
-          load_unit_row(x + (i + r) * d, stride, terms + r * stride);
+          find_unit(x, i + r);
+          load_unit_row(x, i + r, stride, terms + r * stride);
         }
         add_gram(terms, depth, d, stride, gram);
       }
@@ -136,7 +143,7 @@ struct ClosedForm {
     team.share(chunks(), [&](int64_t q) {
       alignas(64) double unit_row[kGramFeatures];
       for (int64_t i = q * chunk; i < chunk_end(q); ++i) {
-        const double self = load_unit_row(x + i * d, stride, unit_row) > 0.0 ? 1.0 : 0.0;
+        load_unit_row(x, i, stride, unit_row);
         double form = 0.0;
         for (int64_t a = 0; a < d; ++a) {
           // The upper triangle: each entry right of the diagonal counts twice.
@@ -144,7 +151,7 @@ struct ClosedForm {
           const double right = dot_as_double(row + a + 1, unit_row + a + 1, d - a - 1);
           form += unit_row[a] * (row[a] * unit_row[a] + 2.0 * right);
         }
-        degree[i] = static_cast<T>(form - self);
+        degree[i] = static_cast<T>(form - self_of(i));
       }
     });
   }
@@ -181,14 +188,79 @@ struct ClosedForm {
     });
   }
 
-  // The unit row in float64, padded with zeros to `stride`; returns its UnitScale::inverse.
-  double load_unit_row(const T* row, int64_t stride, double* unit_row) const {
-    const UnitScale unit = unit_scale(row, d);
+  // What makes row i a unit row, kept for the second reading.
+  UnitScale find_unit(const T* x, int64_t i) const {
+    const UnitScale unit = unit_scale(x + i * d, d);
+    inverse[i] = unit.inverse;
+    if constexpr (kScaled) scale[i] = unit.scale;
+    return unit;
+  }
+
+  double scale_of(int64_t i) const { return kScaled ? scale[i] : 1.0; }
+  double self_of(int64_t i) const { return inverse[i] > 0.0 ? 1.0 : 0.0; }
+
+  // Calls body(row, how many) for groups of kTogether rows, and for each of the last ones.
+  template <class Body>
+  static void each_group(int64_t first, int64_t end, const Body& body) {
+    int64_t i = first;
+    for (; i + kTogether <= end; i += kTogether) {
+      body(i, std::integral_constant<int, kTogether>{});
+    }
+    for (; i < end; ++i) body(i, std::integral_constant<int, 1>{});
+  }
+
+  // partial += kRows unit rows from row i on.
+  template <int kRows>
+  void add_rows(const T* x, int64_t i, std::integral_constant<int, kRows>, double* partial) const {
+    const T* rows = x + i * d;
+    UnitScale units[kRows];
+    for (int r = 0; r < kRows; ++r) units[r] = find_unit(x, i + r);
+    int64_t k = 0;
+    for (; k + kLanes<double> <= d; k += kLanes<double>) {
+      Vector<double> sum = load(partial + k);
+      for (int r = 0; r < kRows; ++r) {
+        sum += load_as_double(rows + r * d + k) * units[r].scale * units[r].inverse;
+      }
+      store(partial + k, sum);
+    }
+    for (; k < d; ++k) {
+      for (int r = 0; r < kRows; ++r) {
+        partial[k] += static_cast<double>(rows[r * d + k]) * units[r].scale * units[r].inverse;
+      }
+    }
+  }
+
+  // sums_r = (scaled row i + r) . total, in an order that does not depend on kRows: equal rows have
+  // equal degrees.
+  template <int kRows>
+  void multiply_rows_with_total(const T* x, int64_t i, std::integral_constant<int, kRows>,
+                                double* sums) const {
+    constexpr int64_t kStep = kLanes<double>;
+    const T* rows = x + i * d;
+    Vector<double> even[kRows] = {};
+    Vector<double> odd[kRows] = {};
+    int64_t k = 0;
+    for (; k + 2 * kStep <= d; k += 2 * kStep) {
+      const Vector<double> first = load(total + k);
+      const Vector<double> second = load(total + k + kStep);
+      for (int r = 0; r < kRows; ++r) {
+        const T* row = rows + r * d + k;
+        even[r] += load_as_double(row) * scale_of(i + r) * first;
+        odd[r] += load_as_double(row + kStep) * scale_of(i + r) * second;
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      sums[r] = horizontal_sum<double>(even[r] + odd[r]) +
+                dot_as_double(rows + r * d + k, total + k, d - k, scale_of(i + r));
+    }
+  }
+
+  // Unit row i in float64, padded with zeros to `stride`.
+  void load_unit_row(const T* x, int64_t i, int64_t stride, double* unit_row) const {
     for (int64_t k = 0; k < d; ++k) {
-      unit_row[k] = static_cast<double>(row[k]) * unit.scale * unit.inverse;
+      unit_row[k] = static_cast<double>(x[i * d + k]) * scale_of(i) * inverse[i];
     }
     for (int64_t k = d; k < stride; ++k) unit_row[k] = 0.0;
-    return unit.inverse;
   }
 };
 
