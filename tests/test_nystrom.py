@@ -17,6 +17,7 @@ from cases import assert_within, numpy64, random_rows
 from documents import FOLDER, blocks
 from hubprune import reference
 from hubprune.landmarks import LANDMARK_RULES, counter_uniform, ridge_leverage
+from hubprune.nystrom import cholesky_root, small_factor
 from published import published_nystrom
 
 EDGES = ("signed", "squared", "abs", "positive", "shifted")
@@ -90,6 +91,36 @@ def test_a_rank_deficient_matrix_does_not_blow_up_in_float32() -> None:
     factor = hp.nystrom(x, 64, landmarks="first")
     assert factor.rank == 9
     assert np.abs(numpy64(factor.dense()) - whole).max() < EXACT[torch.float32]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(0, 2**31), st.integers(1, 40), st.floats(-9, 0), st.sampled_from(EDGES), st.data()
+)
+def test_a_cholesky_root_stands_for_all_directions_or_is_refused(
+    seed: int, m: int, noise: float, edge: str, data: st.DataObject
+) -> None:
+    # Rows around a few centres: the least eigenvalue falls from 1 to below rounding error.
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(data.draw(st.integers(1, m)), 64, generator=generator)
+    which = torch.arange(m) % len(centres)
+    x = centres[which] + 10**noise * torch.randn(m, 64, generator=generator)
+    inner = hp.pairwise_cosine(x, edge=edge)
+    directions, signs = small_factor(inner, None, edge)
+    root = cholesky_root(inner)
+    if root is None:
+        return
+    assert signs.shape == (m,)
+    assert bool((signs == 1.0).all())
+    inverse = directions @ directions.mT
+    assert float((root @ root.mT - inverse).abs().max()) < 1e-7 * float(inverse.abs().max())
+
+
+def test_a_regular_matrix_has_a_cholesky_root_and_one_at_rounding_error_has_none() -> None:
+    for least, regular in ((1e-2, True), (1e-5, True), (3e-7, False), (0.0, False)):
+        inner = torch.tensor([[1.0, 1.0 - least], [1.0 - least, 1.0]])
+        assert (cholesky_root(inner) is not None) == regular
+        assert len(small_factor(inner, None, "signed")[1]) == (2 if regular else 1)
 
 
 @pytest.mark.parametrize("m", [20, 40])

@@ -235,11 +235,33 @@ def _factor_one(
     columns = torch.ops.hubprune.nystrom_columns(x, chosen.indices, edge)
     if not bool(columns.sum().isfinite()):
         check_finite_rows(x)
-    directions, signs = small_factor(columns.index_select(0, chosen.indices), rank, edge)
+    inner = columns.index_select(0, chosen.indices)
+    root = cholesky_root(inner) if rank is None else None
+    directions, signs = (
+        small_factor(inner, rank, edge) if root is None else (root, torch.ones_like(root[0]))
+    )
     factor = torch.cat(
         [(block.double() @ directions).to(x.dtype) for block in columns.split(CHUNK_ROWS)]
     )
     return chosen.indices, factor, signs.to(x.dtype)
+
+
+def cholesky_root(inner: torch.Tensor) -> torch.Tensor | None:
+    """Return R with W^-1 = R R', in float64; None if a direction may be at rounding error.
+
+    Where all directions of W are kept, any root of its inverse makes the same approximation, and
+    that of a Cholesky factor L, R' = L^-1, costs a quarter of the eigenvectors.
+    """
+    lower, failed = torch.linalg.cholesky_ex(inner.double())
+    if int(failed):
+        return None
+    identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+    inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
+    largest = torch.linalg.matrix_norm(inner.double(), torch.inf)  # of the eigenvalues, at most
+    # 1 / lambda_min = |W^-1| = |L^-1|^2 <= |L^-1|_1 |L^-1|_inf
+    least = torch.linalg.matrix_norm(inverse, 1) * torch.linalg.matrix_norm(inverse, torch.inf)
+    resolved = torch.finfo(inner.dtype).eps * len(inner) * float(largest * least) < 1.0
+    return inverse.mT if resolved else None
 
 
 def small_factor(
