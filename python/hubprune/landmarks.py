@@ -138,13 +138,13 @@ def _given_landmarks(rule: torch.Tensor | Sequence[int], m: int, x: torch.Tensor
         raise ValueError(
             f"landmarks must be m = {m} row numbers; got shape {shape_text(indices.shape)}"
         )
-    indices = indices.to(torch.int64)
-    outside = indices[(indices < 0) | (indices >= len(x))]
-    if len(outside):
-        raise ValueError(f"landmarks must be from 0 to {len(x) - 1}; got {int(outside[0])}")
-    values, counts = indices.unique(return_counts=True)
-    if len(values) < m:
-        twice = int(values[counts > 1][0])
+    indices = indices.to(torch.int64, copy=True)  # the caller's may change
+    rows = indices.tolist()  # a few numbers: Python is done before torch's operations have begun
+    outside = [row for row in rows if not 0 <= row < len(x)]
+    if outside:
+        raise ValueError(f"landmarks must be from 0 to {len(x) - 1}; got {outside[0]}")
+    if len(set(rows)) < m:
+        twice = next(row for row in sorted(rows) if rows.count(row) > 1)
         raise ValueError(f"landmarks must be different rows; {twice} is there twice")
     return indices
 

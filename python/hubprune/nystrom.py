@@ -8,6 +8,7 @@ d <= m the filter vectors themselves are as good a factor and exact: `hubprune.r
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -169,7 +170,8 @@ def nystrom(
     if rank is not None:
         _check_rank(rank, m)
     _check_tolerance(tolerance)
-    seed = seed_of(generator)
+    draws = isinstance(landmarks, str) and landmarks != "first"
+    seed = seed_of(generator if draws or generator is not None else 0)
     if not rows.shape[-1]:
         raise ValueError(f"x must have at least one feature; got shape {shape_text(rows.shape)}")
     check_has_values(rows, "x")
@@ -206,6 +208,8 @@ def _check_tolerance(tolerance: float) -> None:
 
 def _stacked(parts: Sequence[torch.Tensor], batch: torch.Size) -> torch.Tensor:
     """Stack per-matrix results whose last dimension may differ, padded with zeros."""
+    if len(parts) == 1:
+        return parts[0].reshape(*batch, *parts[0].shape)
     width = max(part.shape[-1] for part in parts)
     padded = [torch.nn.functional.pad(part, (0, width - part.shape[-1])) for part in parts]
     return torch.stack(padded).reshape(*batch, *padded[0].shape)
@@ -213,7 +217,8 @@ def _stacked(parts: Sequence[torch.Tensor], batch: torch.Size) -> torch.Tensor:
 
 def _repeated(indices: torch.Tensor, count: int) -> torch.Tensor:
     """Return `count` landmarks, the first where there are no more: row 0 may be none."""
-    return torch.cat([indices, indices[:1].expand(count - len(indices))])
+    missing = count - len(indices)
+    return torch.cat([indices, indices[:1].expand(missing)]) if missing else indices
 
 
 def _factor_one(
@@ -233,7 +238,7 @@ def _factor_one(
         signs = torch.ones(chosen.factor.shape[1], dtype=x.dtype, device=x.device)
         return chosen.indices, chosen.factor, signs
     columns = torch.ops.hubprune.nystrom_columns(x, chosen.indices, edge)
-    if not bool(columns.sum().isfinite()):
+    if not math.isfinite(float(columns.sum())):
         check_finite_rows(x)
     inner = columns.index_select(0, chosen.indices)
     root = cholesky_root(inner) if rank is None else None
