@@ -30,7 +30,7 @@ def _pairwise_cosine_cpu(
     zero_diagonal: bool = False,
 ) -> torch.Tensor:
     out = torch.empty(_cosine_shape(x, y), dtype=compute_dtype(x))
-    _pairwise_cosine_out_cpu(x, y, edge, zero_diagonal, out=out)
+    _write_cosines_cpu(x, y, edge, zero_diagonal, out)
     return out
 
 
@@ -38,6 +38,12 @@ def _pairwise_cosine_out_cpu(
     x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
 ) -> None:
     _check_apart(x, y, out)
+    _write_cosines_cpu(x, y, edge, zero_diagonal, out)
+
+
+def _write_cosines_cpu(
+    x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, out: torch.Tensor
+) -> None:
     x = dense_tensor(x)
     y = None if y is None else dense_tensor(y)
     batch, n, d = batch_rows(x)
@@ -88,7 +94,7 @@ def pairwise_cosine_cuda(
     zero_diagonal: bool = False,
 ) -> torch.Tensor:
     out = torch.empty(_cosine_shape(x, y), dtype=compute_dtype(x), device=x.device)
-    _pairwise_cosine_out_cuda(x, y, edge, zero_diagonal, out=out)
+    _write_cosines_cuda(x, y, edge, zero_diagonal, out)
     return out
 
 
@@ -96,6 +102,12 @@ def _pairwise_cosine_out_cuda(
     x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
 ) -> None:
     _check_apart(x, y, out)
+    _write_cosines_cuda(x, y, edge, zero_diagonal, out)
+
+
+def _write_cosines_cuda(
+    x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, out: torch.Tensor
+) -> None:
     x = dense_tensor(x)
     y = None if y is None else dense_tensor(y)
     batch, n, d = batch_rows(x)
