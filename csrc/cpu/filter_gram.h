@@ -32,13 +32,32 @@ struct GramWork {
   }
 };
 
+// What is split and multiplied after the present piece: it is requested in equal parts all the time
+// that this one takes. In a burst, memory would rest while the products are made (measured on Zen
+// 4: 35 ns for eight channels so, 28 ns in parts; 23 ns from the cache, 13 ns for a bare read).
+struct Ahead {
+  const char* from = nullptr;
+  int64_t bytes = 0;  // for each vector
+
+  void request(int64_t vector) const {
+    for (int64_t at = 0; at < bytes; at += kCacheLine) {
+      __builtin_prefetch(from + vector * bytes + at);
+    }
+  }
+
+  // The part behind this one's `count` vectors.
+  Ahead next(int64_t count, int64_t of_each) const { return {from + count * bytes, of_each}; }
+};
+
 // Adds to `sums` the products of features [3 x, 3 x + 3) with themselves (kSelf) and with features
 // [3 y, 3 y + 3) (kCross), over `count` vectors of `terms` (9, kVectors).
 template <bool kSelf, bool kCross, int kX, int kY, int kVectors>
-static inline void add_products(const Vector<double>* terms, int64_t count, Vector<double>* sums) {
+static inline void add_products(const Vector<double>* terms, int64_t count, Vector<double>* sums,
+                                const Ahead& ahead) {
   Vector<double> self[6] = {};
   Vector<double> cross[9] = {};
   for (int64_t v = 0; v < count; ++v) {
+    if constexpr (kCross) ahead.request(v);
     const Vector<double> x[3] = {terms[(3 * kX) * kVectors + v], terms[(3 * kX + 1) * kVectors + v],
                                  terms[(3 * kX + 2) * kVectors + v]};
     if constexpr (kSelf) {
@@ -77,51 +96,55 @@ static inline void add_products(const Vector<double>* terms, int64_t count, Vect
 
 // Fifteen sums at a time where there are 32 registers, at most nine where there are 16.
 template <int kX, int kY, int kVectors>
-static inline void add_block(const Vector<double>* terms, int64_t count, Vector<double>* sums) {
+static inline void add_block(const Vector<double>* terms, int64_t count, Vector<double>* sums,
+                             const Ahead& ahead) {
   if constexpr (kVectorBytes == 64) {
-    add_products<true, true, kX, kY, kVectors>(terms, count, sums);
+    add_products<true, true, kX, kY, kVectors>(terms, count, sums, ahead);
   } else {
-    add_products<true, false, kX, kY, kVectors>(terms, count, sums);
-    add_products<false, true, kX, kY, kVectors>(terms, count, sums);
+    add_products<true, false, kX, kY, kVectors>(terms, count, sums, ahead);
+    add_products<false, true, kX, kY, kVectors>(terms, count, sums, ahead);
   }
 }
 
 // All 45 products: three blocks of three features, each with itself and with the next one round.
 template <int kVectors>
-static inline void add_all_pairs(const Vector<double>* terms, int64_t count, Vector<double>* sums) {
-  add_block<0, 1, kVectors>(terms, count, sums);
-  add_block<1, 2, kVectors>(terms, count, sums);
-  add_block<2, 0, kVectors>(terms, count, sums);
+static inline void add_all_pairs(const Vector<double>* terms, int64_t count, Vector<double>* sums,
+                                 Ahead ahead = {}) {
+  add_block<0, 1, kVectors>(terms, count, sums, ahead);
+  ahead = ahead.next(count, ahead.bytes);
+  add_block<1, 2, kVectors>(terms, count, sums, ahead);
+  ahead = ahead.next(count, ahead.bytes);
+  add_block<2, 0, kVectors>(terms, count, sums, ahead);
 }
 
-// weight (c, 9) -> the 45 sums of products, spread over lanes. One piece of the filter is split
-// while the next is fetched: reading and multiplying would otherwise take turns (measured: 21 ns
-// for eight channels without, 12 ns with; 11 ns from the cache, 7 ns for a bare read).
+// weight (c, 9) -> the 45 sums of products, spread over lanes. A piece is split, a third of the
+// next one requested meanwhile, and multiplied: two ninths in each of the three blocks.
 template <class T>
 static void nine_feature_sums(const T* weight, int64_t c, double scale, Vector<double>* sums) {
   constexpr int64_t kStep = kLanes<double>;
+  constexpr int64_t kNinth = kStep * static_cast<int64_t>(sizeof(T));  // bytes
   constexpr int kVectors = 16;  // 9 KiB at the widest: a piece of the filter in the nearest cache
   alignas(64) Vector<double> terms[kNine * kVectors];
   for (int64_t e = 0; e < kNinePairs; ++e) sums[e] = Vector<double>{};
   for (int64_t first = 0; first < c; first += kVectors * kStep) {
-    int64_t count = 0;
-    for (; count < kVectors && first + count * kStep < c; ++count) {
+    const int64_t left = (c - first + kStep - 1) / kStep;
+    const int64_t count = left < kVectors ? left : kVectors;
+    const T* next = weight + (first + kVectors * kStep) * kNine;
+    const Ahead ahead{reinterpret_cast<const char*>(next), 3 * kNinth};
+    for (int64_t v = 0; v < count; ++v) {
       Vector<double> features[kNine];
-      const int64_t row = first + count * kStep;
-      for (int64_t k = 0; k < kStep * kNine; k += kCacheLine / static_cast<int64_t>(sizeof(T))) {
-        __builtin_prefetch(weight + (row + kVectors * kStep) * kNine + k);
-      }
+      const int64_t row = first + v * kStep;
+      ahead.request(v);
       if (c - row >= kStep) {
         split_nine(weight + row * kNine, features);
       } else {
         split_last_nine(weight + row * kNine, c - row, features);
       }
       for (int f = 0; f < kNine; ++f) {
-        terms[f * kVectors + count] =
-            sizeof(T) < sizeof(double) ? features[f] : features[f] * scale;
+        terms[f * kVectors + v] = sizeof(T) < sizeof(double) ? features[f] : features[f] * scale;
       }
     }
-    add_all_pairs<kVectors>(terms, count, sums);
+    add_all_pairs<kVectors>(terms, count, sums, ahead.next(count, 2 * kNinth));
   }
 }
 
