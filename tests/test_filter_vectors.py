@@ -197,6 +197,25 @@ def test_layers_together_are_the_layers_one_by_one(threads: list[int]) -> None:
 
 
 @pytest.mark.usefixtures("level")
+@pytest.mark.parametrize("taps", [(6, 3), (5, 11), (3, 1, 15), (10, 7, 8), (1, 40), (37, 12)])
+def test_taps_that_share_no_channel(taps: tuple[int, ...]) -> None:
+    # A Gram matrix of blocks: its reduction has rows that need no reflector, before others that do.
+    generator = torch.Generator().manual_seed(4)
+    for dtype in (torch.float64, torch.float32):
+        weight = torch.zeros(6, 60 * len(taps), sum(taps), dtype=dtype)
+        first = 0
+        for block, count in enumerate(taps):
+            part = torch.randn(6, 60, count, dtype=dtype, generator=generator)
+            weight[:, 60 * block : 60 * (block + 1), first : first + count] = part
+            first += count
+        weight[1] *= torch.linspace(1, 3, len(weight[1]), dtype=dtype)[:, None]  # another leads
+        got = hp.filter_vectors(weight)
+        assert (
+            np.max(np.abs(numpy64(got) - reference.filter_vectors(numpy64(weight)))) < RANK1[dtype]
+        )
+
+
+@pytest.mark.usefixtures("level")
 @pytest.mark.parametrize(("c", "p"), [(12, 9), (20, 16), (30, 25), (70, 64)])
 def test_taps_of_very_different_size(c: int, p: int) -> None:
     # Squares of the small ones leave the range: they must not make a reflector infinite.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Leading eigenpair of a small symmetric matrix: Householder tridiagonalisation, bisection for the
-// largest eigenvalue, one twisted factorisation for its vector, reflectors applied back.
-// Cost 4/3 q^3 + O(q^2) flops, no allocation. The tridiagonal part serves the CPU and the GPU,
-// where the rest is done by a warp (cuda/warp_eigen.cuh).
+// Leading eigenpair of a small symmetric matrix: Householder tridiagonalisation
+// (cpu/matrix_eigen.h, cpu/lane_eigen.h, cuda/warp_eigen.cuh), and here, for the CPU and the GPU,
+// the eigenpair of the tridiagonal matrix: bisection for the largest eigenvalue, one twisted
+// factorisation for its vector.
 //
 // For the *largest* eigenvalue lambda, T - lambda I is negative semidefinite, so its factorisations
 // need no pivoting, and the vector's error is eps * lambda / gap: as good as the matrix allows.
@@ -30,33 +30,34 @@ HUBPRUNE_SHARED bool above_spectrum(const double* diagonal, const double* off, i
   return pivot < 0.0;
 }
 
-// Leading eigenpair of the tridiagonal matrix with `diagonal` (q) and `off` (q - 1). Writes the
-// unit vector to `vector` (q); `work` holds 2 q doubles. Returns the eigenvalue.
-HUBPRUNE_SHARED double leading_tridiagonal_eigenpair(const double* diagonal, const double* off,
-                                                     int64_t q, double* vector, double* work) {
+// Where the largest eigenvalue of a tridiagonal matrix lies, and how large its entries are.
+struct SpectrumBounds {
+  double low;
+  double high;
+  double magnitude;
+};
+
+HUBPRUNE_SHARED SpectrumBounds spectrum_bounds(const double* diagonal, const double* off,
+                                               int64_t q) {
   // The largest diagonal entry is a Rayleigh quotient (a lower bound); Gershgorin is an upper one.
-  double low = diagonal[0];
-  double high = diagonal[0];
-  double magnitude = 0.0;
+  SpectrumBounds bounds{diagonal[0], diagonal[0], 0.0};
   for (int64_t i = 0; i < q; ++i) {
     const double left = i > 0 ? fabs(off[i - 1]) : 0.0;
     const double right = i + 1 < q ? fabs(off[i]) : 0.0;
-    if (diagonal[i] > low) low = diagonal[i];
-    if (diagonal[i] + left + right > high) high = diagonal[i] + left + right;
-    if (fabs(diagonal[i]) + left + right > magnitude) magnitude = fabs(diagonal[i]) + left + right;
+    const double size = fabs(diagonal[i]) + left + right;
+    if (diagonal[i] > bounds.low) bounds.low = diagonal[i];
+    if (diagonal[i] + left + right > bounds.high) bounds.high = diagonal[i] + left + right;
+    if (size > bounds.magnitude) bounds.magnitude = size;
   }
-  const double tiny = magnitude * DBL_EPSILON * DBL_EPSILON + DBL_MIN;
-  // 80 halvings end below one ulp from any starting interval that Gershgorin gives.
-  for (int step = 0; step < 80 && high - low > DBL_EPSILON * magnitude; ++step) {
-    const double middle = low + 0.5 * (high - low);
-    if (above_spectrum(diagonal, off, q, middle)) {
-      high = middle;
-    } else {
-      low = middle;
-    }
-  }
-  const double lambda = high;  // the side on which every pivot is negative
+  return bounds;
+}
 
+// The unit vector (q) of the tridiagonal matrix with `diagonal` (q) and `off` (q - 1) to its
+// largest eigenvalue `lambda`, from above; `work` holds 2 q doubles.
+HUBPRUNE_SHARED void leading_tridiagonal_vector(const double* diagonal, const double* off,
+                                                int64_t q, double lambda, double magnitude,
+                                                double* vector, double* work) {
+  const double tiny = magnitude * DBL_EPSILON * DBL_EPSILON + DBL_MIN;
   double* forward = work;
   double* backward = work + q;
   forward[0] = diagonal[0] - lambda;
@@ -92,68 +93,26 @@ HUBPRUNE_SHARED double leading_tridiagonal_eigenpair(const double* diagonal, con
   for (int64_t i = 0; i < q; ++i) square += vector[i] * vector[i];
   const double inverse = 1.0 / sqrt(square);
   for (int64_t i = 0; i < q; ++i) vector[i] *= inverse;
-  return lambda;
 }
 
-// Leading eigenpair of the symmetric matrix `a` (q x q, row stride `stride`, both triangles filled;
-// destroyed). Writes the unit vector to `vector` (q); `work` holds kEigenWork * q doubles.
-constexpr int64_t kEigenWork = 5;
-
-static inline double leading_eigenpair(double* a, int64_t q, int64_t stride, double* vector,
-                                       double* work) {
-  double* diagonal = work;
-  double* off = work + q;
-  double* scale = work + 2 * q;  // 2 / |v|^2 of each reflector; 0 where none is needed
-  double* scratch = work + 3 * q;
-
-  // Reflector k maps a[k, k+1:] to a multiple of e_1; its vector overwrites that row (contiguous).
-  for (int64_t k = 0; k + 2 < q; ++k) {
-    double* v = a + k * stride;
-    double square = 0.0;
-    for (int64_t i = k + 2; i < q; ++i) square += v[i] * v[i];
-    const double head = v[k + 1];
-    // Squares below the range are nothing beside the trace, and 2 / |v|^2 would overflow.
-    if (square < DBL_MIN) {
-      scale[k] = 0.0;
-      off[k] = head;
-      continue;
-    }
-    const double norm = sqrt(head * head + square);
-    off[k] = head > 0.0 ? -norm : norm;
-    v[k + 1] = head - off[k];  // the two have opposite signs: no cancellation
-    const double tau = 2.0 / (square + v[k + 1] * v[k + 1]);
-    scale[k] = tau;
-
-    // A <- H A H = A - v w' - w v', with u = tau A v and w = u - (tau / 2) (u'v) v.
-    double inner = 0.0;
-    for (int64_t i = k + 1; i < q; ++i) {
-      const double* row = a + i * stride;
-      double sum = 0.0;
-      for (int64_t j = k + 1; j < q; ++j) sum += row[j] * v[j];
-      scratch[i] = tau * sum;
-      inner += scratch[i] * v[i];
-    }
-    for (int64_t i = k + 1; i < q; ++i) scratch[i] -= 0.5 * tau * inner * v[i];
-    for (int64_t i = k + 1; i < q; ++i) {
-      double* row = a + i * stride;
-      const double vi = v[i];
-      const double wi = scratch[i];
-      for (int64_t j = k + 1; j < q; ++j) row[j] -= vi * scratch[j] + wi * v[j];
+// Leading eigenpair of a tridiagonal matrix: writes the unit vector to `vector` (q), returns the
+// eigenvalue. `work` holds 2 q doubles.
+HUBPRUNE_SHARED double leading_tridiagonal_eigenpair(const double* diagonal, const double* off,
+                                                     int64_t q, double* vector, double* work) {
+  const SpectrumBounds bounds = spectrum_bounds(diagonal, off, q);
+  double low = bounds.low;
+  double high = bounds.high;  // every pivot is negative here
+  // 80 halvings end below one ulp from any starting interval that Gershgorin gives.
+  for (int step = 0; step < 80 && high - low > DBL_EPSILON * bounds.magnitude; ++step) {
+    const double middle = low + 0.5 * (high - low);
+    if (above_spectrum(diagonal, off, q, middle)) {
+      high = middle;
+    } else {
+      low = middle;
     }
   }
-  for (int64_t i = 0; i < q; ++i) diagonal[i] = a[i * stride + i];
-  if (q > 1) off[q - 2] = a[(q - 2) * stride + (q - 1)];
-
-  const double lambda = leading_tridiagonal_eigenpair(diagonal, off, q, vector, scratch);
-
-  for (int64_t k = q - 3; k >= 0; --k) {
-    const double* v = a + k * stride;
-    double inner = 0.0;
-    for (int64_t i = k + 1; i < q; ++i) inner += v[i] * vector[i];
-    inner *= scale[k];
-    for (int64_t i = k + 1; i < q; ++i) vector[i] -= inner * v[i];
-  }
-  return lambda;
+  leading_tridiagonal_vector(diagonal, off, q, high, bounds.magnitude, vector, work);
+  return high;
 }
 
 // The sign rule of hubprune.reference.filter_vectors: `product` is <u1, first column of A>, which

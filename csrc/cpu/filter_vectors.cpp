@@ -14,6 +14,7 @@
 #include "cpu/filter_gram.h"
 #include "cpu/lane_eigen.h"
 #include "cpu/level_kernels.h"
+#include "cpu/matrix_eigen.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
@@ -36,7 +37,7 @@ struct Rank1Work {
     work.gram = GramWork::take(scratch, q);
     work.vectors = scratch.take<double>(kGroup * work.gram.stride);
     work.long_vector = scratch.take<double>(p);
-    work.eigen_work = scratch.take<double>(kEigenWork * work.gram.stride);
+    work.eigen_work = scratch.take<double>(matrix_eigen_work(work.gram.stride));
     work.lane_matrix = scratch.take<Doubles>(lanes * lanes);
     work.lane_vector = scratch.take<Doubles>(lanes);
     work.lane_work = scratch.take<Doubles>(kLaneEigenWork * lanes);
@@ -146,8 +147,8 @@ static void group_vectors(const WeightLayer& layer, int64_t first, const Rank1Wo
           }
         }
       } else if (has_direction(filters[r])) {
-        lambda[r] =
-            leading_eigenpair(work.gram.matrix, q, work.gram.stride, vector, work.eigen_work);
+        lambda[r] = leading_eigenpair(PaddedMatrix{work.gram.matrix, q, work.gram.stride}, vector,
+                                      work.eigen_work);
       }
     }
   }

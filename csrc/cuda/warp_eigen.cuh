@@ -4,7 +4,7 @@
 // column is a row): neighbouring lanes touch neighbouring words, products and updates of the matrix
 // need no shuffles. Sums over the team are butterflies in a fixed order.
 // Numerics: float64, backward stable; error of the vector about eps lambda / gap.
-// Twin: leading_eigenpair in core/symmetric_eigen.h, numpy.linalg.eigh in hubprune.reference.
+// Twin: leading_eigenpair in cpu/matrix_eigen.h, numpy.linalg.eigh in hubprune.reference.
 #pragma once
 
 #include <cfloat>
