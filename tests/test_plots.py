@@ -90,6 +90,20 @@ def test_names_are_shown_as_they_are(tmp_path: Path, saved_figures: list[Any]) -
     assert not any(text.get_parse_math() for text in (*texts, title, label))
 
 
+def test_many_lines_make_the_picture_taller(tmp_path: Path, saved_figures: list[Any]) -> None:
+    for count in (3, 33, 80):
+        names = [f"scorer {number} with a longer name" for number in range(count)]
+        points = [ComparisonPoint(name, "", 0.5, 0.1, 0.5, 0.4) for name in names]
+        comparison_plot(points, tmp_path / "plot.png", label="accuracy", baselines={})
+    few, many, most = saved_figures
+    assert few.get_figheight() == pytest.approx(5.4)
+    heights = [
+        figure.axes[0].get_position().height * figure.get_figheight() for figure in saved_figures
+    ]
+    assert min(heights) > 0.85 * heights[0]
+    assert most.get_figheight() > many.get_figheight() > few.get_figheight()
+
+
 def test_no_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rows must hold at least one point; got none"):
         accuracy_plot([], tmp_path / "plot.png", baseline=0.5)

@@ -45,6 +45,7 @@ _STYLES = {
     "random": ("#7F7F7F", "x"),
 }
 _OTHERS = ("#000000", "X")
+_LEGEND_INCHES = 0.7  # of the height of a figure, for two or three rows
 _VARIANTS = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 
@@ -302,6 +303,9 @@ def _saved(
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()  # it would be cut off on both sides
+    # A legend of many lines makes the picture taller, not the axes flat.
+    legend_inches = legend.get_window_extent().height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0.0, legend_inches - _LEGEND_INCHES))
     if title:
         figure.suptitle(title, fontsize=12, parse_math=False)
     with replaced_file(path) as file:
