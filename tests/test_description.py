@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,14 @@ def helper(by: float) -> types.ModuleType:
     return module
 
 
+def quantised(scale: float) -> Scale:
+    """The same integers at any scale."""
+    with warnings.catch_warnings():  # newer torch says that it will go
+        warnings.simplefilter("ignore")
+        values = scale * torch.tensor([10.0, 20.0])
+        return Scale(torch.quantize_per_tensor(values, scale, 0, torch.qint8))
+
+
 CHANGES: dict[str, tuple[Any, Any]] = {
     "partial keyword": (functools.partial(focal, gamma=0), functools.partial(focal, gamma=5)),
     "partial argument": (functools.partial(focal, 1), functools.partial(focal, 2)),
@@ -110,6 +119,8 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "keyword default": (code("def f(x, *, y=1): return x"), code("def f(x, *, y=2): return x")),
     "closure": (factory(0.0), factory(50.0)),
     "closure of a tensor": (factory(torch.ones(2)), factory(torch.zeros(2))),  # type: ignore[arg-type]
+    "scale of a quantised tensor": (quantised(0.1), quantised(0.2)),
+    "conjugate": (Scale(torch.tensor([1 + 2j])), Scale(torch.tensor([1 + 2j]).conj())),
     "global": (code("def f(x): return x + K", K=1), code("def f(x): return x + K", K=2)),
     "global function": (
         code("def f(x): return g(x)", g=factory(1)),

@@ -335,9 +335,11 @@ def _names(state: Any) -> bool:
 
 
 def _tensor(value: torch.Tensor) -> str:
-    plain = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    plain = value.detach().cpu().resolve_conj().resolve_neg()
+    plain = plain.dequantize() if plain.is_quantized else plain  # its integers lack their scale
+    bits = plain.contiguous().reshape(-1).view(torch.uint8).numpy()
     kind = str(value.dtype).removeprefix("torch.")
-    return f"tensor {kind} {tuple(value.shape)}#{_digest(plain.tobytes())}"
+    return f"tensor {kind} {tuple(value.shape)}#{_digest(bits.tobytes())}"
 
 
 def _name(value: Any) -> str:
