@@ -17,7 +17,8 @@ constexpr int64_t kCacheLine = 64;             // bytes
 constexpr int64_t kNinePairs = kNine * kNine;  // entry a * 9 + b with a <= b is in use
 
 struct GramWork {
-  double* terms;         // (kGramDepth, stride): W_o or its transpose, in float64; kGramRows zeros
+  double* terms;         // (kGramDepth, stride): W_o or its transpose, in float64; then kGramRows
+                         // zeros, which the last rows of a block read where they end behind q
   double* matrix;        // (stride + kGramRows, stride)
   Vector<double>* sums;  // (kLanes<double>, kNinePairs): per filter, not yet summed over lanes
   int64_t stride;
