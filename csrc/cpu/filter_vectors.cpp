@@ -5,7 +5,7 @@
 // Where a layer asks for it, the norm is the operator norm: the root of the largest eigenvalue.
 // One lane group of filters is one task: Gram matrices, eigenvectors and norms in one read of the
 // weights, all layers of a model in one parallel region.
-// Bound by that read for 3 x 3 kernels, else by n c p (q + 1) / 2 FMAs + 4/3 n q^3, q = min(p, c).
+// Bound by that read for 3 x 3 kernels, else by n c p (q + 1) / 2 + n q^3 FMAs, q = min(p, c).
 // Numerics: Gram matrix and eigenvector in float64, so the error is that of the input's rounding.
 // Twin: hubprune.reference.filter_vectors. Source: Singh & Plumbley, Interspeech 2022.
 #include "core/parallel.h"
