@@ -13,7 +13,7 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "core/status.h"
-#include "core/symmetric_eigen.h"
+#include "cpu/tridiagonal_eigen.h"
 #include "cpu/unit_rows.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
@@ -92,7 +92,7 @@ static Status leading_eigenvector(const LanczosWork& work, double tol, double no
       const double beta = std::sqrt(chunked_dot(next, next, n));
       work.off[j] = beta;
       const double lambda =
-          leading_tridiagonal_eigenpair(work.diagonal, work.off, j + 1, work.ritz, work.eigen_work);
+          tridiagonal_eigenpair(work.diagonal, work.off, j + 1, work.ritz, work.eigen_work);
       const double error = beta * std::fabs(work.ritz[j]);
       *residual = error > 0.0 ? error / std::fabs(lambda) : 0.0;
       const bool converged = error <= tol * std::fabs(lambda) || error <= noise ||

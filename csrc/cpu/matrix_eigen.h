@@ -16,7 +16,7 @@
 #include <cstdint>
 
 #include "core/simd.h"
-#include "core/symmetric_eigen.h"
+#include "cpu/tridiagonal_eigen.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
@@ -118,33 +118,6 @@ static inline void tridiagonalise(const PaddedMatrix& a, double* diagonal, doubl
   }
 }
 
-// The largest eigenvalue of a tridiagonal matrix to one ulp of `bounds`, from above.
-static inline double largest_eigenvalue(const double* diagonal, const double* off, int64_t q,
-                                        const SpectrumBounds& bounds) {
-  Vector<double> part;
-  for (int l = 0; l < kLanes<double>; ++l) part[l] = (l + 1.0) / (kLanes<double> + 1);
-  double low = bounds.low;
-  double high = bounds.high;
-  for (int round = 0; round < 80 && high - low > DBL_EPSILON * bounds.magnitude; ++round) {
-    const Vector<double> x = low + (high - low) * part;
-    // All pivots of T - x I are negative above the spectrum (Sylvester's law of inertia).
-    Vector<double> pivot = diagonal[0] - x;
-    auto above = pivot < 0.0;
-    for (int64_t i = 1; i < q; ++i) {
-      pivot = diagonal[i] - x - off[i - 1] * off[i - 1] / pivot;
-      above &= pivot < 0.0;
-    }
-    for (int l = 0; l < kLanes<double>; ++l) {
-      if (above[l]) {
-        high = x[l];
-        break;
-      }
-      low = x[l];
-    }
-  }
-  return high;
-}
-
 // Writes the unit vector to `vector` (stride), zero from entry q on; returns the eigenvalue. `a` is
 // destroyed; `work` holds matrix_eigen_work doubles.
 static inline double leading_eigenpair(const PaddedMatrix& a, double* vector, double* work) {
@@ -154,10 +127,8 @@ static inline double leading_eigenpair(const PaddedMatrix& a, double* vector, do
   double* tau = work + 2 * size;
   double* scratch = work + 3 * size;  // two of the products, or of the factorisations
   tridiagonalise(a, diagonal, off, tau, scratch, scratch + size);
-  const SpectrumBounds bounds = spectrum_bounds(diagonal, off, a.q);
-  const double lambda = largest_eigenvalue(diagonal, off, a.q, bounds);
+  const double lambda = tridiagonal_eigenpair(diagonal, off, a.q, vector, scratch);
   for (int64_t i = a.q; i < a.stride; ++i) vector[i] = 0.0;
-  leading_tridiagonal_vector(diagonal, off, a.q, lambda, bounds.magnitude, vector, scratch);
   for (int64_t k = a.q - 3; k >= 0; --k) {
     const double* v = a.row(k);
     const int64_t first = (k + 1) / kLanes<double> * kLanes<double>;
