@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Leading eigenpair of a small symmetric matrix: Householder tridiagonalisation
-// (cpu/matrix_eigen.h, cpu/lane_eigen.h, cuda/warp_eigen.cuh), and here, for the CPU and the GPU,
-// the eigenpair of the tridiagonal matrix: bisection for the largest eigenvalue, one twisted
-// factorisation for its vector.
+// (cpu/matrix_eigen.h, cpu/lane_eigen.h, cuda/warp_eigen.cuh), and here the eigenpair of the
+// tridiagonal matrix: bisection for the largest eigenvalue (on the GPU; the CPU has
+// cpu/tridiagonal_eigen.h), one twisted factorisation for its vector (on both).
 //
 // For the *largest* eigenvalue lambda, T - lambda I is negative semidefinite, so its factorisations
 // need no pivoting, and the vector's error is eps * lambda / gap: as good as the matrix allows.

@@ -19,6 +19,7 @@
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
 constexpr int64_t kGroup = kLanes<double>;
+static_assert(kGramRows >= kGroupRows, "a Gram matrix has whole groups of rows");
 
 // One thread's arrays.
 struct Rank1Work {

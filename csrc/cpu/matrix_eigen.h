@@ -33,7 +33,7 @@ struct PaddedMatrix {
 };
 
 // Doubles of work for a matrix with this stride.
-static inline int64_t matrix_eigen_work(int64_t stride) { return 7 * (stride + kGroupRows); }
+static inline int64_t matrix_eigen_work(int64_t stride) { return 5 * (stride + kGroupRows); }
 
 // sum += x y from column `first` on, a multiple of the lanes.
 static inline double padded_dot(const double* x, const double* y, int64_t first, int64_t stride) {

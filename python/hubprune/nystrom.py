@@ -257,12 +257,13 @@ def cholesky_root(inner: torch.Tensor) -> torch.Tensor | None:
     Where all directions of W are kept, any root of its inverse makes the same approximation, and
     that of a Cholesky factor L, R' = L^-1, costs a quarter of the eigenvectors.
     """
-    lower, failed = torch.linalg.cholesky_ex(inner.double())
+    wide = inner.double()
+    lower, failed = torch.linalg.cholesky_ex(wide)
     if int(failed):
         return None
     identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
     inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
-    largest = torch.linalg.matrix_norm(inner.double(), torch.inf)  # of the eigenvalues, at most
+    largest = torch.linalg.matrix_norm(wide, torch.inf)  # of the eigenvalues, at most
     # 1 / lambda_min = |W^-1| = |L^-1|^2 <= |L^-1|_1 |L^-1|_inf
     least = torch.linalg.matrix_norm(inverse, 1) * torch.linalg.matrix_norm(inverse, torch.inf)
     resolved = torch.finfo(inner.dtype).eps * len(inner) * float(largest * least) < 1.0
