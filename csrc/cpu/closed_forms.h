@@ -16,6 +16,7 @@
 #include "core/edge.h"
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "cpu/feature_lanes.h"
 #include "cpu/filter_gram.h"
 #include "cpu/unit_rows.h"
 

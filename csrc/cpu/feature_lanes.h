@@ -20,6 +20,7 @@
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
 constexpr int kNine = 9;
+constexpr int64_t kNinePairs = kNine * kNine;  // entry a * 9 + b with a <= b is in use
 
 // The multiplicative inverse of the lane count modulo 9: 2 * 5 = 4 * 7 = 8 * 8 = 1 (mod 9).
 constexpr int kInverseLanes = kLanes<double> == 8 ? 8 : (kLanes<double> == 4 ? 7 : 5);
@@ -110,6 +111,68 @@ static inline Vector<double> unit_nine(const T* rows, int64_t count, Vector<doub
   }
   for (int f = 0; f < kNine; ++f) features[f] *= inverse;
   return inverse;
+}
+
+// Adds to `sums` the products of features [3 x, 3 x + 3) with themselves (kSelf) and with features
+// [3 y, 3 y + 3) (kCross), over `count` vectors of `terms` (9, kVectors).
+template <bool kSelf, bool kCross, int kX, int kY, int kVectors>
+static inline void add_products(const Vector<double>* terms, int64_t count, Vector<double>* sums) {
+  Vector<double> self[6] = {};
+  Vector<double> cross[9] = {};
+  for (int64_t v = 0; v < count; ++v) {
+    const Vector<double> x[3] = {terms[(3 * kX) * kVectors + v], terms[(3 * kX + 1) * kVectors + v],
+                                 terms[(3 * kX + 2) * kVectors + v]};
+    if constexpr (kSelf) {
+      self[0] += x[0] * x[0];
+      self[1] += x[0] * x[1];
+      self[2] += x[0] * x[2];
+      self[3] += x[1] * x[1];
+      self[4] += x[1] * x[2];
+      self[5] += x[2] * x[2];
+    }
+    if constexpr (kCross) {
+#pragma GCC unroll 3
+      for (int b = 0; b < 3; ++b) {
+        Vector<double> y = terms[(3 * kY + b) * kVectors + v];
+        keep_in_register(y);
+        cross[b] += x[0] * y;
+        cross[3 + b] += x[1] * y;
+        cross[6 + b] += x[2] * y;
+      }
+    }
+  }
+  if constexpr (kSelf) {
+    constexpr int kEntry[6] = {0, 1, 2, 10, 11, 20};
+    for (int e = 0; e < 6; ++e) sums[(3 * kX) * 10 + kEntry[e]] += self[e];
+  }
+  if constexpr (kCross) {
+    for (int a = 0; a < 3; ++a) {
+      for (int b = 0; b < 3; ++b) {
+        const int row = 3 * kX + a;
+        const int column = 3 * kY + b;
+        sums[row < column ? row * kNine + column : column * kNine + row] += cross[a * 3 + b];
+      }
+    }
+  }
+}
+
+// Fifteen sums at a time where there are 32 registers, at most nine where there are 16.
+template <int kX, int kY, int kVectors>
+static inline void add_block(const Vector<double>* terms, int64_t count, Vector<double>* sums) {
+  if constexpr (kVectorBytes == 64) {
+    add_products<true, true, kX, kY, kVectors>(terms, count, sums);
+  } else {
+    add_products<true, false, kX, kY, kVectors>(terms, count, sums);
+    add_products<false, true, kX, kY, kVectors>(terms, count, sums);
+  }
+}
+
+// All 45 products: three blocks of three features, each with itself and with the next one round.
+template <int kVectors>
+static inline void add_all_pairs(const Vector<double>* terms, int64_t count, Vector<double>* sums) {
+  add_block<0, 1, kVectors>(terms, count, sums);
+  add_block<1, 2, kVectors>(terms, count, sums);
+  add_block<2, 0, kVectors>(terms, count, sums);
 }
 
 }  // namespace hubprune::cpu::HUBPRUNE_LEVEL

@@ -15,6 +15,7 @@
 #include "cpu/lane_eigen.h"
 #include "cpu/level_kernels.h"
 #include "cpu/matrix_eigen.h"
+#include "cpu/nine_gram.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
@@ -131,9 +132,8 @@ static void group_vectors(const WeightLayer& layer, int64_t first, const Rank1Wo
   }
   if (q == kNine && p == kNine) {
     for (int64_t r = 0; r < count; ++r) {
-      nine_feature_sums(weight + r * c * p, c, filters[r].scale, work.gram.sums + r * kNinePairs);
+      nine_gram(weight + r * c * p, c, filters[r].scale, r, work.lane_matrix);
     }
-    collect_nine(work.gram.sums, work.lane_matrix);
   } else {
     for (int64_t r = 0; r < count; ++r) {
       gram_of_filter(weight + r * c * p, c, p, filters[r].scale, work.gram);

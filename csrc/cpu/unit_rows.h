@@ -6,7 +6,7 @@
 // Twin: hubprune.reference.row_norms, normalized_rows.
 #pragma once
 
-#if defined(__AVX512F__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -18,21 +18,37 @@
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
+// As many values of T as fill a vector in float64.
 template <class T>
-static inline Vector<double> load_as_double(const T* p) {
+struct NarrowOf {
+  typedef T type __attribute__((vector_size(kLanes<double> * sizeof(T))));
+};
+
+// GCC would convert two halves and join them; the unmasked form warns inside its header.
+template <class T>
+static inline Vector<double> as_double(typename NarrowOf<T>::type v) {
   if constexpr (sizeof(T) == sizeof(double)) {
-    return load(p);
+    return v;
   } else {
 #if defined(__AVX512F__)
-    // GCC would convert two halves and join them; the unmasked form warns inside its header.
-    return _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(p));
+    return _mm512_maskz_cvtps_pd(0xFF, v);
+#elif defined(__AVX2__)
+    return _mm256_cvtps_pd(v);
+#elif defined(__SSE2__)
+    double both;
+    __builtin_memcpy(&both, &v, sizeof both);
+    return _mm_cvtps_pd(_mm_castpd_ps(_mm_set_sd(both)));
 #else
-    typedef T Half __attribute__((vector_size(kVectorBytes / 2)));
-    Half v;
-    __builtin_memcpy(&v, p, sizeof v);
     return __builtin_convertvector(v, Vector<double>);
 #endif
   }
+}
+
+template <class T>
+static inline Vector<double> load_as_double(const T* p) {
+  typename NarrowOf<T>::type v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return as_double<T>(v);
 }
 
 template <class T>
