@@ -44,6 +44,7 @@ struct StripBest {
 
   // Rows i0 + [r, r + kBestRows) against columns [first, last), multiples of kPanel, straight from
   // the registers.
+  template <int kFeatures>
   void add_strip(const Panels<T>& x, int64_t i0, int64_t r, int64_t first, int64_t last) {
     constexpr int64_t kWidth = kPanel<T>;
     const int64_t i = i0 + r;
@@ -60,7 +61,7 @@ struct StripBest {
     for (int64_t j = first; j < last; j += kWidth) {
       Vector<T> left[kBestRows];
       Vector<T> right[kBestRows];
-      multiply_rows<kBestRows, 0>(a, x.panel(j), x.d, left, right);
+      multiply_rows<kBestRows, kFeatures>(a, x.panel(j), x.d, left, right);
       const auto left_columns = column_numbers<T>(j);
       const auto right_columns = column_numbers<T>(j + kLanes<T>);
       if (j == i - inside || j + kWidth > x.n) {  // itself, or columns that are padding
@@ -107,7 +108,13 @@ static void best_of_short_rows(const Panels<T>& x, int64_t i0, int64_t height, S
   const int64_t step = strip_width(x.d);
   for (int64_t first = 0; first < end; first += step) {
     const int64_t last = first + step < end ? first + step : end;
-    for (int64_t r = 0; r < height; r += kBestRows) best.add_strip(x, i0, r, first, last);
+    for (int64_t r = 0; r < height; r += kBestRows) {
+      if (x.d == kNine) {
+        best.template add_strip<kNine>(x, i0, r, first, last);
+      } else {
+        best.template add_strip<0>(x, i0, r, first, last);
+      }
+    }
   }
 }
 

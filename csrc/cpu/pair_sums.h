@@ -3,7 +3,7 @@
 // graph without a closed form is made of. Every pair is computed once and counted on both sides.
 //
 // Short rows (d <= kShortRows) are bound by what follows the product, so nothing leaves the
-// registers: a strip of kTileRows rows walks along the columns with its row sums in registers and
+// registers: a strip of kStripRows rows walks along the columns with its row sums in registers and
 // adds the column sums of each block to the nearest cache. Long rows are bound by the product:
 // whole tiles, summed afterwards.
 // Numerics: weights and sums inside a tile in T (no chain longer than 128 additions), tiles in
@@ -27,7 +27,7 @@ static inline void add_fixed(const T* sums, int64_t count, double scale, int64_t
   }
 }
 
-// Rows [i, i + kTileRows) against the columns [first, last) that lie right of the diagonal.
+// Rows [i, i + kStripRows) against the columns [first, last) that lie right of the diagonal.
 // kFeatures: d where it is known when compiling, else 0.
 template <Edge kEdge, int kFeatures, class T>
 static inline void add_strip(const Panels<T>& x, int64_t i, int64_t first, int64_t last,
@@ -35,28 +35,28 @@ static inline void add_strip(const Panels<T>& x, int64_t i, int64_t first, int64
   constexpr int64_t kWidth = kPanel<T>;
   const int64_t inside = i % kWidth;
   const T* rows = x.panel(i - inside) + inside;
-  Vector<T> sums[kTileRows] = {};
+  Vector<T> sums[kStripRows] = {};
   for (int64_t j = first; j < last; j += kWidth) {
-    Vector<T> left[kTileRows];
-    Vector<T> right[kTileRows];
-    multiply_rows<kTileRows, kFeatures>(rows, x.panel(j), x.d, left, right);
-#pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
+    Vector<T> left[kStripRows];
+    Vector<T> right[kStripRows];
+    multiply_rows<kStripRows, kFeatures>(rows, x.panel(j), x.d, left, right);
+#pragma GCC unroll 4
+    for (int r = 0; r < kStripRows; ++r) {
       left[r] = edge_weights<kEdge, T>(left[r]);
       right[r] = edge_weights<kEdge, T>(right[r]);
     }
     if (j == i - inside) {  // the block on the diagonal
-#pragma GCC unroll 8
-      for (int r = 0; r < kTileRows; ++r) {
+#pragma GCC unroll 4
+      for (int r = 0; r < kStripRows; ++r) {
         const auto row = column_numbers<T>(inside + r)[0];
         left[r] = column_numbers<T>(0) > row ? left[r] : Vector<T>{};
         right[r] = column_numbers<T>(kLanes<T>) > row ? right[r] : Vector<T>{};
       }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) sums[r] += left[r] + right[r];
+#pragma GCC unroll 4
+    for (int r = 0; r < kStripRows; ++r) sums[r] += left[r] + right[r];
 #pragma GCC unroll 3
-    for (int step = kTileRows / 2; step > 0; step /= 2) {
+    for (int step = kStripRows / 2; step > 0; step /= 2) {
 #pragma GCC unroll 4
       for (int r = 0; r < step; ++r) {
         left[r] += left[r + step];
@@ -67,7 +67,7 @@ static inline void add_strip(const Panels<T>& x, int64_t i, int64_t first, int64
     store(column, load(column) + left[0]);
     store(column + kLanes<T>, load(column + kLanes<T>) + right[0]);
   }
-  for (int r = 0; r < kTileRows; ++r) row_sums[r] = sums[r];
+  for (int r = 0; r < kStripRows; ++r) row_sums[r] = sums[r];
 }
 
 // Rows [i0, i0 + kStripHeight) against columns [j0, j0 + strip_width(d)).
@@ -80,12 +80,12 @@ static void add_short_tile(const Panels<T>& x, int64_t i0, int64_t j0, double sc
   const int64_t end = padded_rows<T>(x.n);
   const int64_t last = j0 + strip_width(x.d) < end ? j0 + strip_width(x.d) : end;
   const int64_t height = x.n - i0 < kStripHeight ? x.n - i0 : kStripHeight;
-  for (int64_t r = 0; r < kStripHeight; r += kTileRows) {
+  for (int64_t r = 0; r < kStripHeight; r += kStripRows) {
     const int64_t i = i0 + r;
     const int64_t diagonal = i - i % kWidth;
     const int64_t first = diagonal > j0 ? diagonal : j0;
     if (r >= height || first >= last) {
-      for (int q = 0; q < kTileRows; ++q) row_sums[r + q] = Vector<T>{};
+      for (int q = 0; q < kStripRows; ++q) row_sums[r + q] = Vector<T>{};
     } else if (x.d == kNine) {
       add_strip<kEdge, kNine>(x, i, first, last, column_sums + (first - j0), row_sums + r);
     } else {

@@ -31,30 +31,30 @@ static void write_short_rows(const Panels<T>& x, const Panels<T>& y, bool symmet
     const int64_t end = x.n - i0 < edge ? x.n : i0 + edge;
     for (int64_t first = 0; first < y.n; first += step) {
       const int64_t last = first + step < y.n ? first + step : y.n;
-      for (int64_t i = i0; i < end; i += kTileRows) {
-        const int64_t rows = end - i < kTileRows ? end - i : kTileRows;
+      for (int64_t i = i0; i < end; i += kStripRows) {
+        const int64_t rows = end - i < kStripRows ? end - i : kStripRows;
         const T* a = x.panel(i - i % kWidth) + i % kWidth;
         for (int64_t j = first; j < last; j += kWidth) {
-          Vector<T> left[kTileRows];
-          Vector<T> right[kTileRows];
-          multiply_rows<kTileRows, 0>(a, y.panel(j), x.d, left, right);
-#pragma GCC unroll 8
-          for (int r = 0; r < kTileRows; ++r) {
+          Vector<T> left[kStripRows];
+          Vector<T> right[kStripRows];
+          multiply_rows<kStripRows, 0>(a, y.panel(j), x.d, left, right);
+#pragma GCC unroll 4
+          for (int r = 0; r < kStripRows; ++r) {
             left[r] = edge_weights<kEdge, T>(clamp_cosines<T>(left[r]));
             right[r] = edge_weights<kEdge, T>(clamp_cosines<T>(right[r]));
           }
           T* target = out + i * y.n + j;
-          if (rows == kTileRows && last - j >= kWidth) {
-#pragma GCC unroll 8
-            for (int r = 0; r < kTileRows; ++r) {
+          if (rows == kStripRows && last - j >= kWidth) {
+#pragma GCC unroll 4
+            for (int r = 0; r < kStripRows; ++r) {
               store(target + r * y.n, left[r]);
               store(target + r * y.n + kLanes<T>, right[r]);
             }
             continue;
           }
-          alignas(64) T block[kTileRows][kWidth];
-#pragma GCC unroll 8
-          for (int r = 0; r < kTileRows; ++r) {
+          alignas(64) T block[kStripRows][kWidth];
+#pragma GCC unroll 4
+          for (int r = 0; r < kStripRows; ++r) {
             store(block[r], left[r]);
             store(block[r] + kLanes<T>, right[r]);
           }

@@ -219,6 +219,11 @@ static inline void register_block(const T* a, const T* b, int64_t depth, bool fi
   }
 }
 
+// Short rows that are multiplied at once. With eight, what is done with their products would not
+// overlap the products of the next ones (measured on Zen 4: the abs degree of 2048 x 9 in 0.49 ms
+// for 0.40).
+constexpr int kStripRows = 4;
+
 // kRows rows of `a` times kPanel rows of `b` over all d features, left in registers: for short
 // rows, whose products are used at once. kFeatures: d where it is known when compiling, else 0.
 template <int kRows, int kFeatures, class T>
