@@ -22,7 +22,9 @@ TIGHT = {"tol": 1e-10, "max_iter": 2000}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("n", "d"), [(1, 3), (2, 1), (5, 3), (33, 9), (130, 9), (70, 300)])
+@pytest.mark.parametrize(
+    ("n", "d"), [(1, 3), (2, 1), (5, 3), (33, 9), (130, 9), (70, 300), (513, 9), (514, 70)]
+)
 @pytest.mark.parametrize("edge", UNSIGNED)
 @pytest.mark.usefixtures("level")
 def test_matches_the_reference(edge: str, n: int, d: int, dtype: torch.dtype) -> None:

@@ -3,7 +3,7 @@
 // matrix w_ij = f(s_ij), w_ii = 0, unit 2-norm, non-negative sum.
 // The products with the graph, by what is cheapest:
 //   implicit  signed, shifted: O(n d); squared, where it pays: O(n d^2); no graph
-//   stored    the n x n matrix in T, while it fits kStoredGraphBytes: n^2 FMAs a product
+//   stored    the upper triangle in T, while the matrix fits kStoredGraphBytes: n^2 FMAs a product
 //   tiles     recomputed for every product: n^2 (d + 2) operations, O(n) memory
 // Numerics: similarities in T, everything else in float64. Twin:
 // hubprune.reference.eigenvector_centrality.
@@ -15,6 +15,7 @@
 #include "cpu/lanczos.h"
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
+#include "cpu/triangle_graph.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
@@ -77,28 +78,24 @@ struct CentralityWork {
   Panels<T> panels;
   LanczosWork lanczos;
   double* implicit;
-  T* stored;
-  void* cosine_scratch;
+  TriangleGraph<T> stored;
 
-  static CentralityWork take(Scratch& scratch, int64_t n, int64_t d, Edge edge, int threads) {
+  static CentralityWork take(Scratch& scratch, int64_t n, int64_t d, Edge edge) {
     const Route route = choose_route<T>(n, d, edge);
-    const bool stored = route == Route::kStored;
     CentralityWork work;
     work.panels = Panels<T>::take(scratch, n, d);
     work.lanczos = LanczosWork::take(scratch, n);
     work.implicit =
         scratch.take<double>(route == Route::kImplicit ? implicit_work<T>(n, d, edge) : 0);
-    work.stored = scratch.take<T>(stored ? n * n : 0);
-    const int64_t bytes = stored ? pairwise_cosine_scratch<T>(n, n, d, true, threads) : 0;
-    work.cosine_scratch = scratch.take<char>(bytes);
+    work.stored = TriangleGraph<T>::take(scratch, route == Route::kStored ? n : 0);
     return work;
   }
 };
 
 template <class T>
-int64_t eigenvector_centrality_scratch(int64_t n, int64_t d, Edge edge, int64_t, int threads) {
+int64_t eigenvector_centrality_scratch(int64_t n, int64_t d, Edge edge, int64_t, int) {
   Scratch scratch(nullptr);
-  CentralityWork<T>::take(scratch, n, d, edge, threads);
+  CentralityWork<T>::take(scratch, n, d, edge);
   return scratch.bytes();
 }
 
@@ -141,7 +138,7 @@ Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, E
   const Route route = choose_route<T>(n, d, edge);
   for (int64_t b = 0; b < batch; ++b) {
     Scratch block(scratch);
-    const auto work = CentralityWork<T>::take(block, n, d, edge, threads);
+    const auto work = CentralityWork<T>::take(block, n, d, edge);
     const T* rows = x + b * n * d;
     work.panels.pack(rows, threads);
     if (!work.panels.finite()) {
@@ -149,14 +146,15 @@ Status eigenvector_centrality(const T* x, int64_t batch, int64_t n, int64_t d, E
       continue;
     }
     if (route == Route::kStored) {
-      pairwise_cosine(rows, static_cast<const T*>(nullptr), 1, n, n, d, edge, true, work.stored,
-                      work.cosine_scratch, threads);
+      with_edge(edge, [&](auto tag) {
+        work.stored.template fill<decltype(tag)::value>(work.panels, threads);
+      });
     }
     const auto multiply = [&](const double* v, double* out) {
       if (route == Route::kImplicit) {
         implicit_product(work.panels, edge, v, work.implicit, out, threads);
       } else if (route == Route::kStored) {
-        stored_product(work.stored, n, 1.0, v, out, threads);
+        work.stored.multiply(v, out, threads);
       } else {
         with_edge(edge, [&](auto tag) {
           tiled_product<decltype(tag)::value>(work.panels, v, out, threads);

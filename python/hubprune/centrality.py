@@ -163,10 +163,10 @@ def eigenvector_centrality(
     -----
     Lanczos with full reorthogonalisation in float64. signed and shifted never form the graph
     (O(n d) a product), nor does squared while 8 d <= n, d <= 256 and d^2 <= 4 n (O(n d^2)); the
-    others store it up to 1 GiB (on CUDA: 4 GiB for the whole batch) and recompute tiles beyond. On
-    CUDA checking for convergence waits for the device; while a CUDA graph is captured there is no
-    check, and what did not converge is NaN. Where the largest eigenvalue is multiple, the
-    projection of the all-ones vector on its eigenspace, or of `start`.
+    others store it up to 1 GiB, on the CPU its upper triangle alone (on CUDA: 4 GiB for the whole
+    batch), and recompute tiles beyond. On CUDA checking for convergence waits for the device; while
+    a CUDA graph is captured there is no check, and what did not converge is NaN. Where the largest
+    eigenvalue is multiple, the projection of the all-ones vector on its eigenspace, or of `start`.
     Bitwise the same for any number of threads. A row with NaN or infinity makes every entry NaN.
     Source: Bonacich, 1972; Golub & Van Loan, Matrix Computations, 10.3.
 
