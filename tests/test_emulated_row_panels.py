@@ -117,6 +117,68 @@ def test_row_panels_bear_sums_that_are_truncated(
         assert_plane_degree_close(degree.numpy(), x, edge, planes)
 
 
+@pytest.mark.parametrize("planes", [1, 2, 3])
+def test_row_panels_bear_rows_of_equal_entries(device: EmulatedDevice, planes: int) -> None:
+    """Where every product of a block rounds alike, those of the smaller planes count as well."""
+    x = np.ones((2, 61440), np.float32)
+    degree = panel_route.panel_degree(
+        torch.from_numpy(x), "squared", planes, TruncatingPanels(device)
+    )
+    assert_plane_degree_close(degree.numpy(), x, "squared", planes)
+
+
+class CountingPanels:
+    """The products alone: which features of which planes were multiplied, in which order."""
+
+    def __init__(self, features: int) -> None:
+        self.features = features
+        self.blocks: list[tuple[tuple[int, int], int, int, bool]] = []
+
+    def split_rows(self, x: torch.Tensor, planes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        n = len(x)
+        return torch.zeros(n, planes, self.features, dtype=torch.bfloat16), torch.zeros(n + 1)
+
+    def multiply(
+        self, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, accumulate: bool
+    ) -> None:
+        assert a.shape == b.shape
+        (left, first), (right, other) = (
+            divmod(side.storage_offset(), self.features) for side in (a, b)
+        )
+        assert first == other
+        self.blocks.append(((left, right), first, a.shape[1], accumulate))
+
+    def add_panel(self, panel: torch.Tensor, first: int, edge: str, sums: torch.Tensor) -> None:
+        pass
+
+    def finish(self, sums: torch.Tensor) -> torch.Tensor:
+        return sums[:-1]
+
+
+@pytest.mark.parametrize(
+    ("features", "planes", "products"),
+    [
+        *[(4608, 1, 1), (4608, 2, 5 + 2), (4608, 3, 36 + 2 * 2 + 3)],
+        *[(18432, 1, 1), (18432, 2, 18 + 2), (18432, 3, 144 + 2 * 5 + 3)],
+        *[(2**16 + 64, 1, 2), (2**16 + 64, 2, 65 + 2 * 3), (64, 3, 6)],
+    ],
+)
+def test_panels_are_written_no_more_often_than_needed(
+    features: int, planes: int, products: int
+) -> None:
+    """Every feature of every pair once, the smallest pairs first, the first block without a sum."""
+    counting = CountingPanels(features)
+    panel_route.panel_degree(torch.zeros(3, 1), "abs", planes, counting)
+    blocks = counting.blocks
+    assert len(blocks) == products
+    assert [accumulate for *_, accumulate in blocks] == [False] + [True] * (products - 1)
+    assert list(dict.fromkeys(pair for pair, *_ in blocks)) == panel_route.plane_products(planes)
+    for pair in panel_route.plane_products(planes):
+        ends = [(first, first + size) for which, first, size, _ in blocks if which == pair]
+        assert [first for first, _ in ends] == [0] + [end for _, end in ends[:-1]]
+        assert ends[-1][1] == features
+
+
 def test_panels_cover_the_upper_triangle() -> None:
     for n in (0, 1, 255, 256, 257, 8192, 8193, 65537, 2_000_000):
         end = 0
