@@ -15,14 +15,15 @@
 #include "core/edge.h"
 #include "core/fixed_point.h"
 #include "cuda/launch.cuh"
+#include "cuda/short_weight.cuh"
 #include "cuda/sm90_layout.h"
 #include "cuda/warp_reduce.cuh"
 
 namespace hubprune::cuda {
 
 // Called by whole warps; `thread` counts within the warpgroup. The products are of rows first_row
-// .. and columns first_column ..; a diagonal tile (128 rows, of which these are 64) holds every
-// pair twice, and only its rows are summed.
+// .. and columns first_column .., none a NaN; a diagonal tile (128 rows, of which these are 64)
+// holds every pair twice, and only its rows are summed.
 template <Edge kEdge>
 __device__ __forceinline__ void add_fragment_sums(float (&products)[kTensorValues], int thread,
                                                   bool diagonal, int64_t first_row,
@@ -33,9 +34,10 @@ __device__ __forceinline__ void add_fragment_sums(float (&products)[kTensorValue
   const bool whole =
       !diagonal && first_row + kTensorTile / 2 <= n && first_column + kTensorTile <= n;
 #pragma unroll
-  for (int v = 0; v < kTensorValues; ++v) {
-    products[v] = edge_weight<kEdge>(clamp_cosine(products[v]));
-    if (!whole) {
+  for (int v = 0; v < kTensorValues; ++v) products[v] = short_weight<kEdge>(products[v]);
+  if (!whole) {  // here, not above: ptxas makes a branch of every turn there
+#pragma unroll
+    for (int v = 0; v < kTensorValues; ++v) {
       const int64_t i = first_row + fragment_row(thread, v);
       const int64_t j = first_column + fragment_column(thread, v);
       if (i == j || i >= n || j >= n) products[v] = 0.0f;

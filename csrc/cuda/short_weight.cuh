@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The weight of a pair of short rows, in as few instructions as there are.
+// The weight of a pair in as few instructions as there are, for kernels that look for NaN
+// elsewhere: those of short rows, and the sums of matrix units' products (fragment_sums.cuh).
 #pragma once
 
 #include <cmath>
