@@ -55,10 +55,11 @@ struct RingPlace {
 };
 
 // One thread: copies the stages of a piece of the tile at (row, column), as fast as the ring
-// empties. `map`: planes (n, planes, pitch).
+// empties. `map`: planes (n, planes, pitch); `stages`: tensor_stages(planes), a division that a
+// stage should not wait for.
 __device__ __forceinline__ void copy_piece(const CUtensorMap& map, TensorMemory& shared,
                                            const TensorPiece& piece, int row, int column,
-                                           int planes, int pitch, RingPlace& place) {
+                                           int planes, int stages, int pitch, RingPlace& place) {
   const int end = static_cast<int>(piece.end) * kTensorDepth;
   for (int k = static_cast<int>(piece.first) * kTensorDepth; k < end; k += kTensorDepth) {
     uint64_t* full = &shared.full[place.stage];
@@ -69,7 +70,7 @@ __device__ __forceinline__ void copy_piece(const CUtensorMap& map, TensorMemory&
       sm90::copy_box(slot->rows, &map, full, plane * pitch + k, row);
       sm90::copy_box(slot->columns, &map, full, plane * pitch + k, column);
     }
-    place.advance(tensor_stages(planes));
+    place.advance(stages);
   }
 }
 

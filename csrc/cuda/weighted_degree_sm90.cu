@@ -45,12 +45,13 @@ static_assert(kCopyRegisters + kMultiplyGroups * kMultiplyRegisters <=
 __device__ __forceinline__ void copy_pieces(const CUtensorMap& map, TensorMemory& shared,
                                             const TensorSchedule& schedule, int64_t side,
                                             int planes, int pitch) {
+  const int stages = tensor_stages(planes);
   RingPlace place;
   PieceWalk walk = first_piece(block_index(), grid_blocks());
   for (TensorPiece piece; next_piece(schedule, walk, piece);) {
     const TileIndex tile = banded_index(piece.tile, side);
     copy_piece(map, shared, piece, static_cast<int>(tile.row) * kTensorTile,
-               static_cast<int>(tile.column) * kTensorTile, planes, pitch, place);
+               static_cast<int>(tile.column) * kTensorTile, planes, stages, pitch, place);
   }
 }
 
