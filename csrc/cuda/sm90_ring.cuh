@@ -5,7 +5,11 @@
 //   total = sum over plane pairs of planes_a planes_b', 64 x 128 a warpgroup, in registers
 //
 // Bound: the matrix unit or the L2 cache, by the number of planes: a stage of 64 features is 32 KB
-// of L2 a plane, and 512, 1536 or 3072 cycles of the matrix unit for 1, 2 or 3 planes.
+// of L2 a plane, and 512, 1536 or 3072 cycles of the matrix unit for 1, 2 or 3 planes. One plane is
+// probably bound by the L2: the matrix units of 132 multiprocessors at full rate would read 8448
+// bytes a cycle (5632 and 4224 with 2 and 3 planes), 64 operations a byte, where an A100's L2 gives
+// 5120 and Hopper's is not published. Clusters of 2 x 2 or 4 x 4 tiles with multicast would halve
+// or quarter that.
 // Numerics: sums of promoted_stages() stages in the matrix unit, which truncates; these are added
 // in float32, to nearest.
 #pragma once
