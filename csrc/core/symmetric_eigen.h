@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Leading eigenpair of a small symmetric matrix: Householder tridiagonalisation
-// (cpu/matrix_eigen.h, cpu/lane_eigen.h, cuda/warp_eigen.cuh), and here the eigenpair of the
-// tridiagonal matrix: bisection for the largest eigenvalue (on the GPU; the CPU has
-// cpu/tridiagonal_eigen.h), one twisted factorisation for its vector (on both).
+// (cpu/matrix_eigen.h, cpu/lane_eigen.h, cuda/warp_eigen.cuh), then the eigenpair of the
+// tridiagonal matrix: its largest eigenvalue (multisection in cpu/tridiagonal_eigen.h and
+// cuda/warp_tridiagonal.cuh), and one twisted factorisation for its vector (here; by a team of
+// lanes in cuda/warp_tridiagonal.cuh).
 //
 // For the *largest* eigenvalue lambda, T - lambda I is negative semidefinite, so its factorisations
 // need no pivoting, and the vector's error is eps * lambda / gap: as good as the matrix allows.
@@ -17,18 +18,6 @@
 #include "core/host_device.h"
 
 namespace hubprune {
-
-// True if `x` is above every eigenvalue of the tridiagonal matrix (diagonal, off): all the pivots
-// of T - x I are negative (Sylvester's law of inertia).
-HUBPRUNE_SHARED bool above_spectrum(const double* diagonal, const double* off, int64_t q,
-                                    double x) {
-  double pivot = diagonal[0] - x;
-  for (int64_t i = 1; i < q; ++i) {
-    if (!(pivot < 0.0)) return false;
-    pivot = diagonal[i] - x - off[i - 1] * off[i - 1] / pivot;
-  }
-  return pivot < 0.0;
-}
 
 // Where the largest eigenvalue of a tridiagonal matrix lies, and how large its entries are.
 struct SpectrumBounds {
@@ -93,26 +82,6 @@ HUBPRUNE_SHARED void leading_tridiagonal_vector(const double* diagonal, const do
   for (int64_t i = 0; i < q; ++i) square += vector[i] * vector[i];
   const double inverse = 1.0 / sqrt(square);
   for (int64_t i = 0; i < q; ++i) vector[i] *= inverse;
-}
-
-// Leading eigenpair of a tridiagonal matrix: writes the unit vector to `vector` (q), returns the
-// eigenvalue. `work` holds 2 q doubles.
-HUBPRUNE_SHARED double leading_tridiagonal_eigenpair(const double* diagonal, const double* off,
-                                                     int64_t q, double* vector, double* work) {
-  const SpectrumBounds bounds = spectrum_bounds(diagonal, off, q);
-  double low = bounds.low;
-  double high = bounds.high;  // every pivot is negative here
-  // 80 halvings end below one ulp from any starting interval that Gershgorin gives.
-  for (int step = 0; step < 80 && high - low > DBL_EPSILON * bounds.magnitude; ++step) {
-    const double middle = low + 0.5 * (high - low);
-    if (above_spectrum(diagonal, off, q, middle)) {
-      high = middle;
-    } else {
-      low = middle;
-    }
-  }
-  leading_tridiagonal_vector(diagonal, off, q, high, bounds.magnitude, vector, work);
-  return high;
 }
 
 // The sign rule of hubprune.reference.filter_vectors: `product` is <u1, first column of A>, which

@@ -3,10 +3,10 @@
 // per vector lane: Householder tridiagonalisation, Newton's iteration for the largest eigenvalue,
 // one twisted factorisation for its vector, reflectors applied back.
 //
-// core/symmetric_eigen.h is the same method on one matrix, where the method and its error bound
-// are explained; it bisects where this file uses Newton, because lanes must not wait for each
-// other 50 times. From above the spectrum Newton's iteration on the characteristic polynomial
-// falls monotonically onto the largest root (all roots are real).
+// core/symmetric_eigen.h explains the method and its error bound. With a matrix in every lane the
+// search of an interval would be a bisection, 50 halvings long: from above the spectrum Newton's
+// iteration on the characteristic polynomial falls monotonically onto the largest root (all roots
+// are real).
 // Bound by q^3 vector operations in the first-level cache.
 #pragma once
 

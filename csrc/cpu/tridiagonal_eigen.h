@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Leading eigenpair of a tridiagonal matrix: the method of core/symmetric_eigen.h, where it and its
-// error bound are explained, but for the eigenvalue: a round of multisection tests a point in every
-// lane, where bisection tests one. Bound by the divisions, which wait for each other. Twin:
-// leading_tridiagonal_eigenpair in core/symmetric_eigen.h.
+// Leading eigenpair of a tridiagonal matrix by the method of core/symmetric_eigen.h, where it and
+// its error bound are explained. The eigenvalue by multisection: a round tests a point of the
+// interval in every lane. Bound by the divisions, which wait for each other. Twin:
+// team_tridiagonal_eigenpair in cuda/warp_tridiagonal.cuh.
 #pragma once
 
 #include <cfloat>

@@ -14,9 +14,9 @@
 #include <cstdint>
 
 #include "core/start_vector.h"
-#include "core/symmetric_eigen.h"
 #include "cuda/launch.cuh"
 #include "cuda/warp_reduce.cuh"
+#include "cuda/warp_tridiagonal.cuh"
 
 namespace hubprune::cuda {
 
@@ -24,6 +24,7 @@ constexpr int kLanczosThreads = 256;
 constexpr int kLanczosWarps = kLanczosThreads / kWarp;
 constexpr int kStepBlocks = 2;  // per multiprocessor: leaves 128 registers a thread, no spills
 constexpr int kBasisMax = 24;
+static_assert(kBasisMax <= kWarp, "an entry of the tridiagonal matrix for each lane");
 constexpr unsigned long long kNotFinite = 1;
 constexpr unsigned long long kNegative = 2;
 
@@ -49,9 +50,8 @@ __device__ __forceinline__ const double* basis_vector(const double* basis, int64
 
 struct StepMemory {
   double partial[kLanczosWarps];
-  double ritz[kBasisMax];
-  double work[2 * kBasisMax];
-  int collapse;  // the basis is replaced by its best vector
+  double team[kTeamWork * kBasisMax];  // first the leading eigenvector of the tridiagonal matrix
+  int collapse;                        // the basis is replaced by its best vector
 };
 
 __device__ __forceinline__ double block_dot(const double* x, const double* y, int64_t n,
@@ -61,18 +61,29 @@ __device__ __forceinline__ double block_dot(const double* x, const double* y, in
   return block_sum(sum, shared.partial);
 }
 
-// What the tridiagonal matrix of the first j + 1 vectors says, by one thread: whether its leading
-// eigenvector, ritz (j + 1), is the answer. work (2 kBasisMax).
+// What the tridiagonal matrix of the first j + 1 vectors says, by the block's first warp: whether
+// its leading eigenvector, team (j + 1), is the answer.
 __device__ __forceinline__ bool examine(Progress& own, int j, double alpha, double beta, double tol,
-                                        double noise, double* ritz, double* work) {
-  own.diagonal[j] = alpha;
-  own.off[j] = beta;
-  const double lambda = leading_tridiagonal_eigenpair(own.diagonal, own.off, j + 1, ritz, work);
-  const double error = beta * fabs(ritz[j]);
-  own.residual = error > 0.0 ? error / fabs(lambda) : 0.0;
-  own.converged = error <= tol * fabs(lambda) || error <= noise ||
-                  beta <= 1e-14 * fabs(lambda);  // an invariant subspace
-  return own.converged;
+                                        double noise, double (&team)[kTeamWork * kBasisMax]) {
+  const int lane = thread_index();
+  const TeamWork<int> work(team, j + 1);
+  if (lane <= j) {  // a copy, which is scaled
+    work.diagonal[lane] = lane < j ? own.diagonal[lane] : alpha;
+    work.off[lane] = lane < j ? own.off[lane] : beta;
+  }
+  __syncwarp();
+  const double lambda = fabs(team_tridiagonal_eigenpair<kWarp>(work, j + 1));
+  __syncwarp();
+  const double error = beta * fabs(work.vector[j]);
+  const bool converged =
+      error <= tol * lambda || error <= noise || beta <= 1e-14 * lambda;  // an invariant subspace
+  if (lane == 0) {
+    own.diagonal[j] = alpha;
+    own.off[j] = beta;
+    own.residual = error > 0.0 ? error / lambda : 0.0;
+    own.converged = converged;
+  }
+  return converged;
 }
 
 // One block per item: the start vector and a clean slate. start (batch, n), or null; `negative`:
@@ -125,9 +136,9 @@ static __global__ void __launch_bounds__(kLanczosThreads, kStepBlocks)
       }
     }
     const double beta = sqrt(block_dot(next, next, n, shared));
-    if (thread_index() == 0) {
-      const bool converged = examine(own, j, alpha, beta, tol, noise, shared.ritz, shared.work);
-      shared.collapse = converged || last || j + 1 == kBasisMax;
+    if (thread_index() < kWarp) {
+      const bool converged = examine(own, j, alpha, beta, tol, noise, shared.team);
+      if (thread_index() == 0) shared.collapse = converged || last || j + 1 == kBasisMax;
     }
     __syncthreads();
 
@@ -136,7 +147,7 @@ static __global__ void __launch_bounds__(kLanczosThreads, kStepBlocks)
       double square = 0.0;
       for (int64_t k = thread_index(); k < n; k += kLanczosThreads) {
         double sum = 0.0;
-        for (int i = 0; i <= j; ++i) sum += shared.ritz[i] * vectors[i * n + k];
+        for (int i = 0; i <= j; ++i) sum += shared.team[i] * vectors[i * n + k];
         vectors[k] = sum;
         square += sum * sum;
       }

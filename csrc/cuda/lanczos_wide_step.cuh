@@ -169,12 +169,13 @@ static __global__ void __launch_bounds__(kLanczosThreads, kStepBlocks)
       square += partials[(item * pieces + q) * kBasisMax];
     }
     square = block_sum(square, shared.partial);
-    if (thread_index() == 0) {
-      own.move = kNothing;
-      if (!done) {
-        const bool converged =
-            examine(own, j, own.diagonal[j], sqrt(square), tol, noise, shared.ritz, shared.work);
-        for (int i = 0; i <= j; ++i) own.ritz[i] = shared.ritz[i];
+    if (done) {
+      if (thread_index() == 0) own.move = kNothing;
+    } else if (thread_index() < kWarp) {
+      const bool converged =
+          examine(own, j, own.diagonal[j], sqrt(square), tol, noise, shared.team);
+      if (thread_index() <= j) own.ritz[thread_index()] = shared.team[thread_index()];
+      if (thread_index() == 0) {
         own.move = converged || last || j + 1 == kBasisMax ? kCollapse : kScale;
         own.done = converged || last;
       }

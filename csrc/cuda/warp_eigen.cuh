@@ -107,10 +107,7 @@ __device__ __forceinline__ double team_leading_eigenpair(double* a, Index q,
                                                          const TeamWork<Index>& work) {
   const Index lane = team_lane<kLanes>();
   team_tridiagonalise<kLanes>(a, q, work);
-  double magnitude;
-  int exponent;
-  const double lambda = team_eigenvalue<kLanes>(work, q, magnitude, exponent);
-  team_tridiagonal_vector<kLanes>(work, q, lambda, magnitude);
+  const double lambda = team_tridiagonal_eigenpair<kLanes>(work, q);
   double* vector = work.vector;
 #pragma unroll 1
   for (Index k = q - 3; k >= 0; --k) {  // each lane keeps to its own entries: no barrier
@@ -127,7 +124,7 @@ __device__ __forceinline__ double team_leading_eigenpair(double* a, Index q,
     }
   }
   __syncwarp();
-  return ldexp(lambda, exponent);
+  return lambda;
 }
 
 }  // namespace hubprune::cuda

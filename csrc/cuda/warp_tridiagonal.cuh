@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Leading eigenpair of a tridiagonal matrix by a team of lanes: a whole warp, or each half of one.
-// The method and its error bound are those of core/symmetric_eigen.h; what differs:
-//   - the eigenvalue by multisection: a round tests one inner point per lane and leaves one
-//     (kLanes + 1)-th of the interval, so 11 (13) rounds do for 32 (16) lanes what 53 halvings did;
+// The method and its error bound are those of core/symmetric_eigen.h and cpu/tridiagonal_eigen.h;
+// what differs:
+//   - a round of the multisection tests one inner point per lane and leaves one (kLanes + 1)-th of
+//     the interval: 11 (13) rounds for 32 (16) lanes;
 //   - the signs tested are those of minors, not of pivots, so that no step waits for a division;
 //   - the two factorisations run at once in two lanes, and their ratios in all lanes.
 // Both teams of a warp take every branch together, so that a shuffle always finds all its lanes;
 // what a team finds does not depend on the other's matrix.
-// Twin: leading_tridiagonal_eigenpair in core/symmetric_eigen.h.
+// Twin: tridiagonal_eigenpair in cpu/tridiagonal_eigen.h.
 #pragma once
 
 #include <cfloat>
@@ -57,8 +58,8 @@ __device__ __forceinline__ unsigned team_ballot(bool value) {
 }
 
 // True if `x` is above every eigenvalue of the tridiagonal matrix, whose entries are below 2: all
-// leading minors of x I - T are positive (Sylvester's law of inertia). The pivots of above_spectrum
-// are their ratios; without these divisions a step is one multiply-add after the other.
+// leading minors of x I - T are positive (Sylvester's law of inertia). The pivots are their ratios;
+// without these divisions a step is one multiply-add after the other.
 template <class Index>
 __device__ __forceinline__ bool minors_positive(const double* diagonal, const double* off, Index q,
                                                 double x) {
@@ -212,6 +213,17 @@ __device__ __forceinline__ void team_tridiagonal_vector(const TeamWork<Index>& w
   const double inverse = 1.0 / sqrt(warp_sum<kLanes>(square));
 #pragma unroll 1
   for (Index i = lane; i < q; i += kLanes) vector[i] *= inverse;
+}
+
+// Leading eigenpair of the tridiagonal matrix in work.diagonal and work.off (both scaled in place),
+// visible to the team: returns the eigenvalue. Each lane wrote its own entries of work.vector.
+template <int kLanes, class Index>
+__device__ __forceinline__ double team_tridiagonal_eigenpair(const TeamWork<Index>& work, Index q) {
+  double magnitude;
+  int exponent;
+  const double lambda = team_eigenvalue<kLanes>(work, q, magnitude, exponent);
+  team_tridiagonal_vector<kLanes>(work, q, lambda, magnitude);
+  return ldexp(lambda, exponent);
 }
 
 }  // namespace hubprune::cuda
