@@ -25,6 +25,9 @@ constexpr int kLanczosWarps = kLanczosThreads / kWarp;
 constexpr int kStepBlocks = 2;  // per multiprocessor: leaves 128 registers a thread, no spills
 constexpr int kBasisMax = 24;
 static_assert(kBasisMax <= kWarp, "an entry of the tridiagonal matrix for each lane");
+// A thread reads so many entries of a vector before it writes one, kLanczosThreads apart.
+constexpr int kPieceValues = 8;
+constexpr int64_t kPieceRows = kLanczosThreads * kPieceValues;
 constexpr unsigned long long kNotFinite = 1;
 constexpr unsigned long long kNegative = 2;
 
@@ -58,6 +61,51 @@ __device__ __forceinline__ double block_dot(const double* x, const double* y, in
                                             StepMemory& shared) {
   double sum = 0.0;
   for (int64_t k = thread_index(); k < n; k += kLanczosThreads) sum += x[k] * y[k];
+  return block_sum(sum, shared.partial);
+}
+
+// How far a piece whose first entry is this one reaches in a vector of n.
+__device__ __forceinline__ int piece_left(int64_t first, int64_t n) {
+  return static_cast<int>(n - first < kPieceRows ? n - first : kPieceRows);
+}
+
+__device__ __forceinline__ void load_piece(const double* v, int left,
+                                           double (&values)[kPieceValues]) {
+#pragma unroll
+  for (int e = 0; e < kPieceValues; ++e) {
+    values[e] = e * kLanczosThreads < left ? v[e * kLanczosThreads] : 0.0;
+  }
+}
+
+__device__ __forceinline__ void store_piece(double* v, int left,
+                                            const double (&values)[kPieceValues]) {
+#pragma unroll
+  for (int e = 0; e < kPieceValues; ++e) {
+    if (e * kLanczosThreads < left) v[e * kLanczosThreads] = values[e];
+  }
+}
+
+// next -= component v; returns the product of what is left with `other`, which may be `next`. By
+// pieces, for the compiler cannot know that a store leaves the entries behind it alone.
+__device__ __forceinline__ double subtract(double* next, const double* v, double component,
+                                           const double* other, int64_t n, StepMemory& shared) {
+  double sum = 0.0;
+#pragma unroll 1
+  for (int64_t first = thread_index(); first < n; first += kPieceRows) {
+    double rest[kPieceValues];
+    double along[kPieceValues];
+    double others[kPieceValues];
+    const int left = piece_left(first, n);
+    load_piece(next + first, left, rest);
+    load_piece(v + first, left, along);
+    load_piece(other + first, left, others);
+#pragma unroll
+    for (int e = 0; e < kPieceValues; ++e) {
+      rest[e] -= component * along[e];
+      sum += rest[e] * (other == next ? rest[e] : others[e]);
+    }
+    store_piece(next + first, left, rest);
+  }
   return block_sum(sum, shared.partial);
 }
 
@@ -128,14 +176,15 @@ static __global__ void __launch_bounds__(kLanczosThreads, kStepBlocks)
 
     // Compute. Twice is enough: the second pass removes what rounding left of the first.
     const double alpha = block_dot(vectors + j * n, next, n, shared);
+    double component = block_dot(vectors, next, n, shared);
     for (int pass = 0; pass < 2; ++pass) {
       for (int i = 0; i <= j; ++i) {
         const double* v = vectors + i * n;
-        const double component = block_dot(v, next, n, shared);
-        for (int64_t k = thread_index(); k < n; k += kLanczosThreads) next[k] -= component * v[k];
+        const double* other = i < j ? v + n : (pass == 0 ? vectors : next);
+        component = subtract(next, v, component, other, n, shared);
       }
     }
-    const double beta = sqrt(block_dot(next, next, n, shared));
+    const double beta = sqrt(component);
     if (thread_index() < kWarp) {
       const bool converged = examine(own, j, alpha, beta, tol, noise, shared.team);
       if (thread_index() == 0) shared.collapse = converged || last || j + 1 == kBasisMax;

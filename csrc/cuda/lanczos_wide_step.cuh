@@ -23,8 +23,6 @@
 namespace hubprune::cuda {
 
 constexpr int64_t kShortRows = 16384;  // vectors beyond take the wide step; not measured
-constexpr int kPieceValues = 8;        // of a thread
-constexpr int64_t kPieceRows = kLanczosThreads * kPieceValues;
 
 // What the last kernel of a step does with the basis.
 enum Move { kNothing, kScale, kCollapse };
@@ -46,11 +44,13 @@ struct Piece {
   int64_t item;
   int64_t index;  // within the item
   int64_t first;  // entry of this thread
+  int left;       // entries from there to the end of the piece
 
   __device__ __forceinline__ Piece(int64_t work, int64_t n)
       : item(work / ceil_divide(n, kPieceRows)),
         index(work % ceil_divide(n, kPieceRows)),
-        first(index * kPieceRows + thread_index()) {}
+        first(index * kPieceRows + thread_index()),
+        left(piece_left(first, n)) {}
 
   // The sums that the block writes, and those of all pieces of the item.
   template <class Value>
@@ -59,22 +59,13 @@ struct Piece {
   }
 };
 
-__device__ __forceinline__ void load_piece(const double* v, int64_t first, int64_t n,
-                                           double (&values)[kPieceValues]) {
-#pragma unroll
-  for (int e = 0; e < kPieceValues; ++e) {
-    const int64_t k = first + e * kLanczosThreads;
-    values[e] = k < n ? v[k] : 0.0;
-  }
-}
-
 // sums (j + 1) <- basis[0 .. j] . values, of this piece.
 __device__ __forceinline__ void piece_dots(const double* basis, const Piece& piece, int64_t n,
                                            int j, const double (&values)[kPieceValues],
                                            StepMemory& shared, double* sums) {
   for (int i = 0; i <= j; ++i) {
     double v[kPieceValues];
-    load_piece(basis_vector(basis, piece.item, i, n), piece.first, n, v);
+    load_piece(basis_vector(basis, piece.item, i, n) + piece.first, piece.left, v);
     double sum = 0.0;
 #pragma unroll
     for (int e = 0; e < kPieceValues; ++e) sum += v[e] * values[e];
@@ -93,7 +84,7 @@ static __global__ void __launch_bounds__(kLanczosThreads)
     const Piece piece(work, n);
     if (progress[piece.item].done) continue;
     double next[kPieceValues];
-    load_piece(basis_vector(basis, piece.item, j + 1, n), piece.first, n, next);
+    load_piece(basis_vector(basis, piece.item, j + 1, n) + piece.first, piece.left, next);
     piece_dots(basis, piece, n, j, next, shared.step, piece.sums(partials, n, piece.index));
   }
 }
@@ -119,24 +110,20 @@ static __global__ void __launch_bounds__(kLanczosThreads)
       if (lane == 0) shared.components[i] = sum;
     }
     __syncthreads();
-    double* target = basis_vector(basis, piece.item, j + 1, n);
+    double* target = basis_vector(basis, piece.item, j + 1, n) + piece.first;
     double next[kPieceValues];
-    load_piece(target, piece.first, n, next);
+    load_piece(target, piece.left, next);
 
     // Compute
     for (int i = 0; i <= j; ++i) {
       double v[kPieceValues];
-      load_piece(basis_vector(basis, piece.item, i, n), piece.first, n, v);
+      load_piece(basis_vector(basis, piece.item, i, n) + piece.first, piece.left, v);
 #pragma unroll
       for (int e = 0; e < kPieceValues; ++e) next[e] -= shared.components[i] * v[e];
     }
 
     // Store
-#pragma unroll
-    for (int e = 0; e < kPieceValues; ++e) {
-      const int64_t k = piece.first + e * kLanczosThreads;
-      if (k < n) target[k] = next[e];
-    }
+    store_piece(target, piece.left, next);
     double* sums = piece.sums(after, n, piece.index);
     if (again) {
       double square = 0.0;
