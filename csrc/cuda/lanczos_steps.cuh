@@ -14,20 +14,17 @@
 #include <cstdint>
 
 #include "core/start_vector.h"
+#include "cuda/lanczos_pieces.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/warp_reduce.cuh"
 #include "cuda/warp_tridiagonal.cuh"
 
 namespace hubprune::cuda {
 
-constexpr int kLanczosThreads = 256;
 constexpr int kLanczosWarps = kLanczosThreads / kWarp;
 constexpr int kStepBlocks = 2;  // per multiprocessor: leaves 128 registers a thread, no spills
 constexpr int kBasisMax = 24;
 static_assert(kBasisMax <= kWarp, "an entry of the tridiagonal matrix for each lane");
-// A thread reads so many entries of a vector before it writes one, kLanczosThreads apart.
-constexpr int kPieceValues = 8;
-constexpr int64_t kPieceRows = kLanczosThreads * kPieceValues;
 constexpr unsigned long long kNotFinite = 1;
 constexpr unsigned long long kNegative = 2;
 
@@ -64,29 +61,22 @@ __device__ __forceinline__ double block_dot(const double* x, const double* y, in
   return block_sum(sum, shared.partial);
 }
 
-// How far a piece whose first entry is this one reaches in a vector of n.
-__device__ __forceinline__ int piece_left(int64_t first, int64_t n) {
-  return static_cast<int>(n - first < kPieceRows ? n - first : kPieceRows);
-}
-
-__device__ __forceinline__ void load_piece(const double* v, int left,
-                                           double (&values)[kPieceValues]) {
+// v_0 <- the combination of v_0 .. v_j, of length 1.
+__device__ __forceinline__ void collapse(double* basis, int64_t n, int j, StepMemory& shared) {
+  double square = 0.0;
+#pragma unroll 1
+  for (int64_t first = thread_index(); first < n; first += kPieceRows) {
+    const int left = piece_left(first, n);
+    double values[kPieceValues];
+    combine_piece(basis + first, left, n, j, shared.team, values);
+    store_piece(basis + first, left, values);
 #pragma unroll
-  for (int e = 0; e < kPieceValues; ++e) {
-    values[e] = e * kLanczosThreads < left ? v[e * kLanczosThreads] : 0.0;
+    for (int e = 0; e < kPieceValues; ++e) square += values[e] * values[e];
   }
+  scale(basis, 1.0 / sqrt(block_sum(square, shared.partial)), n);
 }
 
-__device__ __forceinline__ void store_piece(double* v, int left,
-                                            const double (&values)[kPieceValues]) {
-#pragma unroll
-  for (int e = 0; e < kPieceValues; ++e) {
-    if (e * kLanczosThreads < left) v[e * kLanczosThreads] = values[e];
-  }
-}
-
-// next -= component v; returns the product of what is left with `other`, which may be `next`. By
-// pieces, for the compiler cannot know that a store leaves the entries behind it alone.
+// next -= component v; returns the product of what is left with `other`, which may be `next`.
 __device__ __forceinline__ double subtract(double* next, const double* v, double component,
                                            const double* other, int64_t n, StepMemory& shared) {
   double sum = 0.0;
@@ -193,18 +183,10 @@ static __global__ void __launch_bounds__(kLanczosThreads, kStepBlocks)
 
     // Store
     if (shared.collapse) {
-      double square = 0.0;
-      for (int64_t k = thread_index(); k < n; k += kLanczosThreads) {
-        double sum = 0.0;
-        for (int i = 0; i <= j; ++i) sum += shared.team[i] * vectors[i * n + k];
-        vectors[k] = sum;
-        square += sum * sum;
-      }
-      const double norm = sqrt(block_sum(square, shared.partial));
-      for (int64_t k = thread_index(); k < n; k += kLanczosThreads) vectors[k] /= norm;
+      collapse(vectors, n, j, shared);
       if (thread_index() == 0) own.done = own.converged || last;
     } else {
-      for (int64_t k = thread_index(); k < n; k += kLanczosThreads) next[k] /= beta;
+      scale(next, 1.0 / beta, n);
     }
     __syncthreads();
   }

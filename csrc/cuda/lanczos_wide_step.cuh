@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "cuda/lanczos_pieces.cuh"
 #include "cuda/lanczos_steps.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/warp_reduce.cuh"
@@ -179,14 +180,12 @@ static __global__ void __launch_bounds__(kLanczosThreads)
   for (int64_t work = block_index(); work < batch * pieces; work += grid_blocks()) {
     const Piece piece(work, n);
     const Progress& own = progress[piece.item];
-    for (int64_t k = piece.first; k < n && k < (piece.index + 1) * kPieceRows;
-         k += kLanczosThreads) {
-      if (own.move == kScale) basis_vector(basis, piece.item, j + 1, n)[k] /= own.off[j];
-      if (own.move == kCollapse) {
-        double sum = 0.0;
-        for (int i = 0; i <= j; ++i) sum += own.ritz[i] * basis_vector(basis, piece.item, i, n)[k];
-        basis_vector(basis, piece.item, 0, n)[k] = sum;
-      }
+    double* first = basis_vector(basis, piece.item, 0, n) + piece.first;
+    if (own.move == kScale) scale_piece(first + (j + 1) * n, piece.left, 1.0 / own.off[j]);
+    if (own.move == kCollapse) {
+      double values[kPieceValues];
+      combine_piece(first, piece.left, n, j, own.ritz, values);
+      store_piece(first, piece.left, values);
     }
   }
 }
