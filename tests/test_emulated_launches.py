@@ -201,7 +201,7 @@ def test_vectors_of_more_layers_than_a_launch_takes(device: EmulatedDevice) -> N
 def test_same_bits_in_any_order_and_grid(device: EmulatedDevice, dtype: Any) -> None:
     x = random_rows((2, 129, 20), dtype)
     weight = random_rows((5, 20, 25), dtype)
-    long = random_rows((1, 16500, 2), dtype)  # of which a step takes the whole device
+    long = random_rows((1, 8300, 2), dtype)  # of which a step takes the whole device
     results = []
     # Ascending and shuffled blocks and threads; grids of any size, of one and of three blocks.
     for seed, most_blocks in [(0, MOST_BLOCKS), (1, MOST_BLOCKS), (2, MOST_BLOCKS), (3, 1), (4, 3)]:
