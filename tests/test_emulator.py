@@ -45,6 +45,9 @@ BROKEN: Final = {
     "copy_overwrites": r"race: shared memory that thread \d+ of block \d",
     "copy_without_barrier": r"race: shared memory that thread \d+ of block \d",
     "copy_left": r"copy: the block ends before a thread has waited for its own",
+    "correct_groups": "",
+    "group_not_awaited": r"init: shared memory is read before it is written",
+    "copy_not_committed": r"init: shared memory is read before it is written",
 }
 
 LAST_BLOCK: Final = ("correct_last_block", "no_fence", "warp_not_met", "no_second_fence")
@@ -76,6 +79,11 @@ def test_emulator_names_the_mistake(device: EmulatedDevice, name: str, seed: int
         found = device.download(data, (2, 64), np.float32)
         np.testing.assert_array_equal(found[:, 32:36], np.ones((2, 4)))
         np.testing.assert_array_equal(found[:, 36:], np.full((2, 28), 2.0))
+    elif name == "correct_groups":
+        assert (status, device.error()) == (OK, "")
+        found = device.download(data, (2, 64), np.float32)
+        zeros = (np.arange(64) >= 32) & (np.arange(64) < 40)
+        np.testing.assert_array_equal(found, np.tile(np.where(zeros, 0.0, 1.0), (2, 1)))
     elif name == "correct_last_block":
         assert (status, device.error()) == (OK, "")
         sums = device.download(data, (128,), np.float32)[32:64]

@@ -209,6 +209,28 @@ __global__ void copy_kernel(float* data, int64_t) {
   data[block_index() * kThreads + thread_index()] = before;
 }
 
+// Lane 0 copies twice 16 bytes, of which the next warp reads the first, then the others.
+template <int kGroups, bool kCommit>
+__global__ void copy_groups_kernel(float* data, int64_t) {
+  Memory& shared = block_memory<Memory>();
+  shared.values[threadIdx.x] = 1.0f;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    copy_async<16>(shared.values + 32, shared.values, false);
+    if (kCommit) commit_copies();
+    copy_async<16>(shared.values + 36, shared.values, false);
+    if (kCommit) commit_copies();
+    wait_for_groups<kGroups>();
+  }
+  __syncthreads();
+  float sum = shared.values[threadIdx.x % 4 + 32];
+  __syncthreads();
+  if (threadIdx.x == 0) wait_for_copies();
+  __syncthreads();
+  sum += shared.values[threadIdx.x];
+  data[block_index() * kThreads + thread_index()] = sum;
+}
+
 __global__ void copy_left_kernel(float* data, int64_t) {
   Memory& shared = block_memory<Memory>();
   if (threadIdx.x == 0) copy_async<16>(shared.values, shared.values, false);
@@ -255,6 +277,9 @@ constexpr Case kCases[] = {
     {"copy_overwrites", copy_kernel<true, false, true>, sizeof(Memory)},
     {"copy_without_barrier", copy_kernel<true, true, false>, sizeof(Memory)},
     {"copy_left", copy_left_kernel, sizeof(Memory)},
+    {"correct_groups", copy_groups_kernel<1, true>, sizeof(Memory)},
+    {"group_not_awaited", copy_groups_kernel<2, true>, sizeof(Memory)},
+    {"copy_not_committed", copy_groups_kernel<0, false>, sizeof(Memory)},
 };
 constexpr int kCaseCount = static_cast<int>(sizeof kCases / sizeof kCases[0]);
 

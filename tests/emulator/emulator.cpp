@@ -100,10 +100,15 @@ struct Fence {
 struct Copy {
   unsigned char* target;
   std::vector<unsigned char> bytes;
+  uint64_t group;
+};
+struct Copies {
+  std::vector<Copy> pending;
+  uint64_t groups = 0;  // committed
 };
 
-std::vector<std::vector<Copy>> copies;  // of the threads of a block
-std::map<uintptr_t, Buffer> buffers;    // by the address of the first byte
+std::vector<Copies> copies;           // of the threads of a block
+std::map<uintptr_t, Buffer> buffers;  // by the address of the first byte
 std::map<const Word*, Knowledge> passed_on;
 std::vector<Fence> fences;     // of the threads of a block
 std::vector<Knowledge> taken;  // by its warps
@@ -513,7 +518,8 @@ void run_block(int index, std::mt19937_64& random) {
     }
     if (left == 0) {
       for (const auto& own : copies) {
-        if (!own.empty()) fail("copy: the block ends before a thread has waited for its own");
+        if (!own.pending.empty())
+          fail("copy: the block ends before a thread has waited for its own");
       }
       hopper::end_block();
       return;
@@ -584,7 +590,8 @@ void copy_async(void* shared, const void* source, size_t bytes, bool valid) {
   if ((reinterpret_cast<uintptr_t>(source) | reinterpret_cast<uintptr_t>(target)) % bytes != 0) {
     fail("memory: a copy of %zu bytes is misaligned", bytes);
   }
-  Copy copy = {target, std::vector<unsigned char>(bytes, 0)};
+  Copies& own = copies[static_cast<size_t>(current_thread)];
+  Copy copy = {target, std::vector<unsigned char>(bytes, 0), own.groups};
   if (valid) {
     check(source, bytes, Access::kRead);
     std::memcpy(copy.bytes.data(), source, bytes);
@@ -594,16 +601,27 @@ void copy_async(void* shared, const void* source, size_t bytes, bool valid) {
   std::memset(target, 0xff, bytes);
   const auto first = static_cast<size_t>(target - shared_start()) / kWord;
   for (size_t word = 0; word < bytes / kWord; ++word) shared_words[first + word].written = false;
-  copies[static_cast<size_t>(current_thread)].push_back(std::move(copy));
+  own.pending.push_back(std::move(copy));
 }
 
-void wait_for_copies() {
-  auto& own = copies[static_cast<size_t>(current_thread)];
-  for (const Copy& copy : own) {
-    check(copy.target, copy.bytes.size(), Access::kWrite);
-    std::memcpy(copy.target, copy.bytes.data(), copy.bytes.size());
+// The copies of the thread's groups before `end` land.
+static void land_copies(uint64_t end) {
+  auto& pending = copies[static_cast<size_t>(current_thread)].pending;
+  auto copy = pending.begin();  // they are in the order of their groups
+  for (; copy != pending.end() && copy->group < end; ++copy) {
+    check(copy->target, copy->bytes.size(), Access::kWrite);
+    std::memcpy(copy->target, copy->bytes.data(), copy->bytes.size());
   }
-  own.clear();
+  pending.erase(pending.begin(), copy);
+}
+
+void wait_for_copies() { land_copies(UINT64_MAX); }
+
+void commit_copies() { ++copies[static_cast<size_t>(current_thread)].groups; }
+
+void wait_for_groups(uint64_t groups) {
+  const uint64_t committed = copies[static_cast<size_t>(current_thread)].groups;
+  land_copies(committed > groups ? committed - groups : 0);
 }
 
 void atomic_load(const void* address, void* value, size_t bytes) {

@@ -54,9 +54,12 @@ void fence();  // __threadfence
 uint64_t shuffle(unsigned mask, uint64_t value, int source_lane, int line);
 unsigned ballot(unsigned mask, bool value, int line);
 // A copy to shared memory beside the threads (cp.async), of zeros where `valid` is false. Until the
-// thread has waited, its target counts as unwritten.
+// thread has waited, its target counts as unwritten: for all its copies, or for those of the groups
+// before the last `groups` that it committed.
 void copy_async(void* shared, const void* source, size_t bytes, bool valid);
 void wait_for_copies();
+void commit_copies();
+void wait_for_groups(uint64_t groups);
 // The two halves of an atomic operation; nothing runs between them.
 void atomic_load(const void* address, void* value, size_t bytes);
 void atomic_store(void* address, const void* value, size_t bytes);

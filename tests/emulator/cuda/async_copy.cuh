@@ -11,5 +11,10 @@ void copy_async(void* shared, const void* source, bool valid) {
   ::emulator::copy_async(shared, source, kBytes, valid);
 }
 inline void wait_for_copies() { ::emulator::wait_for_copies(); }
+inline void commit_copies() { ::emulator::commit_copies(); }
+template <int kGroups>
+void wait_for_groups() {
+  ::emulator::wait_for_groups(kGroups);
+}
 
 }  // namespace hubprune::cuda
