@@ -174,34 +174,37 @@ __device__ __forceinline__ void unit_forms(const GraphRows<T>& layer, int64_t wo
   }
   __syncthreads();
 
-  // Compute: rows of one line may belong to different items, whose matrices differ
+  // Compute: rows of one line may belong to different items, whose matrices differ. The scale is a
+  // power of two: sums divided by it, below, have the bits that divided terms would add up to.
   const int feature = thread_index() % width;
   const int line = thread_index() / width * kFormRows;
   double term[kFormRows] = {};
   if (feature < d && first + line < rows) {
+    const double* own = shared.entries + line * d;
     const int64_t last = first + line + kFormRows < rows ? first + line + kFormRows : rows;
     const int64_t item = (first + line) / layer.n;
-    const bool one_item = (last - 1) / layer.n == item;
     const unsigned long long* gram = layer.sums + item * d * d + feature;
-    for (int a = 0; a < d; ++a) {
-      if (one_item) {
-        const double entry = from_fixed_point(static_cast<int64_t>(gram[a * d]), layer.scale);
+    if ((last - 1) / layer.n == item) {
+#pragma unroll 4
+      for (int a = 0; a < d; ++a) {
+        const auto entry = static_cast<double>(static_cast<int64_t>(gram[a * d]));
 #pragma unroll
-        for (int r = 0; r < kFormRows; ++r) {
-          term[r] += shared.entries[(line + r) * d + a] * entry;
-        }
-      } else {
+        for (int r = 0; r < kFormRows; ++r) term[r] += own[r * d + a] * entry;
+      }
+    } else {
 #pragma unroll
-        for (int r = 0; r < kFormRows; ++r) {
-          const int64_t row = first + line + r < rows ? first + line + r : rows - 1;
-          const auto fixed = layer.sums[row / layer.n * d * d + a * d + feature];
-          term[r] += shared.entries[(line + r) * d + a] *
-                     from_fixed_point(static_cast<int64_t>(fixed), layer.scale);
+      for (int r = 0; r < kFormRows; ++r) {
+        if (first + line + r >= rows) continue;
+        const unsigned long long* its = gram + ((first + line + r) / layer.n - item) * d * d;
+#pragma unroll 1
+        for (int a = 0; a < d; ++a) {
+          term[r] += own[r * d + a] * static_cast<double>(static_cast<int64_t>(its[a * d]));
         }
       }
     }
+    const double unit = 1.0 / layer.scale;
 #pragma unroll
-    for (int r = 0; r < kFormRows; ++r) term[r] *= shared.entries[(line + r) * d + feature];
+    for (int r = 0; r < kFormRows; ++r) term[r] *= unit * own[r * d + feature];
   }
   __syncthreads();
   if (feature < d) {
@@ -223,7 +226,7 @@ __device__ __forceinline__ void unit_forms(const GraphRows<T>& layer, int64_t wo
 
 // Work: form_blocks.
 template <class T>
-__global__ void __launch_bounds__(kUnitThreads)
+__global__ void __launch_bounds__(kUnitThreads, 3)
     gram_degree_kernel(const __grid_constant__ GraphTable<T> table) {
   FormMemory& shared = block_memory<FormMemory>();
   for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {

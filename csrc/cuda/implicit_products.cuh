@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kUnitThreads, 3)
 
 // basis[j + 1] of squared from rows.sums.
 template <class T>
-__global__ void __launch_bounds__(kUnitThreads)
+__global__ void __launch_bounds__(kUnitThreads, 3)
     squared_product_kernel(const __grid_constant__ GraphRows<T> rows, int j,
                            const Progress* __restrict__ progress, double* __restrict__ basis) {
   FormMemory& shared = block_memory<FormMemory>();
