@@ -218,6 +218,28 @@ def test_short_rows_are_multiplied_by_matrix_units(build: Build) -> None:
         assert not re.search(r"\b(ATOMG?|RED|REDG)\.E\.ADD\.F", function)
 
 
+def both_dtypes(build: Build, name: str) -> list[str]:
+    """Return a kernel of the degree in both dtypes on every architecture."""
+    functions = machine_code(build.folder / "weighted_degree.o")
+    found = [function for function in functions if name in function.partition("\n")[0]]
+    assert len(found) == 2 * len(MACHINE_CODE)
+    return found
+
+
+@needs_nvcc
+@pytest.mark.skipif(disassembler() is None, reason="needs cuobjdump")
+def test_closed_forms_divide_no_doubles(build: Build) -> None:
+    """Norms are reciprocals and scales powers of two: a division is a dozen products."""
+    for name in (
+        "unit_sum_kernel",
+        "closed_degree_kernel",
+        "unit_gram_kernel",
+        "gram_degree_kernel",
+    ):
+        for function in both_dtypes(build, name):
+            assert "MUFU.RCP64H" not in function
+
+
 @needs_nvcc
 def test_tiles_move_16_bytes_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "weighted_degree.ptx"

@@ -133,7 +133,10 @@ def test_strips_of_large_sides(device: EmulatedDevice, side: int) -> None:
 # -------------------------------------------------------------------------------------------------
 # All layers of a model at once
 
-GROUP: Final = [(1, 70, 9), (2, 40, 20), (1, 1, 5), (0, 4, 3), (1, 0, 3), (3, 90, 9), (1, 65, 130)]
+GROUP: Final = [
+    *((1, 70, 9), (2, 40, 20), (1, 1, 5), (0, 4, 3), (1, 0, 3), (3, 90, 9), (1, 65, 130)),
+    (1, 20, 100),
+]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

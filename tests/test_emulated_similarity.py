@@ -60,32 +60,39 @@ def test_pairwise_cosine_of_others(
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("d", [0, 1, 9, 31, 32, 33, 1000])
+@pytest.mark.parametrize("d", [0, 1, 9, 12, 13, 31, 32, 33, 128, 129, 1000])
 def test_row_norms(device: EmulatedDevice, d: int, dtype: Any) -> None:
-    x = random_rows((70, d), dtype, seed=d)
+    x = random_rows((270, d), dtype, seed=d)
     expected = np.linalg.norm(x.astype(np.float64), axis=1)
     np.testing.assert_allclose(device.row_norms(x), expected, rtol=1e-7 if d else 0)
 
 
+# One lane, four, sixteen, and a warp that reads a row in two goes.
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_row_norms_of_special_rows(device: EmulatedDevice, dtype: Any) -> None:
+@pytest.mark.parametrize("d", [4, 20, 100, 300])
+def test_row_norms_of_special_rows(device: EmulatedDevice, d: int, dtype: Any) -> None:
     largest = 1e30 if dtype == np.float32 else 1e300
-    x = np.ones((6, 4), dtype)
+    x = np.ones((6, d), dtype)
     x[0] = 0
     x[1] *= dtype(largest)
     x[2] *= dtype(1 / largest)
-    x[3, 2] = np.nan
-    x[4, 1] = -np.inf
-    x[5, 0], x[5, 3] = np.inf, np.nan
-    expected = [0, 2 * largest, 2 / largest, np.nan, np.inf, np.nan]
+    x[3, d - 1] = np.nan
+    x[4, d // 2] = -np.inf
+    x[5, 0], x[5, d - 1] = np.inf, np.nan
+    root = np.sqrt(d)
+    expected = [0, root * largest, root / largest, np.nan, np.inf, np.nan]
     np.testing.assert_allclose(device.row_norms(x), expected, rtol=1e-6)
 
 
-# The closed forms: pieces of 512 rows, blocks of 256 features, groups of 1 to 32 lanes.
+# The closed forms: pieces of 512 to 2048 rows, blocks of 256 features, groups of 1 to 32 lanes.
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("edge", ["signed", "shifted"])
 @pytest.mark.parametrize(
-    ("n", "d"), [(513, 2), (1100, 9), (70, 1), (40, 31), (40, 33), (30, 255), (30, 257), (9, 600)]
+    ("n", "d"),
+    [
+        *((1025, 2), (1100, 9), (70, 1), (300, 12), (70, 13), (40, 31), (70, 32), (40, 33)),
+        *((20, 128), (20, 129), (30, 255), (30, 257), (9, 600)),
+    ],
 )
 def test_closed_forms(device: EmulatedDevice, n: int, d: int, edge: str, dtype: Any) -> None:
     x = random_rows((2, n, d), dtype, seed=n + d)

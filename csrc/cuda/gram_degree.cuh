@@ -202,7 +202,7 @@ __device__ __forceinline__ void unit_forms(const GraphRows<T>& layer, int64_t wo
         }
       }
     }
-    const double unit = 1.0 / layer.scale;
+    const double unit = power_reciprocal(layer.scale);
 #pragma unroll
     for (int r = 0; r < kFormRows; ++r) term[r] *= unit * own[r * d + feature];
   }

@@ -8,10 +8,10 @@
 // Shapes: x (batch, n, d), basis[j] (batch, n) of unit length -> basis[j + 1]; sums in fixed point,
 // zeroed before: (batch, d + 1), Y'v and the sum of v, or (batch, d, d), d <= 256.
 // Bound: signed, shifted: 2 n d multiply-adds in two reads of x. squared: 3/2 n d^2 in float64.
-// Numerics: float64. A block sums 512 rows in a fixed order, blocks meet in 64-bit fixed point
-// (|sum of y v| <= |v|_1 <= sqrt(n): product_scale), so that the bits are the same for every grid:
-// an error of at most (n / 512) 2^-(62 - log2(n) / 2) a sum, 2^-56 at n = 1024 and 2^-41 at 10^6;
-// a form of squared adds up d^2 of them.
+// Numerics: float64. A block sums 512 rows or more in a fixed order, blocks meet in 64-bit fixed
+// point (|sum of y v| <= |v|_1 <= sqrt(n): product_scale), so that the bits are the same for every
+// grid: an error of at most (n / 512) 2^-(62 - log2(n) / 2) a sum, 2^-56 at n = 1024 and 2^-41 at
+// 10^6; a form of squared adds up d^2 of them.
 // Twin: products with hubprune.reference.adjacency.
 #pragma once
 
@@ -52,29 +52,30 @@ __global__ void __launch_bounds__(kClosedThreads, kClosedBlocks<T>)
     const double* v = basis_vector(basis, item, j, rows.n);
     add_column_sums(rows, work, columns, shared, [&](int64_t row, int64_t column) {
       const double value = v[row - item * rows.n];
-      return column < rows.d ? unit_entry(rows, row, true, column) * value : value;
+      return column < rows.d ? unit_entry(rows, row, column) * value : value;
     });
   }
 }
 
 // basis[j + 1] of signed or shifted from rows.sums.
 template <class T>
-__global__ void __launch_bounds__(kClosedThreads, kClosedBlocks<T>)
+__global__ void __launch_bounds__(kGroupThreads, kClosedBlocks<T>)
     linear_product_kernel(const __grid_constant__ GraphRows<T> rows, bool shifted, int j,
                           const Progress* __restrict__ progress, double* __restrict__ basis) {
-  const int64_t block_rows = kClosedThreads / closed_lanes(rows.d);
-  for (int64_t work = block_index(); work < closed_blocks(rows); work += grid_blocks()) {
+  const int64_t block_rows = group_rows(rows.d);
+  const int64_t blocks = group_blocks(rows.batch * rows.n, rows.d);
+  for (int64_t work = block_index(); work < blocks; work += grid_blocks()) {
     if (all_done(rows, progress, work * block_rows, block_rows)) continue;
-    dot_rows_with_sums(rows, work, rows.d + 1, [&](int64_t row, double product) {
-      const int64_t item = row / rows.n;
+    dot_rows_with_sums(rows, work, rows.d + 1, [&](int64_t row, int64_t item, double product) {
       if (progress[item].done) return;
-      const double own = basis_vector(basis, item, j, rows.n)[row % rows.n];
+      const int64_t i = row - item * rows.n;
+      const double own = basis_vector(basis, item, j, rows.n)[i];
       double next = product - (rows.norms[row] > 0.0 ? own : 0.0);
       if (shifted) {
         const auto fixed = rows.sums[item * (rows.d + 1) + rows.d];
         next = 0.5 * (from_fixed_point(static_cast<int64_t>(fixed), rows.scale) - own + next);
       }
-      basis_vector(basis, item, j + 1, rows.n)[row % rows.n] = next;
+      basis_vector(basis, item, j + 1, rows.n)[i] = next;
     });
   }
 }
@@ -134,8 +135,9 @@ void enqueue_implicit_product(Launches& launches, const GraphRows<T>& rows, Edge
   }
   launches.kernel(weighted_sum_kernel<T>, column_sum_blocks(rows, rows.d + 1), kClosedThreads,
                   sizeof(SumMemory), rows, j, lanczos.progress, lanczos.basis);
-  launches.kernel(linear_product_kernel<T>, closed_blocks(rows), kClosedThreads, 0, rows,
-                  edge == Edge::kShifted, j, lanczos.progress, lanczos.basis);
+  launches.kernel(linear_product_kernel<T>, group_blocks(rows.batch * rows.n, rows.d),
+                  kGroupThreads, 0, rows, edge == Edge::kShifted, j, lanczos.progress,
+                  lanczos.basis);
 }
 
 }  // namespace hubprune::cuda

@@ -20,66 +20,86 @@
 #include "cuda/launch.cuh"
 #include "cuda/layer_table.cuh"
 #include "cuda/power_scaling.cuh"
+#include "cuda/row_groups.cuh"
 #include "cuda/tile_product.cuh"
 #include "cuda/warp_reduce.cuh"
 
 namespace hubprune::cuda {
 
 constexpr int kRowThreads = 256;
-constexpr int kRowWarps = kRowThreads / kWarp;
 
 // What row_norms_kernel stores of a row: |x_i| 2^-exponent, which is NaN, or infinite where the row
 // holds no NaN, if it is not finite; or its reciprocal, 0 for a zero row.
 enum class Norm : int { kFinite, kInfinite, kReciprocal };
 
-// One warp per row. x (batch, n, d) -> norms (batch, n); exponents (batch, n): 0 in float32;
-// nonfinite (batch) or null: 1 where an item has such a row. Work: rows.
+// |x_i|^2 2^-(2 exponent) of a row that kLanes share; all lanes of a warp come here.
+template <int kLanes, class T>
+__device__ __forceinline__ double row_square(const T* __restrict__ row, int64_t d, int lane,
+                                             int& exponent) {
+  T values[kGroupLoads<kLanes>];
+  if constexpr (kNeedsScaling<T>) {
+    double largest = 0.0;
+    each_load<kLanes>(lane, d, [&](int64_t k) {
+      load_apart<kLanes>(row, k, d, values);
+#pragma unroll
+      for (const T value : values) largest = fmax(largest, fabs(value));
+    });
+    exponent = range_exponent(warp_max<kLanes>(largest));
+  }
+  double square = 0.0;
+  each_load<kLanes>(lane, d, [&](int64_t k) {
+    load_apart<kLanes>(row, k, d, values);
+#pragma unroll
+    for (const T value : values) {
+      const double entry = scaled(value, exponent);
+      square += entry * entry;
+    }
+  });
+  return warp_sum<kLanes>(square);
+}
+
 template <class T>
-__global__ void __launch_bounds__(kRowThreads)
+__device__ __forceinline__ void store_norm(const GraphRows<T>& layer, int64_t row, double square,
+                                           int exponent, Norm kind) {
+  const bool finite = square <= DBL_MAX;
+  double norm = finite || kind == Norm::kInfinite ? sqrt(square) : NAN;
+  if (kind == Norm::kReciprocal && norm != 0.0) norm = 1.0 / norm;
+  layer.norms[row] = norm;
+  layer.exponents[row] = exponent;
+  if (!finite && layer.nonfinite) atomicOr(layer.nonfinite + row / layer.n, 1ull);
+}
+
+// x (batch, n, d) -> norms (batch, n); exponents (batch, n): 0 in float32; nonfinite (batch) or
+// null: 1 where an item has such a row. Work: group_blocks.
+template <class T>
+__global__ void __launch_bounds__(kGroupThreads)
     row_norms_kernel(const __grid_constant__ GraphTable<T> table, Norm kind) {
-  const int lane = thread_index() % kWarp;
-  const int warp = thread_index() / kWarp;
-  const int64_t rows = table.total();
-  for (int64_t work = block_index() * kRowWarps + warp; work < rows;
-       work += grid_blocks() * kRowWarps) {
-    const int at = table.find(work);
+  for (int64_t next = block_index(); next < table.total(); next += grid_blocks()) {
+    const int at = table.find(next);
     const GraphRows<T>& layer = table.layers[at];
-    const int64_t row = work - table.first[at];
-    const int64_t d = layer.d;
-    const T* __restrict__ values = layer.x + row * d;
+    const GroupRow own = group_row(layer.d, next - table.first[at]);
+    const bool inside = own.row < layer.batch * layer.n;
+    const int64_t d = inside ? layer.d : 0;
     int exponent = 0;
-    if constexpr (kNeedsScaling<T>) {
-      double largest = 0.0;
-#pragma unroll 8
-      for (int64_t k = lane; k < d; k += kWarp) largest = fmax(largest, fabs(values[k]));
-      exponent = range_exponent(warp_max(largest));
-    }
-
-    double square = 0.0;
-#pragma unroll 8
-    for (int64_t k = lane; k < d; k += kWarp) {
-      const double value = scaled(values[k], exponent);
-      square += value * value;
-    }
-    square = warp_sum(square);
-
-    if (lane == 0) {
-      const bool finite = square <= DBL_MAX;
-      double norm = finite || kind == Norm::kInfinite ? sqrt(square) : NAN;
-      if (kind == Norm::kReciprocal && norm != 0.0) norm = 1.0 / norm;
-      layer.norms[row] = norm;
-      layer.exponents[row] = exponent;
-      if (!finite && layer.nonfinite) atomicOr(layer.nonfinite + row / layer.n, 1ull);
-    }
+    const double square = with_row_lanes(layer.d, [&](auto lanes) {
+      return row_square<decltype(lanes)::value>(layer.x + own.row * d, d, own.lane, exponent);
+    });
+    if (inside && own.lane == 0) store_norm(layer, own.row, square, exponent, kind);
   }
 }
 
-// One entry of a unit row, 0 outside and in a zero row; norms are reciprocals.
+// One entry of a unit row; norms are reciprocals.
+template <class T>
+__device__ __forceinline__ double unit_entry(const GraphRows<T>& layer, int64_t row,
+                                             int64_t feature) {
+  return scaled(layer.x[row * layer.d + feature], layer.exponents[row]) * layer.norms[row];
+}
+// The same, 0 outside.
 template <class T>
 __device__ __forceinline__ double unit_entry(const GraphRows<T>& layer, int64_t row, bool inside,
                                              int64_t feature) {
   if (!inside || feature >= layer.d) return 0.0;
-  return scaled(layer.x[row * layer.d + feature], layer.exponents[row]) * layer.norms[row];
+  return unit_entry(layer, row, feature);
 }
 
 constexpr int kChunk = 32;  // features a block transposes at once
@@ -153,8 +173,9 @@ int64_t panels_count(int64_t batch, int64_t n, int64_t d) {
 
 template <class T>
 void enqueue_row_norms(Launches& launches, GraphTable<T>& table, Norm kind) {
-  const int64_t rows = table.number([](const auto& layer) { return layer.batch * layer.n; });
-  launches.kernel(row_norms_kernel<T>, ceil_divide(rows, kRowWarps), kRowThreads, 0, table, kind);
+  const int64_t blocks =
+      table.number([](const auto& layer) { return group_blocks(layer.batch * layer.n, layer.d); });
+  launches.kernel(row_norms_kernel<T>, blocks, kGroupThreads, 0, table, kind);
 }
 
 template <class T>

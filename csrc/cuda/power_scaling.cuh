@@ -33,4 +33,10 @@ __device__ __forceinline__ double range_scale(double largest) {
   return ldexp(1.0, exponent < -1000 ? 1000 : -exponent);
 }
 
+// 1 / power for a power of two whose reciprocal is a normal number: its exponent, negated.
+__device__ __forceinline__ double power_reciprocal(double power) {
+  constexpr long long kTwiceBias = 2046ll << 52;
+  return __longlong_as_double(kTwiceBias - __double_as_longlong(power));
+}
+
 }  // namespace hubprune::cuda
