@@ -241,6 +241,14 @@ def test_closed_forms_divide_no_doubles(build: Build) -> None:
 
 
 @needs_nvcc
+@pytest.mark.skipif(disassembler() is None, reason="needs cuobjdump")
+def test_panels_request_all_their_entries_before_they_store_one(build: Build) -> None:
+    """Eight entries and eight norms a thread."""
+    for function in both_dtypes(build, "normalized_panels_kernel"):
+        assert len(re.findall(r"\bLDG\b", function.partition("STS")[0])) >= 16
+
+
+@needs_nvcc
 def test_tiles_move_16_bytes_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "weighted_degree.ptx"
     subprocess.run(

@@ -103,6 +103,11 @@ __device__ __forceinline__ double unit_entry(const GraphRows<T>& layer, int64_t 
 }
 
 constexpr int kChunk = 32;  // features a block transposes at once
+constexpr int kChunkLines = kRowThreads / kChunk;
+constexpr int kChunkRows = kPanel / kChunkLines;  // of a thread
+// Per multiprocessor: leaves the registers for all of a thread's loads, no spills.
+template <class T>
+constexpr int kPanelBlocks = sizeof(T) == sizeof(float) ? 4 : 3;
 
 template <class T>
 struct PanelChunk {
@@ -117,7 +122,7 @@ __host__ __device__ int64_t panel_chunks(const GraphRows<T>& layer) {
 
 // Rows come in, features go out. Work: panel_chunks.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, kPanelBlocks<T>)
     normalized_panels_kernel(const __grid_constant__ GraphTable<T> table) {
   PanelChunk<T>& shared = block_memory<PanelChunk<T>>();
 
@@ -138,19 +143,30 @@ __global__ void __launch_bounds__(kRowThreads)
     const int64_t item = panel / side;
     const int64_t first_row = panel % side * kPanel;
 
-    // Load
-    for (int i = thread_index(); i < kChunk * kPanel; i += kRowThreads) {
-      const int64_t feature = first_feature + i % kChunk;
-      const int64_t row = first_row + i / kChunk;
-      T value = T(0);
-      if (row < n && feature < d) {
-        const int64_t at = item * n + row;
-        // 0 / 0 would be NaN; a NaN norm makes the row NaN.
-        if (norms[at] != 0.0) {
-          value = static_cast<T>(scaled(x[at * d + feature], layer.exponents[at]) / norms[at]);
-        }
-      }
-      shared.values[i % kChunk][i / kChunk] = value;
+    // Load: a warp reads along a row; everything is requested before anything is used
+    const int lane = thread_index() % kChunk;
+    const int line = thread_index() / kChunk;
+    const bool has_feature = first_feature + lane < d;
+    T entries[kChunkRows];
+    double lengths[kChunkRows];  // 0 outside
+    int exponents[kChunkRows];
+#pragma unroll
+    for (int r = 0; r < kChunkRows; ++r) {
+      const int64_t row = first_row + line + r * kChunkLines;
+      const bool inside = has_feature && row < n;
+      const int64_t at = item * n + (inside ? row : 0);
+      entries[r] = inside ? x[at * d + first_feature + lane] : T(0);
+      lengths[r] = inside ? norms[at] : 0.0;
+      exponents[r] = kNeedsScaling<T> && inside ? layer.exponents[at] : 0;
+    }
+
+    // Compute: 0 / 0 would be NaN; a NaN norm makes the row NaN
+#pragma unroll
+    for (int r = 0; r < kChunkRows; ++r) {
+      const bool zero = lengths[r] == 0.0;
+      const double quotient =
+          (zero ? 1.0 : scaled(entries[r], exponents[r])) / (zero ? 1.0 : lengths[r]);
+      shared.values[lane][line + r * kChunkLines] = zero ? T(0) : static_cast<T>(quotient);
     }
     __syncthreads();
 
