@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Lines of the weighted degree on a device: short rows, closed form, long rows by every route."""
+"""Lines of the weighted degree on a device: short rows, closed forms, long rows by every route."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import torch
 
 import hubprune as hp
 from gpu_clock import Route
-from gpu_exact import degree_error, squares_error
+from gpu_exact import degree_error, signed_error, squares_error
 from gpu_lines import Line, Ours, Peer, compared_on_rows, pair_rate, pair_work
 from gpu_peers import (
     CACHED_ENTRIES,
     PRECISIONS,
+    closed_form_signed,
     closed_form_squares,
     eager_degree,
     eager_degree_at,
@@ -87,6 +88,18 @@ def other_lines(n: int, d: int, precision: str, package: str) -> list[Line]:
     ours = [Ours(f"weighted_degree abs, {precision}", run, PRECISIONS[precision].bound)]
     peers = [other_peer(package, precision)]
     return compared_on_rows(n, d, ours, peers, degree_error, pair_rate(n))
+
+
+def signed_lines(n: int, d: int) -> list[Line]:
+    """The default edge: the sum of the unit rows, and a product of each with it."""
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return hp.weighted_degree(x, edge="signed")
+
+    ours = [Ours("weighted_degree signed", run, work={"copy": 4.0 * n * (d + 1)})]
+    peers = [Peer("closed form in float32", closed_form_signed)]
+    rate = n * d * 4 / 1e6, "GB/s of x"
+    return compared_on_rows(n, d, ours, peers, signed_error, rate)
 
 
 def squares_lines(n: int, d: int) -> list[Line]:

@@ -39,6 +39,13 @@ def degree_error(
     return relative_error(some, weight(cosines).sum(1))
 
 
+def signed_error(x: torch.Tensor) -> Error:
+    """Return the error of signed degrees, relative to the sums of the cosines' magnitudes."""
+    some, cosines = sampled_cosines(x)
+    exact, size = cosines.sum(1), cosines.abs().sum(1)
+    return lambda sums: float(((sums[some].double() - exact) / size).abs().max())
+
+
 def squares_error(x: torch.Tensor) -> Error:
     return degree_error(x, torch.square)
 

@@ -50,6 +50,11 @@ def plain_degree(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.T
     return torch.cat([s.float().abs().sum(1) for s in panels]) - 1
 
 
+def closed_form_signed(x: torch.Tensor) -> torch.Tensor:
+    unit = unit_rows(x)
+    return unit @ unit.sum(0) - 1
+
+
 def closed_form_squares(x: torch.Tensor) -> torch.Tensor:
     unit = unit_rows(x)
     return ((unit @ (unit.T @ unit)) * unit).sum(1) - 1

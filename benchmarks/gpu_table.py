@@ -35,6 +35,7 @@ from gpu_degree import (
     routes_here,
     short_lines,
     short_million_lines,
+    signed_lines,
     squares_lines,
 )
 from gpu_lines import Line
@@ -103,6 +104,8 @@ def groups(quick: bool) -> dict[str, list[Task]]:
             task(degree_lines, 65536, 9),
             task(nearest_lines, 65536, 9),
             task(nearest_lines, 2048, 18432),
+            task(signed_lines, 1_000_000, 9),
+            task(signed_lines, 2048, 18432),
             task(squares_lines, 1_000_000, 9),
             task(squares_lines, 65536, 128),
             task(distance_lines, 2048, 4608),

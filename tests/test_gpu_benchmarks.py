@@ -48,6 +48,7 @@ SMALL: dict[str, Callable[[ModuleType], Any]] = {
     "path_lines": lambda table: table.path_lines("betweenness_centrality", 30, 9),
     "short_lines": lambda table: table.short_lines(40, 9, "high"),
     "short_million_lines": lambda table: table.short_million_lines(50, 9),
+    "signed_lines": lambda table: table.signed_lines(90, 9),
     "squares_lines": lambda table: table.squares_lines(90, 9),
     "vectors_lines": lambda table: table.vectors_lines("small", 8, 5, 3, 3),
 }
@@ -192,6 +193,13 @@ def test_peers_in_their_better_forms(scripts: dict[str, ModuleType]) -> None:
         torch.testing.assert_close(peers.eager_vectors(weight.double()), exact)
 
 
+def test_signed_degrees_are_wrong_beside_their_magnitudes(scripts: dict[str, ModuleType]) -> None:
+    """Cosines 1, 0 and -1: a degree of nothing is no divisor."""
+    error = scripts["gpu_exact"].signed_error(torch.tensor([[2.0, 0.0], [3.0, 0.0], [-1.0, 0.0]]))
+    assert error(torch.tensor([0.0, 0.0, -2.0])) == 0
+    assert error(torch.tensor([0.0, 0.5, -2.0])) == 0.25
+
+
 def test_peers_that_are_captured_wait_for_nothing(scripts: dict[str, ModuleType]) -> None:
     """Nor do they elsewhere: a wait in a loop of launches is most of its time."""
     peers = scripts["gpu_peers"]
@@ -202,6 +210,7 @@ def test_peers_that_are_captured_wait_for_nothing(scripts: dict[str, ModuleType]
         "eager_distance_sum": peers.eager_distance_sum,
         "eager_greedy_degree": peers.eager_greedy_degree,
         "eager_nearest": peers.eager_nearest,
+        "closed_form_signed": peers.closed_form_signed,
         "closed_form_squares": peers.closed_form_squares,
     }
     with FakeTensorMode():
