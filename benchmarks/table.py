@@ -8,8 +8,8 @@ selection", the groups of SELECTION and all losses in words, and "graph library 
 NetworkX and igraph take; benchmarks/results/instructions.json fills "instruction table";
 benchmarks/results/nystrom.json (of `make paper`) fills "nystrom table"; demo-output/results.json
 (of `make demo`) fills "demo table"; benchmarks/results/study.json (of `make study`) fills the
-tables of docs/study.md; benchmarks/results/cpu-zen4.json, of another processor, those of
-docs/performance-zen4.md. A table stands between the lines `<!-- NAME -->` and `<!-- end of NAME
+tables of docs/study.md; benchmarks/results/cpu-zen5.json, of another processor, those of
+docs/performance-zen5.md. A table stands between the lines `<!-- NAME -->` and `<!-- end of NAME
 -->`; a file has what it has of them.
 """
 
