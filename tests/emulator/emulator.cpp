@@ -4,6 +4,7 @@
 #include "emulator.h"
 
 #include <link.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <ucontext.h>
 
@@ -51,8 +52,12 @@ constexpr size_t kRedZone = 256;  // around every buffer: strays land in memory 
 enum class Wait { kNothing, kBarrier, kWarp, kCondition };
 enum class Access { kRead, kWrite, kAtomic };
 
+// A fiber starts from a context of its own and is left and entered by jumps from then on: switching
+// contexts would ask the system for the signal mask, which takes longer than most turns.
 struct Fiber {
-  ucontext_t context;
+  ucontext_t start;
+  jmp_buf place;
+  bool started = false;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   bool done = false;
   Wait wait = Wait::kNothing;
@@ -117,7 +122,7 @@ uint64_t now = 0;              // counts accesses
 std::vector<Word> shared_words(kMostSharedBytes / kWord);
 std::vector<std::unique_ptr<Fiber>> fibers;
 std::vector<uint32_t> warp_barriers;
-ucontext_t scheduler;
+jmp_buf scheduler;
 const Kernel* kernel = nullptr;
 Fiber* current = nullptr;  // null while host code runs
 int current_thread = 0;
@@ -148,7 +153,7 @@ void fail(const char* format, ...) {
   failed = true;
   if (current) {
     current = nullptr;
-    setcontext(&scheduler);
+    _longjmp(scheduler, 1);
   }
 }
 
@@ -328,13 +333,15 @@ void check_unaligned(const void* pointer, size_t bytes, Access access) {
 void suspend() {
   Fiber* own = current;
   current = nullptr;
-  swapcontext(&own->context, &scheduler);
+  if (_setjmp(own->place) == 0) _longjmp(scheduler, 1);
 }
 
 void enter_fiber() {
-  kernel->entry(kernel->arguments);
-  current->done = true;
-  suspend();
+  while (true) {  // a turn for every block
+    kernel->entry(kernel->arguments);
+    current->done = true;
+    suspend();
+  }
 }
 
 void on_signal(int number) {
@@ -354,6 +361,7 @@ class Signals {
   Signals() {
     struct sigaction action = {};
     action.sa_handler = on_signal;
+    action.sa_flags = SA_NODEFER;  // the handler is left by a jump, and may be needed again
     for (size_t i = 0; i < kCount; ++i) sigaction(kNumbers[i], &action, &before_[i]);
   }
   ~Signals() {
@@ -390,13 +398,16 @@ void start_block(int index) {
   }
   for (int i = 0; i < block_threads; ++i) {
     Fiber& own = fiber(i);
-    own.done = false;
     own.wait = Wait::kNothing;
-    getcontext(&own.context);
-    own.context.uc_stack.ss_sp = own.stack.get();
-    own.context.uc_stack.ss_size = kStackBytes;
-    own.context.uc_link = nullptr;
-    makecontext(&own.context, enter_fiber, 0);
+    const bool waits_for_work = own.started && own.done;
+    own.done = false;
+    if (waits_for_work) continue;
+    own.started = false;
+    getcontext(&own.start);
+    own.start.uc_stack.ss_sp = own.stack.get();
+    own.start.uc_stack.ss_size = kStackBytes;
+    own.start.uc_link = nullptr;
+    makecontext(&own.start, enter_fiber, 0);
   }
 }
 
@@ -406,7 +417,10 @@ void resume(int thread) {
                index / (blockDim.x * blockDim.y)};
   current_thread = thread;
   current = &fiber(thread);
-  swapcontext(&scheduler, &current->context);
+  if (_setjmp(scheduler) != 0) return;
+  if (current->started) _longjmp(current->place, 1);
+  current->started = true;
+  setcontext(&current->start);
 }
 
 // Releases every group of lanes that has arrived in full. Returns whether there was one.
