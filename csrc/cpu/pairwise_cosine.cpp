@@ -37,12 +37,7 @@ static void write_short_rows(const Panels<T>& x, const Panels<T>& y, bool symmet
         for (int64_t j = first; j < last; j += kWidth) {
           Vector<T> left[kStripRows];
           Vector<T> right[kStripRows];
-          multiply_rows<kStripRows, 0>(a, y.panel(j), x.d, left, right);
-#pragma GCC unroll 4
-          for (int r = 0; r < kStripRows; ++r) {
-            left[r] = edge_weights<kEdge, T>(clamp_cosines<T>(left[r]));
-            right[r] = edge_weights<kEdge, T>(clamp_cosines<T>(right[r]));
-          }
+          weigh_rows<kEdge>(a, y.panel(j), x.d, left, right);
           T* target = out + i * y.n + j;
           if (rows == kStripRows && last - j >= kWidth) {
 #pragma GCC unroll 4

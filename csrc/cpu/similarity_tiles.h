@@ -317,6 +317,19 @@ static inline Vector<T> edge_weights(Vector<T> s) {
   return s;
 }
 
+// The weights of kStripRows short rows `a` and a panel `b`, left in registers.
+template <Edge kEdge, class T>
+static inline __attribute__((always_inline)) void weigh_rows(const T* a, const T* b, int64_t d,
+                                                             Vector<T> (&left)[kStripRows],
+                                                             Vector<T> (&right)[kStripRows]) {
+  multiply_rows<kStripRows, 0>(a, b, d, left, right);
+#pragma GCC unroll 4
+  for (int r = 0; r < kStripRows; ++r) {
+    left[r] = edge_weights<kEdge, T>(clamp_cosines<T>(left[r]));
+    right[r] = edge_weights<kEdge, T>(clamp_cosines<T>(right[r]));
+  }
+}
+
 // Replaces the cosines of a tile by their weights.
 template <Edge kEdge, class T>
 static inline void weigh_tile(T* tile, const TileShape& shape) {

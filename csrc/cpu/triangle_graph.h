@@ -27,12 +27,12 @@ static void weigh_short_rows(const Panels<T>& x, const TileShape& shape, T* tile
     for (int64_t j = 0; j < shape.width; j += kWidth) {
       Vector<T> left[kStripRows];
       Vector<T> right[kStripRows];
-      multiply_rows<kStripRows, 0>(rows, x.panel(shape.j0 + j), x.d, left, right);
+      weigh_rows<kEdge>(rows, x.panel(shape.j0 + j), x.d, left, right);
 #pragma GCC unroll 4
       for (int q = 0; q < kStripRows; ++q) {
         T* row = tile + (r + q) * shape.edge + j;
-        store(row, edge_weights<kEdge, T>(clamp_cosines<T>(left[q])));
-        store(row + kLanes<T>, edge_weights<kEdge, T>(clamp_cosines<T>(right[q])));
+        store(row, left[q]);
+        store(row + kLanes<T>, right[q]);
       }
     }
   }
