@@ -813,7 +813,11 @@ def test_compat_on_the_device() -> None:
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 def test_a_model_is_scored_as_on_the_cpu_with_one_wait() -> None:
-    layers = [torch.nn.Conv2d(3 + at, 8 + 5 * at, 3, dtype=torch.float64) for at in range(5)]
+    sizes = (3, 3, 3, 1, 3)  # whole filters beside rank-1 vectors
+    layers = [
+        torch.nn.Conv2d(3 + at, 8 + 5 * at, size, dtype=torch.float64)
+        for at, size in enumerate(sizes)
+    ]
     with torch.no_grad():
         layers[2].weight[4] *= 1e-6  # a dead filter
     here = hp.score_model(torch.nn.Sequential(*layers))

@@ -31,6 +31,7 @@ from hubprune.scorers import (
     filter_weight,
     make_scorer,
 )
+from hubprune.scorers.base import removal_orders, sorted_together
 from published import (
     published_betweenness,
     published_closest_pairs,
@@ -256,6 +257,36 @@ def test_layers_together_score_as_one_by_one(scorer: str) -> None:
         assert torch.equal(together[name].dead, alone.dead)
         assert together[name].explain() == alone.explain()
     assert together["1"].dead.tolist() == [7]
+
+
+def test_layers_sorted_together_have_the_orders_of_each_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inf, nan = float("inf"), float("nan")
+    layers = [torch.randint(0, 9, (n,), generator=generator).double() for n in (70, 1, 33, 70, 2)]
+    layers += [torch.tensor([-inf, 3.0, inf, -inf, nan, -inf]).double()]
+    alone = removal_orders(layers)
+    assert alone[-1].tolist() == [4, 2, 1, 0, 3, 5]
+    for chosen in (range(6), [1], [4, 5], [0, 3]):
+        longest = max(len(layers[at]) for at in chosen)
+        together = sorted_together([layers[at] for at in chosen], longest)
+        for at, order in zip(chosen, together, strict=True):
+            assert torch.equal(order, alone[at])
+
+
+@pytest.mark.parametrize("scorer", ["l2", "degree", "opnorm"])
+def test_norms_beyond_float32_in_one_layer_of_a_model(scorer: str) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 5, 1), nn.Conv2d(5, 4, 3))
+    with torch.no_grad():
+        model[1].weight[:] = torch.linspace(1.0, 2.0, 30).view(5, 6, 1, 1) * 1.6e38
+        model[1].weight[3] *= 1e-5
+    scores = hp.score_model(model, scorer)
+    for name, layer in model.named_children():
+        assert torch.equal(scores[name].values, hp.score(layer, scorer).values)
+        assert scores[name].dead.tolist() == ([3] if name == "1" else [])
+    if scorer == "l2":
+        exact = model[1].weight.detach().double().flatten(1).norm(dim=1)
+        alive = [0, 1, 2, 4]
+        assert_within(-scores["1"].values[alive] / exact[alive], np.ones(4), 1e-15)
 
 
 def test_inputs_are_left_alone() -> None:

@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..arguments import check_choice, check_has_values, check_weight
 from .scores import DEAD_RATIO, Scores
+
+_Norms: TypeAlias = "npt.NDArray[np.float64]"
+_Mask: TypeAlias = "npt.NDArray[np.bool_]"
+
+#: Layers on a device are sorted as one matrix while that has at most so many entries.
+_SORTED_TOGETHER = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,6 @@ class Redundancy:
     count: int | None
     route: str
     comparable: torch.Tensor | None = None
-
-
-def _among_dead(values: torch.Tensor, alive: torch.Tensor, n: int) -> torch.Tensor:
-    """Put the values of the living into (n,), with inf for the dead."""
-    placed = torch.full((n,), torch.inf, dtype=values.dtype, device=values.device)
-    return placed.index_copy_(0, alive, values)
 
 
 @dataclass(frozen=True)
@@ -123,51 +124,46 @@ class Scorer(ABC):
                 raise ValueError(f"{label} must not be empty; got shape {tuple(weight.shape)}")
             check_has_values(weight, label)
         vectors, lengths = self._describe_filters(weights)
-        norms = _on_host(lengths)
-        for layer_norms, label in zip(norms, labels, strict=True):
-            _check_finite(layer_norms, label)
+        masks = _dead_filters(weights, lengths, labels)
         dead, ranked, alive = [], [], []
-        for at, weight in enumerate(weights):
-            is_dead = norms[at] < DEAD_RATIO * norms[at].max()
-            dead.append(_indices(is_dead, weight))
+        for at, (weight, mask) in enumerate(zip(weights, masks, strict=True)):
             contribution = contributions[at] if contributions is not None else Contribution()
             filters = Filters(names[at] or "", weight, lengths[at], vectors[at], contribution)
+            dead.append(_indices(mask, weight.device))
             living: torch.Tensor | None = None
-            if self.dead == "first" and len(dead[at]):
-                living = _indices(~is_dead, weight)
+            if self.dead == "first" and mask is not None:
+                living = _indices(~mask, weight.device)
                 filters = filters.take(living)
             alive.append(living)
             ranked.append(filters)
-        results = self._redundancies(ranked)
-        return [
-            self._scores(weight, result, dead[at], alive[at])
-            for at, (weight, result) in enumerate(zip(weights, results, strict=True))
+        results = [
+            result if living is None else _with_dead(result, living, len(weight))
+            for result, living, weight in zip(
+                self._redundancies(ranked), alive, weights, strict=True
+            )
         ]
-
-    def _scores(
-        self,
-        weight: torch.Tensor,
-        result: Redundancy,
-        dead: torch.Tensor,
-        alive: torch.Tensor | None,
-    ) -> Scores:
-        values, count, comparable = result.values, result.count, result.comparable
-        if alive is not None:
-            values = _among_dead(result.values, alive, len(weight))
-            if result.comparable is not None:
-                comparable = _among_dead(result.comparable, alive, len(weight))
-            count = None if result.count is None else result.count + len(dead)
-        order = torch.argsort(values, descending=True, stable=True)
-        kind = self._kind(weight)
-        return Scores(
-            values, order, dead, count, self.name, kind, result.route, self.dead, weight, comparable
-        )
+        orders = removal_orders([result.values for result in results])
+        return [
+            Scores(
+                result.values,
+                order,
+                its_dead,
+                result.count,
+                self.name,
+                self._kind(weight),
+                result.route,
+                self.dead,
+                weight,
+                result.comparable,
+            )
+            for weight, result, order, its_dead in zip(weights, results, orders, dead, strict=True)
+        ]
 
     def _describe_filters(
         self, weights: Sequence[torch.Tensor]
     ) -> tuple[list[torch.Tensor | None], list[torch.Tensor]]:
-        """Return the graph vectors, where the rule has a graph, and the norms in float64."""
-        return [None] * len(weights), [filter_norms(weight.flatten(1)) for weight in weights]
+        """Return the graph vectors, where the rule has a graph, and `filter_norms`."""
+        return [None] * len(weights), [filter_norms(weight) for weight in weights]
 
     def _redundancies(self, layers: Sequence[Filters]) -> list[Redundancy]:
         """Score finite, non-empty layers."""
@@ -181,41 +177,95 @@ class Scorer(ABC):
         return None
 
 
-def _on_host(norms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Return all layers' norms on the CPU: one copy, and one wait, for those of a device."""
-    host = list(norms)
-    for device in dict.fromkeys(each.device for each in norms if each.device.type != "cpu"):
-        chosen = [at for at, each in enumerate(norms) if each.device == device]
-        together = torch.cat([norms[at] for at in chosen]).cpu()
-        sizes = [len(norms[at]) for at in chosen]
-        for at, each in zip(chosen, together.split(sizes), strict=True):
-            host[at] = each
-    return host
+def filter_norms(weight: torch.Tensor) -> torch.Tensor:
+    """Return the l2 norms (n,) in float64 of a weight (n, c, *kernel), as its own dtype's."""
+    norms: torch.Tensor = torch.ops.hubprune.row_norms(weight.flatten(1))
+    return norms.double()
 
 
-def _indices(mask: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return where `mask`, on the CPU, is true, beside `weight`; nothing is copied for nowhere."""
-    found = torch.nonzero(mask).flatten()
-    if weight.device.type == "cpu":
-        return found
-    return found.to(weight.device) if len(found) else found.new_empty(0, device=weight.device)
+def _dead_filters(
+    weights: Sequence[torch.Tensor], lengths: list[torch.Tensor], labels: Sequence[str]
+) -> list[_Mask | None]:
+    """Return which filters of every layer are dead, on the host; None where none is.
+
+    All layers' norms make one copy and one wait. Norms that overflowed float32 are replaced in
+    `lengths`; a filter that holds NaN or infinity is an error.
+    """
+    norms = _on_host(lengths)
+    sizes = [len(each) for each in lengths]
+    starts = np.cumsum([0, *sizes[:-1]])
+    with np.errstate(over="ignore", invalid="ignore"):
+        all_finite = np.isfinite(norms.sum())  # one look; of finite norms it may overflow
+    if not all_finite:
+        for at, of_layer in enumerate(np.split(norms, starts[1:])):
+            if not np.isfinite(of_layer).all():
+                lengths[at] = filter_norms(weights[at].double())
+                of_layer[:] = lengths[at].cpu().numpy()
+                _check_finite(of_layer, labels[at])
+    largest = np.maximum.reduceat(norms, starts)
+    is_dead = norms < DEAD_RATIO * np.repeat(largest, sizes)
+    if not is_dead.any():
+        return [None] * len(sizes)
+    return [mask if mask.any() else None for mask in np.split(is_dead, starts[1:])]
 
 
-def _check_finite(norms: torch.Tensor, label: str) -> None:
+def _on_host(lengths: Sequence[torch.Tensor]) -> _Norms:
+    """Return the norms of all layers, one after the other: one copy where they share a device."""
+    if len({each.device for each in lengths}) > 1:
+        lengths = [each.cpu() for each in lengths]
+    norms: _Norms = torch.cat(list(lengths)).cpu().numpy()
+    return norms
+
+
+def _check_finite(norms: _Norms, label: str) -> None:
     """Raise and name the first filter whose norm is not finite."""
-    if math.isfinite(float(norms.sum())):  # one look; of finite norms it may overflow
-        return
-    bad = torch.nonzero(~norms.isfinite()).flatten()
+    bad = np.flatnonzero(~np.isfinite(norms))
     if len(bad):
         raise ValueError(
-            f"{label} must be finite; filter {int(bad[0])} holds NaN or infinity "
+            f"{label} must be finite; filter {bad[0]} holds NaN or infinity "
             f"({len(bad)} of {len(norms)} filters do)"
         )
 
 
-def filter_norms(rows: torch.Tensor) -> torch.Tensor:
-    """Return the l2 norms in float64, also where a finite row's norm overflows float32."""
-    norms: torch.Tensor = torch.ops.hubprune.row_norms(rows).double()
-    if not math.isfinite(float(norms.sum())):
-        norms = torch.ops.hubprune.row_norms(rows.double())
-    return norms
+def _indices(mask: _Mask | None, device: torch.device) -> torch.Tensor:
+    """Return where the mask is true; nothing is copied for nowhere."""
+    if mask is None:
+        return torch.empty(0, dtype=torch.int64, device=device)
+    return torch.from_numpy(np.flatnonzero(mask)).to(device)
+
+
+def _with_dead(result: Redundancy, alive: torch.Tensor, n: int) -> Redundancy:
+    """Return what was said of the living filters, at `alive` of n, with inf for the dead."""
+
+    def placed(values: torch.Tensor) -> torch.Tensor:
+        full = torch.full((n,), torch.inf, dtype=values.dtype, device=values.device)
+        return full.index_copy_(0, alive, values)
+
+    return replace(
+        result,
+        values=placed(result.values),
+        count=None if result.count is None else result.count + n - len(alive),
+        comparable=None if result.comparable is None else placed(result.comparable),
+    )
+
+
+def removal_orders(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the removal order (n,) of every layer's values: descending, ties by lower index.
+
+    On a device the layers are sorted together, padded to the longest: a sort of some thousand
+    entries there is nothing but its launches.
+    """
+    longest = max(len(each) for each in values)
+    alike = len({(each.device, each.dtype) for each in values}) == 1
+    if alike and values[0].is_cuda and longest * len(values) <= _SORTED_TOGETHER:
+        return sorted_together(values, longest)
+    return [torch.argsort(each, descending=True, stable=True) for each in values]
+
+
+def sorted_together(values: Sequence[torch.Tensor], longest: int) -> list[torch.Tensor]:
+    """Return the removal orders of layers of one device and dtype by one sort."""
+    padding = torch.full_like(values[0][:1], -torch.inf).expand(longest)
+    parts = [part for each in values for part in (each, padding[len(each) :])]
+    matrix = torch.cat(parts).view(len(values), longest)
+    order = torch.argsort(matrix, dim=1, descending=True, stable=True)
+    return [row[: len(each)] for row, each in zip(order.unbind(), values, strict=True)]

@@ -40,14 +40,15 @@ class GraphScorer(Scorer):
     ) -> tuple[list[torch.Tensor | None], list[torch.Tensor]]:
         vectors: list[torch.Tensor | None] = []
         norms: list[torch.Tensor] = []
-        rank1 = [weight for weight in weights if self._kind(weight) == "rank1"]
-        directions = iter(zip(*rank1_vectors(rank1, torch.float64), strict=True)) if rank1 else None
-        for weight in weights:
-            if directions is not None and self._kind(weight) == "rank1":
+        is_rank1 = [self._kind(weight) == "rank1" for weight in weights]
+        rank1 = [weight for weight, chosen in zip(weights, is_rank1, strict=True) if chosen]
+        directions = zip(*rank1_vectors(rank1, torch.float64), strict=True) if rank1 else iter(())
+        for weight, chosen in zip(weights, is_rank1, strict=True):
+            if chosen:
                 layer_vectors, layer_norms = next(directions)
             else:
                 layer_vectors = weight.flatten(1).to(compute_dtype(weight))
-                layer_norms = filter_norms(weight.flatten(1))
+                layer_norms = filter_norms(weight)
             vectors.append(layer_vectors)
             norms.append(layer_norms)
         return vectors, norms
