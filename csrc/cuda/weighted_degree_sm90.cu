@@ -175,11 +175,12 @@ Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t 
   const DegreeScratch scratch(scratch_memory, count, n, pitch, processors);
   const TensorSchedule& schedule = scratch.schedule;
   Launches launches("weighted_degree_sm90", device, stream);
-  CUtensorMap map;
-  launches.check(encode_planes(planes, n, count * pitch, &map));
   launches.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       static_cast<int>(kTensorBytes)));
   launches.zero(scratch.split.arrivals, scratch.arrivals * static_cast<int64_t>(sizeof(unsigned)));
+  // After calls of the runtime, which make its context the thread's: this one is the driver's.
+  CUtensorMap map;
+  launches.check(encode_planes(planes, n, count * pitch, &map));
   launches.kernel(kernel, busy_blocks(schedule, processors), kTensorThreads, kTensorBytes, map,
                   schedule, scratch.split, n, count, pitch, fixed_point_scale(n), nonfinite, sums);
   return launches.status();
