@@ -33,12 +33,16 @@ Route = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one route: the first call's result, and median times in milliseconds."""
+    """Of one route: the first call's result, and median times in milliseconds.
+
+    `quartiles`: the first and the third of the times behind "ms" and, if it is there, "graph_ms".
+    """
 
     result: Any
     ms: float
     graph_ms: float | None
     replayed: Any  # the result of the replays, None without
+    quartiles: dict[str, tuple[float, float]]
 
 
 @functools.cache
@@ -63,8 +67,14 @@ def once(route: Route, value: Any, *, queued: bool = False) -> tuple[float, Any]
     return float(start.elapsed_time(end)), result
 
 
-# Graphs whose capture failed: torch's allocator goes on asking them which memory is theirs.
-_refused: list[torch.cuda.CUDAGraph] = []
+# Graphs whose capture failed, kept because torch's allocator goes on asking them which memory is
+# theirs, and why.
+_refused: list[tuple[torch.cuda.CUDAGraph, str]] = []
+
+
+def capture_refused() -> str | None:
+    """Return why this process captures nothing any more, None while it does."""
+    return _refused[0][1] if _refused else None
 
 
 def captured(route: Route, value: Any) -> tuple[Route, Any] | None:
@@ -83,7 +93,7 @@ def captured(route: Route, value: Any) -> tuple[Route, Any] | None:
             result = route(value)
     except RuntimeError as error:
         print(f"not captured in a graph, and nothing after it: {error}", file=sys.stderr)
-        _refused.append(graph)
+        _refused.append((graph, str(error).partition("\n")[0]))
         return None
     return lambda _: graph.replay(), result
 
@@ -131,16 +141,20 @@ def interleaved(
     repetitions = int(min(50, max(3 if a_pass > SLOW_MS else 5, budget_ms / a_pass)))
     for _ in range(repetitions):
         turns()
-    found = [
-        Timing(
-            result,
-            statistics.median(times[at]),
-            statistics.median(graph_times[at]) if graph_times[at] else None,
-            replay[1] if replay else None,
-        )
-        for at, (result, replay) in enumerate(zip(first, replays, strict=True))
-    ]
+    found = []
+    for result, replay, calls, of_graph in zip(first, replays, times, graph_times, strict=True):
+        measured = {"ms": calls, "graph_ms": of_graph} if of_graph else {"ms": calls}
+        medians = {name: statistics.median(each) for name, each in measured.items()}
+        quartiles = {name: first_and_third(each) for name, each in measured.items()}
+        replayed = replay[1] if replay else None
+        found.append(Timing(result, medians["ms"], medians.get("graph_ms"), replayed, quartiles))
     return found, repetitions
+
+
+def first_and_third(times: Sequence[float]) -> tuple[float, float]:
+    """Return the quartiles on both sides of the median."""
+    first, _, third = statistics.quantiles(times, n=4, method="inclusive")
+    return first, third
 
 
 def ceilings() -> dict[str, float]:

@@ -40,6 +40,8 @@ class Line:
     repetitions: int
     bound: float = ERROR_BOUND
     work: Work = field(default_factory=dict)
+    # The first and the third of the times behind "ms", "graph_ms", "peer_ms", "peer_graph_ms".
+    quartiles: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def reached(self, ceilings: dict[str, float]) -> tuple[float, str] | None:
         """Return how much of the ceiling that limits the work was reached, in percent, and which.
@@ -120,10 +122,16 @@ def compared(
         [each.run for each in every], value, capturable=[each.capturable for each in every]
     )
     others = [
-        (peer.name, each.ms, each.graph_ms, error(each.result))
+        (
+            peer.name,
+            each.ms,
+            each.graph_ms,
+            error(each.result),
+            {f"peer_{name}": pair for name, pair in each.quartiles.items()},
+        )
         for peer, each in zip(peers, timings[len(ours) :], strict=True)
     ]
-    others += [(name, ms, None, its_error) for name, ms, its_error in known_peers]
+    others += [(name, ms, None, its_error, {}) for name, ms, its_error in known_peers]
     found = []
     for own, each in zip(ours, timings, strict=False):
         results = [each.result] + ([] if each.replayed is None else [each.replayed])
@@ -144,8 +152,9 @@ def compared(
                 repetitions=repetitions,
                 bound=own.bound,
                 work=own.work,
+                quartiles=each.quartiles | peer_quartiles,
             )
-            for name, peer_ms, peer_graph_ms, peer_error in others
+            for name, peer_ms, peer_graph_ms, peer_error, peer_quartiles in others
         ]
     return found
 

@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
+from gpu_clock import capture_refused
 from gpu_lines import Line
 from hubprune.config import configuration
-from journal import Journal
+from journal import Journal, Measurement
 
 
-def driver_version() -> str:
+def asked_of_driver(query: str) -> str:
+    """Return what nvidia-smi says of the first device; "unknown" where it says nothing."""
     try:
         run = subprocess.run(
-            ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+            ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             timeout=30,
@@ -28,6 +30,11 @@ def driver_version() -> str:
     return run.stdout.partition("\n")[0].strip() or "unknown"
 
 
+def device_state() -> str:
+    """Return the clocks, power and temperature, which tell a slowed device from a slow kernel."""
+    return asked_of_driver("clocks.sm,clocks.max.sm,clocks.mem,power.draw,temperature.gpu")
+
+
 def environment(commit: str) -> dict[str, Any]:
     properties = torch.cuda.get_device_properties(0)
     return {
@@ -35,12 +42,31 @@ def environment(commit: str) -> dict[str, Any]:
         "compute_capability": f"{properties.major}.{properties.minor}",
         "multiprocessors": properties.multi_processor_count,
         "memory_gib": round(properties.total_memory / 2**30, 1),
-        "driver": driver_version(),
+        "l2_cache_mib": properties.L2_cache_size / 2**20,
+        "driver": asked_of_driver("driver_version"),
         "torch_cuda": torch.version.cuda,
         "matmul_precision": torch.get_float32_matmul_precision(),
         "commit": commit,
         "configuration": configuration(),
     }
+
+
+def run_noting_captures(
+    journal: Journal, name: str, measurement: Measurement, seconds: float
+) -> None:
+    """As `Journal.run`; note where this process stops capturing graphs, so without replays."""
+    before = capture_refused()
+    journal.run(name, measurement, seconds)
+    if (reason := capture_refused()) != before:
+        journal.machine.setdefault("not_captured", {})[name] = reason
+
+
+def not_captured(journal: Journal) -> list[str]:
+    """Return where captures failed, and why."""
+    found = journal.machine.get("not_captured", {})
+    return [
+        f"{name}: not captured in a graph, nor what came after it: {found[name]}" for name in found
+    ]
 
 
 def of_ceiling(line: Line, machine: dict[str, Any]) -> str:
@@ -86,6 +112,7 @@ def markdown(journal: Journal) -> str:
         for line in lines
     ]
     wrong = missed_bounds(lines) + [f"{name}: {why}" for name, why in journal.failed.items()]
+    wrong += not_captured(journal)
     if wrong:
         rows += ["", "Failed:", "", *(f"- {each}" for each in wrong)]
     rows += [

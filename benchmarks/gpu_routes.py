@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Find out on a device which route of the weighted degree is fastest where.
 
-Usage: python benchmarks/gpu_routes.py OUT [--resume]
+Usage: python benchmarks/gpu_routes.py OUT [--resume] [--commit NAME]
 
 Times every route (tiles, panels, sm90 on Hopper; of short rows tiles and mma) at every precision
 over a grid of shapes, and over the raw filters of a whole network, beside torch's own product.
 Writes OUT/gpu_routes.json and OUT/gpu_routes.md anew after every shape: the table, and for each
 precision and number of rows from how many features on one route is not slower than others; of short
 rows for each number of features from how many rows on. Those numbers belong into
-`hubprune.panel_route.PANEL_FEATURES` and `hubprune.ops.degree`, with the device's name. A route
-whose error is above its bound is no candidate. About a minute; the exit codes are gpu_table.py's.
-Behind a shape that ended the process, --resume goes on without sm90.
+`hubprune.panel_route.PANEL_FEATURES` and `hubprune.ops.degree`, with the device's name. All is
+said of calls, which for small shapes compares what the host launches, and of replays of a graph,
+which compare the kernels. A route whose error is above its bound is no candidate. One or two
+minutes; the exit codes are gpu_table.py's. Behind a shape that ended the process, --resume goes on
+without sm90.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from gpu_degree import SHORT_ROUTES, by_route, degree_by, routes_here
 from gpu_exact import degree_error
 from gpu_lines import Error, gaussian, largest
 from gpu_peers import PRECISIONS, eager_degree_at
+from gpu_report import environment, not_captured, run_noting_captures
 from journal import NO_DEVICE, Journal
 from layers import CNN14
 
@@ -77,17 +80,26 @@ class Cell:
     precision: str
     ms: dict[str, float]
     error: dict[str, float]
+    graph_ms: dict[str, float] = field(default_factory=dict)  # of replays, where there are any
 
-    def candidate_ms(self, route: str) -> float:
+    def candidate_ms(self, route: str, replayed: bool = False) -> float:
         """Return the time of a route, infinite if it is missing or its error above the bound."""
         right = self.error.get(route, float("inf")) <= PRECISIONS[self.precision].bound
-        return self.ms[route] if right else float("inf")
+        times = self.graph_ms if replayed else self.ms
+        return times.get(route, float("inf")) if right else float("inf")
 
     @property
     def fastest(self) -> str:
         """The fastest of our routes that are right; "none" without one."""
         ours = [route for route in self.ms if self.candidate_ms(route) < float("inf")]
         return min((r for r in ours if r != "torch"), key=self.ms.__getitem__, default="none")
+
+    def shown(self, route: str) -> str:
+        """Return the cell of a route: of a call, of a replay, and the error."""
+        ms = f"{self.ms[route]:.3g}" if route in self.ms else "-"
+        ms = f"**{ms}**" if route == self.fastest else ms
+        replay = f" / {self.graph_ms[route]:.3g}" if route in self.graph_ms else ""
+        return f"{ms}{replay} ({self.error.get(route, float('nan')):.0e})"
 
     @property
     def wrong(self) -> list[str]:
@@ -112,11 +124,12 @@ def cells(
     found = []
     for precision in PRECISIONS:
         runs = runs_at(precision)
-        timings, _ = interleaved(list(runs.values()), value, BUDGET_MS)
+        timings, _ = interleaved(list(runs.values()), value, BUDGET_MS, [True] * len(runs))
         timed = dict(zip(runs, timings, strict=True))
         ms = {route: each.ms for route, each in timed.items()}
+        replays = {r: each.graph_ms for r, each in timed.items() if each.graph_ms is not None}
         errors = {route: error(each.result) for route, each in timed.items()}
-        found.append(Cell(shape, n, d, precision, ms, errors))
+        found.append(Cell(shape, n, d, precision, ms, errors, replays))
     return found
 
 
@@ -168,21 +181,23 @@ def tasks() -> dict[str, Callable[[], list[Cell]]]:
     return {"network": network_cells, "shifted": shifted, **grid}
 
 
-def thresholds(of_precision: Iterable[Cell], rivals: Rivals) -> dict[int, int]:
+def thresholds(
+    of_precision: Iterable[Cell], rivals: Rivals, replayed: bool = False
+) -> dict[int, int]:
     """Return by rows: from how many features on the route is as fast as the others, or faster.
 
-    Or by features: from how many rows on.
+    Or by features: from how many rows on. Of calls, or of replays, of those shapes that have them.
     """
     grid = [
         (getattr(each, rivals.fixed), getattr(each, rivals.along), each)
         for each in of_precision
-        if each.n > 0 and rivals.route in each.ms
+        if each.n > 0 and rivals.route in (each.graph_ms if replayed else each.ms)
     ]
     found: dict[int, int] = {}
     beaten = set()
     for at, size, each in sorted(grid, key=lambda item: (item[0], -item[1])):
-        own = each.candidate_ms(rivals.route)
-        best = min(map(each.candidate_ms, rivals.others))
+        own = each.candidate_ms(rivals.route, replayed)
+        best = min(each.candidate_ms(other, replayed) for other in rivals.others)
         if at in beaten or own > best * NOISE or own == float("inf"):
             beaten.add(at)
         else:
@@ -191,14 +206,15 @@ def thresholds(of_precision: Iterable[Cell], rivals: Rivals) -> dict[int, int]:
 
 
 def all_thresholds(measured: Sequence[Cell]) -> dict[str, dict[str, dict[int, int]]]:
-    """Return `thresholds` of all `RIVALS`, by precision and their name."""
+    """Return `thresholds` of all `RIVALS`, by precision and their name, of calls and replays."""
     return {
         precision: {
-            str(rivals): thresholds(
-                [each for each in measured if each.precision == precision], rivals
+            f"{rivals}{', replayed' if replayed else ''}": thresholds(
+                [each for each in measured if each.precision == precision], rivals, replayed
             )
             for rivals in RIVALS
-            if any(rivals.route in each.ms for each in measured)
+            for replayed in (False, True)
+            if any(rivals.route in (each.graph_ms if replayed else each.ms) for each in measured)
         }
         for precision in PRECISIONS
     }
@@ -213,27 +229,29 @@ def markdown(journal: Journal) -> str:
     measured = measured_cells(journal)
     routes = list(dict.fromkeys(route for each in measured for route in each.ms))
     lines = [
-        f"| precision | n x d | {' | '.join(f'{route}, ms (error)' for route in routes)} |",
+        f"| precision | n x d | {' | '.join(f'{r}, ms / replay (error)' for r in routes)} |",
         "|---|---|" + "---|" * len(routes),
     ]
     for each in measured:
-        row = []
-        for route in routes:
-            ms = f"{each.ms[route]:.3g}" if route in each.ms else "-"
-            ms = f"**{ms}**" if route == each.fastest else ms
-            row.append(f"{ms} ({each.error.get(route, float('nan')):.0e})")
-        lines.append(f"| {each.precision} | {each.shape} | {' | '.join(row)} |")
-    lines += ["", f"Measured on {journal.machine['device']}; medians of interleaved repetitions."]
+        row = " | ".join(map(each.shown, routes))
+        lines.append(f"| {each.precision} | {each.shape} | {row} |")
+    machine = journal.machine
+    lines += [
+        "",
+        f"Measured on {machine['device']} at {machine['commit']}; medians of interleaved "
+        "repetitions.",
+    ]
+    along = {str(rivals): rivals for rivals in RIVALS}
     for precision, found in all_thresholds(measured).items():
-        for rivals in RIVALS:
-            if (least := found.get(str(rivals))) is None:
-                continue
+        for name, least in found.items():
+            rivals = along[name.removesuffix(", replayed")]
             shown = [
                 f"{rivals.along} >= {size} at {rivals.fixed} = {at}" for at, size in least.items()
             ]
-            lines += ["", f"{precision}: {rivals}: {', '.join(shown) or 'nowhere'}."]
+            lines += ["", f"{precision}: {name}: {', '.join(shown) or 'nowhere'}."]
     wrong = [each for cell in measured for each in cell.wrong]
     wrong += [f"{name}: {reason}" for name, reason in journal.failed.items()]
+    wrong += not_captured(journal)
     if wrong:
         lines += ["", "Failed:", "", *(f"- {each}" for each in wrong)]
     return "\n".join(lines) + "\n"
@@ -243,12 +261,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("out", type=Path, help="folder for gpu_routes.json and gpu_routes.md")
     parser.add_argument("--resume", action="store_true", help="keep what OUT has, go on behind it")
+    parser.add_argument("--commit", default="unknown", help="name of the measured source")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("no CUDA device: nothing measured", file=sys.stderr)
         return NO_DEVICE
     journal = Journal(arguments.out / "gpu_routes.json", arguments.resume, markdown)
-    journal.machine = {"device": torch.cuda.get_device_name()}
+    journal.machine = {**environment(arguments.commit), **journal.machine}
     if journal.failed:
         # A route ended the process before. That can be any, but others were tried more: without
         # this one the rest of the grid is there.
@@ -259,7 +278,7 @@ def main() -> int:
 
     every = tasks()
     for name, make in every.items():
-        journal.run(name, functools.partial(results, make), SHAPE_SECONDS)
+        run_noting_captures(journal, name, functools.partial(results, make), SHAPE_SECONDS)
     journal.machine["thresholds"] = all_thresholds(measured_cells(journal))
     journal.save()
     print(markdown(journal))

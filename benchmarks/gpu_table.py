@@ -41,12 +41,19 @@ from gpu_degree import (
 from gpu_lines import Line
 from gpu_network import NETWORK_WAYS, network_lines, vectors_lines
 from gpu_peers import PRECISIONS, other_packages
-from gpu_report import environment, markdown, measured_lines, missed_bounds
+from gpu_report import (
+    device_state,
+    environment,
+    markdown,
+    measured_lines,
+    missed_bounds,
+    run_noting_captures,
+)
 from gpu_similarity import distance_lines, nearest_lines
 from journal import NO_DEVICE, Journal
 
 LINE_SECONDS = 40.0  # that a line may take; then it hangs
-LONG_LINE_SECONDS = 60.0  # that one may take which compiles, or goes through a million rows' pairs
+LONG_LINE_SECONDS = 90.0  # that one may take which compiles, or goes through a million rows' pairs
 
 
 class Task(NamedTuple):
@@ -109,9 +116,10 @@ def groups(quick: bool) -> dict[str, list[Task]]:
             task(squares_lines, 1_000_000, 9),
             task(squares_lines, 65536, 128),
             task(distance_lines, 2048, 4608),
-            # The longest last: what stops them takes no others along.
-            task(vectors_lines, "wide kernels", 256, 300, 17, 17),
+            # The longest last: what stops them takes no others along. For matrices above 32 x 32
+            # torch's eigh solves one after another.
             task(degree_lines, 1_000_000, 9, seconds=LONG_LINE_SECONDS),
+            task(vectors_lines, "wide kernels", 64, 300, 17, 17),
         ]
         network = [task(network_lines, way) for way in NETWORK_WAYS]
         paths += [
@@ -176,7 +184,10 @@ def main() -> int:
         if arguments.group in (None, group):
             for each in tasks:
                 names.append(each.name)
-                journal.run(each.name, functools.partial(results, each.make), each.seconds)
+                make = functools.partial(results, each.make)
+                run_noting_captures(journal, each.name, make, each.seconds)
+            journal.machine.setdefault("state", {})[group] = device_state()
+            journal.save()
     print(markdown(journal))
     return journal.exit_code(names, missed_bounds(measured_lines(journal, names)))
 

@@ -15,12 +15,13 @@ Everything that a machine with an NVIDIA GPU can check, in one call of under 10 
               fault costs one test, else it ends the step
   table       times beside torch eager, with errors, in groups of which none takes another along
   routes      where each route of the weighted degree is the fastest
+  peers       lines of the table beside other packages; torch.compile takes its time
   sanitizers  with the time that is left: compute-sanitizer's four tools on small shapes, beside
               each other; Hopper's kernel in runs of its own (racecheck does not understand its
               barriers in every version). Reports about other kernels than hubprune's are counted,
               and fail nothing
-LIST names some of tests, table, routes, sanitizers: to spread them over two calls, say
---without sanitizers, then --only sanitizers.
+LIST names some of tests, table, routes, peers, sanitizers: to spread them over two calls, say
+--without peers,sanitizers, then --only peers,sanitizers, with the same OUT or a copy of it.
 
 OUT receives summary.txt (a line per step), run.log (their output), failures.txt (every failed test,
 as it fails), gpu_table.json, gpu_table.md, gpu_routes.json, gpu_routes.md; the first three grow with
@@ -32,12 +33,13 @@ every step passed, 14 if only errors above their bounds were found, 1 if anythin
 Needs python3 with torch (a CUDA build), numpy, pytest, pybind11, scikit-build-core, cmake and ninja;
 nvcc and g++; compute-sanitizer. Nothing is downloaded and nothing is installed outside build/gpu.
 Environment: PYTHON (python3), HUBPRUNE_CUDA_ARCHITECTURES (the device's own, e.g. 90a-real),
-HUBPRUNE_COMMIT (git's), HUBPRUNE_GPU_SECONDS (580: when the last step is stopped).
+HUBPRUNE_COMMIT (git's), HUBPRUNE_GPU_SECONDS (560: when the last step is stopped; what it has
+written by then takes up to 20 s more).
 TEXT
 }
 
-readonly TOTAL_SECONDS=${HUBPRUNE_GPU_SECONDS:-580}
-readonly STEPS="tests table routes sanitizers"
+readonly TOTAL_SECONDS=${HUBPRUNE_GPU_SECONDS:-560}
+readonly STEPS="tests table routes peers sanitizers"
 steps=" $STEPS "
 out=""
 quick=0
@@ -84,11 +86,16 @@ facts=$("$python" - <<'CODE'
 import importlib.util
 import os
 import sys
+import sysconfig
 
-try:
-    import torch
-except ImportError:
-    sys.exit("python3 has no torch")
+needed = ("torch", "numpy", "pytest", "pybind11", "scikit_build_core")
+missing = [name for name in needed if importlib.util.find_spec(name) is None]
+if missing:
+    sys.exit(f"python3 has no {', '.join(missing)}")
+if not os.path.isfile(os.path.join(sysconfig.get_paths()["include"], "Python.h")):
+    sys.exit("python3 has no headers to build an extension with")
+import torch
+
 if not torch.cuda.is_available():
     sys.exit("no CUDA device: nothing to run here")
 major, minor = torch.cuda.get_device_capability()
@@ -144,8 +151,9 @@ limited() { # seconds, command...: interrupted when they are over, so that it ca
 }
 
 # Runs a command, again after each time that a hang or a fault ended it: it goes on behind that.
+# One that wrote no result before it ended would end in the same way again.
 step() { # name, limit in seconds, ends that are allowed, command...
-  local name=$1 limit allowed=$3 began=$SECONDS code deadline ends=0 remark=""
+  local name=$1 limit allowed=$3 began=$SECONDS code deadline ends=0 remark="" before
   limit=$(time_left "$2")
   shift 3
   if [ "$limit" -lt 5 ]; then
@@ -155,10 +163,12 @@ step() { # name, limit in seconds, ends that are allowed, command...
   deadline=$((SECONDS + limit))
   printf '\n===== %s: %s\n' "$name" "$*" >>"$log"
   while :; do
+    before=$(results)
     limited $((deadline - SECONDS)) "$@" >>"$log" 2>&1
     code=$?
     case $code in 0 | 2 | 14 | 15) break ;; esac
     if [ $((deadline - SECONDS)) -lt 5 ] || [ "$ends" -ge "$allowed" ]; then break; fi
+    if [ "$(results)" = "$before" ]; then break; fi
     ends=$((ends + 1))
     printf '\n===== %s ended with exit code %s: again\n' "$name" "$code" >>"$log"
   done
@@ -172,6 +182,8 @@ step() { # name, limit in seconds, ends that are allowed, command...
   esac
   return $code
 }
+
+results() { cat "$out"/*.json 2>/dev/null | cksum; }
 
 outcome() { grep -oE '[0-9]+ (failed|passed)[^=]* in [0-9.]+s' | tail -n 1; } # of pytest
 
@@ -243,9 +255,9 @@ if wanted table; then
 fi
 if wanted routes; then
   rm -f "$out"/gpu_routes.*
-  step routes 120 3 "$python" benchmarks/gpu_routes.py "$out" --resume
+  step routes 150 3 "$python" benchmarks/gpu_routes.py "$out" --resume --commit "$commit"
 fi
-if wanted table; then table peers 120; fi
+if wanted peers; then table peers 120; fi
 
 # --- sanitizers -----------------------------------------------------------------------------------
 # Every kernel at a small shape.
@@ -268,7 +280,7 @@ sanitize() { # name, tool, tests, options...: in the background
     # its end is not hidden by a neighbour. Refused calls are tested elsewhere and are no findings.
     HUBPRUNE_GPU_SMALL=1 PYTORCH_NO_CUDA_MEMORY_CACHING=1 HUBPRUNE_GPU_TEST_SECONDS=150 \
       OMP_NUM_THREADS=2 limited "$limit" \
-      "$sanitizer" --tool "$tool" --error-exitcode 86 --report-api-errors no --print-limit 300 \
+      "$sanitizer" --tool "$tool" --error-exitcode 86 --report-api-errors no --print-limit 60 \
       --destroy-on-device-error kernel "$@" "${tests[@]}" -v --tb=short -k "$chosen" \
       >"$work/$name.log" 2>&1
     echo "$? $((SECONDS - began))" >"$work/$name.end"
@@ -279,7 +291,7 @@ judge() { # name
   local name=$1 code seconds found ours state=failed result
   if ! read -r code seconds <"$work/$name.end"; then code=unknown seconds=0; fi
   printf '\n===== %s\n' "$name" >>"$log"
-  cat "$work/$name.log" >>"$log"
+  head -c 1500000 "$work/$name.log" >>"$log"  # a file of many reports might not be brought back
   found=$(grep -oE '(ERROR|RACECHECK) SUMMARY: .*' "$work/$name.log" | tail -n 1)
   result=$(outcome <"$work/$name.log")
   ours=$(grep -E '^=+ ' "$work/$name.log" | grep -v 'Host Frame' | grep -c hubprune)

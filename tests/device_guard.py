@@ -42,7 +42,10 @@ def _record(title: str, text: str) -> None:
 
 
 def _fault() -> str | None:
-    """Wait for the device; return what it says if it is broken."""
+    """Wait for the device; return what it says if it is broken.
+
+    Or that of a capture that failed torch has kept the stream: then it captures nothing any more.
+    """
     torch: Any = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
@@ -50,6 +53,8 @@ def _fault() -> str | None:
         torch.cuda.synchronize()
     except RuntimeError as error:
         return str(error).splitlines()[0]
+    if torch.cuda.current_stream() != torch.cuda.default_stream():
+        return "the test left another stream behind, as a graph does whose capture fails"
     return None
 
 

@@ -126,7 +126,7 @@ def test_every_line_is_rehearsed(scripts: dict[str, ModuleType]) -> None:
     others = [task.name for task in groups["peers"]]
     assert others[:2] == [f"other_lines(16384, 9, highest, {name})" for name in ("a", "b")]
     assert len(others) == 8
-    assert groups["core"][-1].name == "degree_lines(1000000, 9)"
+    assert groups["core"][-1].name == "vectors_lines(wide kernels, 64, 300, 17, 17)"
     long = {task.name for tasks in groups.values() for task in tasks if task.seconds > 40}
     million = {"degree_lines(1000000, 9)", "short_million_lines(1000000, 9)"}
     assert long == {*million, *others}
@@ -330,6 +330,7 @@ def test_slow_calls_are_repeated_less(
     timings, repetitions = scripts["gpu_clock"].interleaved([len, len], ())
     assert repetitions == 3
     assert [each.ms for each in timings] == [2.0, 902.0]
+    assert timings[0].quartiles == {"ms": (1.5, 2.5)}
 
 
 def test_what_warms_the_device_counts_for_nothing(
@@ -349,7 +350,8 @@ def test_what_warms_the_device_counts_for_nothing(
 
     monkeypatch.setattr(clock, "once", once)
     (timing,), repetitions = clock.interleaved([len], (), 160.0, capturable=[True])
-    assert timing == clock.Timing("first", 2.0, 1.0, "replayed")
+    quartiles = {"ms": (2.0, 2.0), "graph_ms": (1.0, 1.0)}
+    assert timing == clock.Timing("first", 2.0, 1.0, "replayed", quartiles)
     assert repetitions == 10  # 8 ms were estimated, and as much for a replay
     assert next(now, None) is None
 
@@ -365,6 +367,9 @@ def test_what_cannot_be_captured_is_timed_without(
     monkeypatch.setattr(torch.cuda, "graph", refused)
     (without,), _ = scripts["gpu_clock"].interleaved([len], (), capturable=[True])
     assert without.graph_ms is None
+    assert scripts["gpu_clock"].capture_refused() == (
+        "operation not permitted when stream is capturing"
+    )
 
 
 def test_a_capture_that_fails_leaves_its_stream_and_is_the_last(
@@ -425,7 +430,7 @@ def test_the_driver(
         return SimpleNamespace(stdout=said)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert scripts["gpu_report"].driver_version() == driver
+    assert scripts["gpu_report"].asked_of_driver("driver_version") == driver
 
 
 # --- what a fault leaves --------------------------------------------------------------------------
@@ -475,6 +480,7 @@ def test_a_fault_costs_one_line(
     monkeypatch.setattr(table, "groups", lambda quick: tasks)
     monkeypatch.setattr(table, "ceilings", lambda: {"float32": 1.0})
     monkeypatch.setattr(table, "environment", lambda commit: MACHINE)
+    monkeypatch.setattr(table, "device_state", lambda: "1980 MHz")
 
     assert run_table(scripts, monkeypatch, tmp_path) == journal.RUN_AGAIN
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
@@ -491,6 +497,8 @@ def test_a_fault_costs_one_line(
         run_table(scripts, monkeypatch, tmp_path, "--resume", "--group", "paths")
         == journal.SOME_FAILED
     )
+    machine = json.loads((tmp_path / "gpu_table.json").read_text())["machine"]
+    assert machine["state"] == {"core": "1980 MHz", "paths": "1980 MHz"}
     text = (tmp_path / "gpu_table.md").read_text()
     for part in ("good 1", "good 2", "- b: RuntimeError: CUDA error", "- d: ValueError: a shape"):
         assert part in text
@@ -503,6 +511,21 @@ def test_a_fault_costs_one_line(
     assert run_table(scripts, monkeypatch, tmp_path, "--group", "paths") == 0
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert run_table(scripts, monkeypatch, tmp_path) == journal.NO_DEVICE
+
+
+def test_where_captures_ended_is_recorded(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = scripts["gpu_report"]
+    reasons = iter([None, None, None, "a reason", "a reason", "a reason"])
+    monkeypatch.setattr(report, "capture_refused", reasons.__next__)
+    book = scripts["journal"].Journal(tmp_path / "captures.json", False, lambda _: "")
+    for name in ("before", "refused", "behind"):
+        report.run_noting_captures(book, name, list, 60.0)
+    assert book.machine["not_captured"] == {"refused": "a reason"}
+    assert report.not_captured(book) == [
+        "refused: not captured in a graph, nor what came after it: a reason"
+    ]
 
 
 def test_a_hang_ends_the_process_and_is_recorded(tmp_path: Path) -> None:
@@ -545,7 +568,8 @@ def test_routes_are_compared(
     monkeypatch.setattr(routes, "SHIFTED", (30, 50))
     monkeypatch.setattr(routes, "BUDGET_MS", 5.0)
     monkeypatch.setattr(routes.network_cells, "__defaults__", (((16, 3), (24, 16)),))
-    monkeypatch.setattr(sys, "argv", ["gpu_routes.py", str(tmp_path)])
+    monkeypatch.setattr(routes, "environment", lambda commit: MACHINE | {"commit": commit})
+    monkeypatch.setattr(sys, "argv", ["gpu_routes.py", str(tmp_path), "--commit", "abc"])
     assert routes.main() == 0
     report = json.loads((tmp_path / "gpu_routes.json").read_text())
     cells = [routes.Cell(**each) for found in report["results"].values() for each in found]
@@ -556,10 +580,12 @@ def test_routes_are_compared(
     assert [cell.n for cell in cells] == [0] * 6 + [50] * 3 + [40] * 6
     for cell in cells:
         ours = {"tiles", "mma"} if cell.d == 9 else {"tiles", "panels"}
-        assert set(cell.ms) == {*ours, "torch"}
+        assert set(cell.ms) == set(cell.graph_ms) == {*ours, "torch"}
     text = (tmp_path / "gpu_routes.md").read_text()
     assert text.count("**") == 2 * len(cells)
     assert "high: panels beside tiles:" in text
+    assert "high: panels beside tiles, replayed:" in text
+    assert "Measured on none at abc" in text
     assert "high: mma beside tiles:" in text
     assert "sm90" not in text
     assert set(report["machine"]["thresholds"]) == {"highest", "high", "medium"}
@@ -587,6 +613,12 @@ def test_thresholds(scripts: dict[str, ModuleType]) -> None:
     assert routes.thresholds(cells, rivals("sm90", ("tiles", "panels"))) == {}
     assert routes.thresholds(cells, rivals("panels", ("tiles",), "d")) == {64: 4096, 1024: 1024}
     assert routes.all_thresholds(cells)["high"] == {"panels beside tiles": {1024: 512, 4096: 1024}}
+    replayed = [replace(each, graph_ms={"tiles": 2.0, "panels": 1.0}) for each in cells[:3]]
+    assert routes.all_thresholds(replayed)["high"] == {
+        "panels beside tiles": {1024: 512},
+        "panels beside tiles, replayed": {1024: 64},
+    }
+    assert replayed[1].shown("panels") == "**1** / 1 (1e-06)"
     assert [cells[0].fastest, cells[1].fastest, cells[-2].fastest] == ["tiles", "panels", "tiles"]
     assert cells[-2].wrong == ["high 2048 x 64 by panels: error 1.00e-03 above 1.5e-05"]
     assert cells[-1].fastest == "none"

@@ -18,6 +18,7 @@ pytestmark = [
 ]
 
 # Writes down what it is asked for, prints the file NAME.says, and ends with the next of NAME.codes.
+# The scripts of measurements leave a result, unless there is a file NAME.mute.
 PYTHON = r"""#!/usr/bin/env bash
 end() {
   echo "$1 without_sm90=${HUBPRUNE_WITHOUT_SM90:-0}" >>"$PRETENDED/calls"
@@ -29,6 +30,10 @@ end() {
   if [ "$code" = hang ]; then exec sleep 100; fi
   exit "$code"
 }
+result() {
+  [ -e "$PRETENDED/$1.mute" ] || echo "$1" >>"$2/results.json"
+  end "$1"
+}
 case "$*" in
   -) cat >/dev/null; echo "${FACTS:-90a-real 1 6 16 A pretended GPU}" ;;
   -VV) echo Python ;;
@@ -37,8 +42,8 @@ case "$*" in
   *"65-65 and sm90"*) end canary ;;
   *"-m pytest"*-n*) end tests ;;
   *"-m pytest"*) end "${TOOL:-tests-in-one-process}" ;;
-  *gpu_table.py*) [[ $* =~ --group\ ([a-z0-9]+) ]]; end "table-${BASH_REMATCH[1]}" ;;
-  *gpu_routes.py*) end routes ;;
+  *gpu_table.py*) [[ $* =~ --group\ ([a-z0-9]+) ]]; result "table-${BASH_REMATCH[1]}" "$2" ;;
+  *gpu_routes.py*) result routes "$2" ;;
   *) echo "unexpected: $*" >&2; exit 99 ;;
 esac
 """
@@ -117,7 +122,8 @@ def test_everything_in_one_call(machine: Machine) -> None:
     assert text.startswith("hubprune at abc on A pretended GPU\n")
     assert "3 failed, 350 passed in 61.50s" in text
     assert text == (machine.out / "summary.txt").read_text()
-    assert {path.name for path in machine.out.iterdir()} == {"run.log", "summary.txt"}
+    names = {path.name for path in machine.out.iterdir()}
+    assert names == {"run.log", "summary.txt", "results.json"}
 
 
 def test_two_calls_build_once(machine: Machine) -> None:
@@ -128,6 +134,7 @@ def test_two_calls_build_once(machine: Machine) -> None:
     assert "kept from the call before" in text
     assert machine.calls[:2] == ["canary", "probe"]
     assert len(machine.calls) == 2 + len(TOOLS | SM90_TOOLS)
+    assert "table-peers" not in machine.calls
     assert len((machine.out / "summary.txt").read_text()) > 1.5 * len(text)
     (machine.folder / "tree/csrc/kernel.cu").write_text("changed")
     machine.run("--only", "tests")
@@ -159,7 +166,7 @@ def test_a_group_goes_on_behind_what_ended_it(machine: Machine) -> None:
     machine.end("table-core", 1, 13, 15)
     machine.end("table-long", *[139] * 20)
     machine.end("routes", 134, 0)
-    code, text = machine.run("--only", "table,routes")
+    code, text = machine.run("--only", "table,routes,peers")
     assert code == 1
     assert machine.calls.count("table-core") == 3
     assert machine.calls.count("table-long") == 7
@@ -167,6 +174,13 @@ def test_a_group_goes_on_behind_what_ended_it(machine: Machine) -> None:
     assert machine.calls[-1] == "table-peers"
     assert re.search(r"failed +table, core .* lines failed, .*a fault ended it 2 times", text)
     assert re.search(r"passed +routes .* ended it 1 times", text)
+
+
+def test_what_ends_before_its_first_result_is_not_tried_again(machine: Machine) -> None:
+    (machine.told / "table-core.mute").touch()
+    machine.end("table-core", *[1] * 20)
+    assert machine.run("--only", "table")[0] == 1
+    assert machine.calls.count("table-core") == 1
 
 
 def test_only_bounds_were_missed(machine: Machine) -> None:
