@@ -26,6 +26,7 @@ constexpr int kTileRows = 4;  // 4 x 2 accumulators of 16 registers
 constexpr int kVectorBytes = 16;
 constexpr int kTileRows = 4;
 #endif
+constexpr int64_t kLineBytes = 64;  // of a cache line
 
 template <class T>
 struct VectorOf;

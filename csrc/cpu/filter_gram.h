@@ -12,7 +12,6 @@ namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
 constexpr int64_t kGramDepth = 64;  // terms of the Gram sum held in cache as float64
 constexpr int kGramRows = 4;
-constexpr int64_t kCacheLine = 64;  // bytes
 
 struct GramWork {
   double* terms;   // (kGramDepth, stride): W_o or its transpose, in float64; then kGramRows
@@ -36,7 +35,7 @@ struct Ahead {
   int64_t bytes = 0;  // of a part
 
   void request(int64_t part) const {
-    for (int64_t at = 0; at < bytes; at += kCacheLine) {
+    for (int64_t at = 0; at < bytes; at += kLineBytes) {
       __builtin_prefetch(from + part * bytes + at);
     }
   }

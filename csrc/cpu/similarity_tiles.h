@@ -30,7 +30,6 @@ constexpr int64_t kTileMax = 128;
 // of the next block of features of both tiles, one or two cache lines every so many features: at
 // d = 18 432 that is 113 G multiply-adds/s instead of 75. As a burst, requests fill the queue of
 // misses, the block's own loads wait behind them, and nothing is gained.
-constexpr int64_t kLineBytes = 64;
 template <class T>
 constexpr int64_t kRequestEvery =
     kLineBytes * (kTileMax / kTileRows / 2) / (kPanel<T> * static_cast<int64_t>(sizeof(T)));
