@@ -22,6 +22,7 @@ import torch
 import hubprune as hp
 from command_line import Run, runner, user_module
 from hubprune import cli, demo
+from hubprune.commands import info
 from hubprune.commands import models as command_models
 from hubprune.commands import prune as command_prune
 from hubprune.scorers import SCORER_NAMES
@@ -553,7 +554,7 @@ def test_an_unexpected_error_is_one_line_too(run: Run, monkeypatch: pytest.Monke
     def bug() -> None:
         raise KeyError("no such key")
 
-    monkeypatch.setattr(cli, "show_config", bug)
+    monkeypatch.setattr(info, "show_config", bug)
     message = "unexpected KeyError: 'no such key'; --debug shows where it comes from"
     assert run("info") == (1, "", f"hubprune: error: {message}\n")
     with pytest.raises(KeyError):
@@ -583,9 +584,9 @@ def test_interruption_and_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(cli, "show_config", interrupt)
+    monkeypatch.setattr(info, "show_config", interrupt)
     assert run("info")[0::2] == (130, "hubprune: interrupted\n")
-    monkeypatch.setattr(cli, "show_config", full)
+    monkeypatch.setattr(info, "show_config", full)
     assert run("info")[0::2] == (1, "hubprune: error: No space left on device\n")
 
 

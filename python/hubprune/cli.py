@@ -9,7 +9,6 @@ status: 0 done, 2 a wrong argument or file, 1 another failure, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -17,21 +16,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _native
-from .commands.arguments import count, seed
+from .commands.bench import BENCH_HELP, add_bench, run_bench
 from .commands.compare import COMPARE_HELP, add_compare, compare_state, run_compare
+from .commands.demo import DEMO_HELP, add_demo, run_demo
 from .commands.evaluate import EVALUATE_HELP, add_evaluate, run_evaluate
 from .commands.finetune import FINETUNE_HELP, add_finetune, finetune_state, run_finetune
-from .commands.models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG
-from .commands.progress import progress_display
-from .commands.prune import PRUNE_HELP, add_prune, read_plan, run_prune
+from .commands.info import INFO_HELP, add_info, run_info
+from .commands.prune import PRUNE_HELP, add_prune, run_prune
 from .commands.report import REPORT_HELP, add_report, run_report
 from .commands.score import SCORE_HELP, add_score, run_score
-from .config import configuration, show_config
 from .json_numbers import all_writable
-from .models import KNOWN_MODELS
 
 __all__ = ["main"]
 
@@ -137,6 +134,57 @@ def _plain_warnings() -> Iterator[None]:
 # --- arguments ------------------------------------------------------------------------------------
 
 
+class _Command(NamedTuple):
+    """A command: its name, one line on it, what its help says below, its arguments, its work."""
+
+    name: str
+    text: str
+    epilog: str
+    add: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Any]
+
+
+_COMMANDS = (
+    _Command("score", "score the filters of every convolution", SCORE_HELP, add_score, run_score),
+    _Command("prune", "prune a model and save it", PRUNE_HELP, add_prune, run_prune),
+    _Command(
+        "evaluate", "measure a model on labelled data", EVALUATE_HELP, add_evaluate, run_evaluate
+    ),
+    _Command(
+        "info", "show this installation, or a saved network or plan", INFO_HELP, add_info, run_info
+    ),
+    _Command(
+        "report",
+        "show what pruning changes, as a table or as a page with pictures",
+        REPORT_HELP,
+        add_report,
+        run_report,
+    ),
+    _Command(
+        "demo",
+        "prune a real pretrained pitch network and measure what it costs",
+        DEMO_HELP,
+        add_demo,
+        run_demo,
+    ),
+    _Command(
+        "compare",
+        "compare scorers under one recipe, with controls",
+        COMPARE_HELP,
+        add_compare,
+        run_compare,
+    ),
+    _Command("finetune", "fine-tune a pruned network", FINETUNE_HELP, add_finetune, run_finetune),
+    _Command(
+        "bench",
+        "measure on this machine what is faster than torch and NumPy, and what is not",
+        BENCH_HELP,
+        add_bench,
+        run_bench,
+    ),
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hubprune",
@@ -154,142 +202,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hubprune {_native.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    def command(
-        name: str, run: Callable[[argparse.Namespace], Any], text: str, epilog: str
-    ) -> argparse.ArgumentParser:
+    for command in _COMMANDS:
         sub = commands.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=epilog,
+            command.name,
+            help=command.text,
+            description=command.text[0].upper() + command.text[1:] + ".",
+            epilog=command.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=command.run)
         sub.add_argument("--json", action="store_true", help="print one JSON document instead")
         sub.add_argument("--debug", action="store_true", help="show where an error comes from")
-        return sub
-
-    add_score(command("score", run_score, "score the filters of every convolution", SCORE_HELP))
-    add_prune(command("prune", run_prune, "prune a model and save it", PRUNE_HELP))
-    add_evaluate(
-        command("evaluate", run_evaluate, "measure a model on labelled data", EVALUATE_HELP)
-    )
-
-    info = command(
-        "info",
-        _info,
-        "show this installation, or a saved network or plan",
-        "examples:\n  hubprune info\n  hubprune info cnn14-half\n  hubprune info plan.json",
-    )
-    info.add_argument("path", nargs="?", type=Path, help="a saved folder or a plan.json")
-
-    add_report(
-        command(
-            "report",
-            run_report,
-            "show what pruning changes, as a table or as a page with pictures",
-            REPORT_HELP,
-        )
-    )
-
-    demo = command(
-        "demo",
-        _demo,
-        "prune a real pretrained pitch network and measure what it costs",
-        "Takes CREPE (tiny), a pretrained pitch network, makes tones of exactly known pitch,\n"
-        "measures its accuracy before and after pruning with several scorers, and scores a\n"
-        "CNN14. No network access, no fine-tuning, about half a minute on two cores.\n\n"
-        "examples:\n  hubprune demo\n  hubprune demo --quick --output quick-demo",
-    )
-    demo.add_argument("--output", "-o", type=Path, default=Path("demo-output"))
-    demo.add_argument("--quick", action="store_true", help="fewer tones, scorers and ratios")
-    demo.add_argument("--seed", type=seed, default=0, help="of the tones (default 0)")
-    demo.add_argument(
-        "--checkpoint-cnn14",
-        type=Path,
-        metavar="FILE",
-        help="an official PANNs checkpoint; without it CNN14 is scored with random weights",
-    )
-
-    add_compare(
-        command(
-            "compare", run_compare, "compare scorers under one recipe, with controls", COMPARE_HELP
-        )
-    )
-    add_finetune(command("finetune", run_finetune, "fine-tune a pruned network", FINETUNE_HELP))
-
-    bench = command(
-        "bench",
-        _bench,
-        "measure on this machine what is faster than torch and NumPy, and what is not",
-        "Times every operation beside the best that torch, NumPy and scipy do, on one thread and\n"
-        "on all; about a minute on two cores. All take turns in one loop, and every result is\n"
-        "checked against float64. Peers that are not installed are left out and named;\n"
-        "pip install 'hubprune[bench]' brings them.\n\n"
-        "examples:\n  hubprune bench\n  hubprune bench --only degree --threads 4\n"
-        "  hubprune bench --json --output bench.json",
-    )
-    bench.add_argument("--quick", action="store_true", help="small sizes, in seconds: a trial run")
-    bench.add_argument(
-        "--threads", type=count, metavar="N", help="this many only (default: 1, then all)"
-    )
-    bench.add_argument(
-        "--only", metavar="SUBSTRING", help="only what has this in its name, such as degree"
-    )
-    bench.add_argument("--output", "-o", type=Path, metavar="FILE", help="also save the JSON here")
+        command.add(sub)
     return parser
-
-
-# --- commands -------------------------------------------------------------------------------------
-
-
-def _info(arguments: argparse.Namespace) -> Any:
-    if arguments.path is not None:
-        decision = read_plan(arguments.path)
-        return decision.to_dict() if arguments.json else decision.summary()
-    if arguments.json:
-        return {
-            **configuration(),
-            "models": {name: spec.description for name, spec in KNOWN_MODELS.items()},
-            "scorers": SCORER_HELP,
-        }
-    with redirect_stdout(io.StringIO()) as shown:
-        show_config()
-    return f"{shown.getvalue()}\n{MODELS_EPILOG}\n\n{SCORERS_EPILOG}"
-
-
-def _demo(arguments: argparse.Namespace) -> Any:
-    from .demo import run_demo
-
-    with progress_display() as bar:
-        result = run_demo(
-            arguments.output,
-            quick=arguments.quick,
-            seed=arguments.seed,
-            checkpoint_cnn14=arguments.checkpoint_cnn14,
-            progress=bar.step,
-        )
-    return result.to_dict() if arguments.json else str(result)
-
-
-def _bench(arguments: argparse.Namespace) -> Any:
-    from .bench import case_names, run
-
-    only, output = arguments.only, arguments.output
-    names = case_names(quick=arguments.quick)
-    # Before the long part: mistakes are told at once, in the words of the command line.
-    if only is not None and not any(only.lower() in name.lower() for name in names):
-        raise ValueError(f"--only {only!r} fits nothing; there are: {'; '.join(names)}")
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise FileNotFoundError(f"--output: {output} must be a file in a folder that exists")
-    with progress_display() as bar:
-        result = run(quick=arguments.quick, threads=arguments.threads, only=only, progress=bar.step)
-    if output is not None:
-        result.save(output)
-    if arguments.json:
-        return result.to_dict()
-    return f"{result}\nsaved to {output}" if output is not None else str(result)
 
 
 if __name__ == "__main__":
