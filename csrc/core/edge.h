@@ -19,8 +19,9 @@ HUBPRUNE_SHARED bool squared_closed_form_pays(int64_t n, int64_t d) {
 }
 
 // Whether a product of the graph of kSquared with a vector is cheaper through that matrix: n d^2
-// multiply-adds in float64 each time. A stored graph takes n^2, after n^2 d / 2 once: measured on
-// the CPU on 512 to 8192 rows, even at d^2 = 4 n, 20 products. On a GPU a stored product is bound
+// multiply-adds in float64 each time. A stored graph takes n^2, after n^2 d / 2 once. A limit
+// between what was measured on the CPU: even at d^2 = 2 n for 512 rows and 3 n for 1024, beyond
+// 6 n from 2048 rows on, where the graph fits in no near cache. On a GPU a stored product is bound
 // by reads of the graph, and about 6 n^2 multiply-adds fit in their time on a large one (not
 // measured).
 HUBPRUNE_SHARED bool squared_product_pays(int64_t n, int64_t d, bool stored) {
