@@ -9,6 +9,8 @@ together with compute-sanitizer and the benchmark table.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -942,6 +944,37 @@ def test_captured_in_a_graph() -> None:
         graph.replay()
         torch.cuda.synchronize()
         assert_same_bits(every_operation(x, weight), captured)
+
+
+# A kernel that was never launched is loaded when it is: here while a graph is captured.
+COLD_CAPTURE: Final = """
+import torch
+import hubprune as hp
+
+x = torch.randn(300, 40, device="cuda")
+weight = torch.randn(64, 32, 9, device="cuda")
+
+def run():
+    (vectors,), _ = torch.ops.hubprune.rank1_vectors([weight])
+    degrees = [hp.weighted_degree(rows, edge=edge) for rows in (x, vectors) for edge in EDGES]
+    return [vectors, *degrees, *hp.nearest(x), hp.pairwise_cosine(x)]
+
+torch.cuda.synchronize()
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    captured = run()
+x.normal_()
+weight.normal_()
+graph.replay()
+torch.cuda.synchronize()
+assert all(map(torch.equal, captured, run()))
+"""
+
+
+def test_captured_in_a_graph_before_any_other_call() -> None:
+    code = COLD_CAPTURE.replace("EDGES", repr(EDGES))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_current_device_is_left_alone() -> None:
