@@ -9,11 +9,8 @@ from typing import Any
 
 import torch
 
-from .. import _native
 from ..arguments import compute_dtype
-
-#: Scratch above this many bytes comes fresh from the system at every call: ask for large pages.
-_LARGE_SCRATCH = 8 << 20
+from ..large_pages import LARGE_BYTES, with_large_pages
 
 
 def dense_tensor(x: torch.Tensor) -> torch.Tensor:
@@ -31,9 +28,7 @@ def in_double(x: torch.Tensor) -> bool:
 def scratch_tensor(size: int, like: torch.Tensor) -> torch.Tensor:
     """Return `size` bytes for a kernel's own use, on the device of `like`."""
     scratch = torch.empty(size, dtype=torch.uint8, device=like.device)
-    if size >= _LARGE_SCRATCH and like.device.type == "cpu":
-        _native.request_large_pages(scratch.data_ptr(), size)
-    return scratch
+    return scratch if size < LARGE_BYTES else with_large_pages(scratch)
 
 
 def batch_rows(x: torch.Tensor) -> tuple[int, int, int]:
