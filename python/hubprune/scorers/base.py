@@ -257,7 +257,8 @@ def removal_orders(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """
     longest = max(len(each) for each in values)
     alike = len({(each.device, each.dtype) for each in values}) == 1
-    if alike and values[0].is_cuda and longest * len(values) <= _SORTED_TOGETHER:
+    on_device = len(values) > 1 and alike and values[0].is_cuda
+    if on_device and longest * len(values) <= _SORTED_TOGETHER:
         return sorted_together(values, longest)
     return [torch.argsort(each, descending=True, stable=True) for each in values]
 
