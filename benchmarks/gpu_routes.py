@@ -59,8 +59,10 @@ class Rivals(NamedTuple):
     def along(self) -> str:
         return "d" if self.fixed == "n" else "n"
 
-    def __str__(self) -> str:
-        return f"{self.route} beside {' and '.join(self.others)}"
+    def named(self, replayed: bool) -> str:
+        """Return what is compared, of calls or of replays."""
+        text = f"{self.route} beside {' and '.join(self.others)}"
+        return f"{text}, replayed" if replayed else text
 
 
 RIVALS = (
@@ -68,6 +70,7 @@ RIVALS = (
     Rivals("sm90", ("tiles", "panels")),
     Rivals("mma", ("tiles",), "d"),
 )
+COMPARISONS = [(rivals, replayed) for rivals in RIVALS for replayed in (False, True)]
 
 
 @dataclass(frozen=True)
@@ -209,11 +212,10 @@ def all_thresholds(measured: Sequence[Cell]) -> dict[str, dict[str, dict[int, in
     """Return `thresholds` of all `RIVALS`, by precision and their name, of calls and replays."""
     return {
         precision: {
-            f"{rivals}{', replayed' if replayed else ''}": thresholds(
+            rivals.named(replayed): thresholds(
                 [each for each in measured if each.precision == precision], rivals, replayed
             )
-            for rivals in RIVALS
-            for replayed in (False, True)
+            for rivals, replayed in COMPARISONS
             if any(rivals.route in (each.graph_ms if replayed else each.ms) for each in measured)
         }
         for precision in PRECISIONS
@@ -241,10 +243,11 @@ def markdown(journal: Journal) -> str:
         f"Measured on {machine['device']} at {machine['commit']}; medians of interleaved "
         "repetitions.",
     ]
-    along = {str(rivals): rivals for rivals in RIVALS}
     for precision, found in all_thresholds(measured).items():
-        for name, least in found.items():
-            rivals = along[name.removesuffix(", replayed")]
+        for rivals, replayed in COMPARISONS:
+            name = rivals.named(replayed)
+            if (least := found.get(name)) is None:
+                continue
             shown = [
                 f"{rivals.along} >= {size} at {rivals.fixed} = {at}" for at, size in least.items()
             ]

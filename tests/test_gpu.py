@@ -950,6 +950,7 @@ def test_captured_in_a_graph() -> None:
 COLD_CAPTURE: Final = """
 import torch
 import hubprune as hp
+from hubprune.reference import EDGES
 
 x = torch.randn(300, 40, device="cuda")
 weight = torch.randn(64, 32, 9, device="cuda")
@@ -972,8 +973,8 @@ assert all(map(torch.equal, captured, run()))
 
 
 def test_captured_in_a_graph_before_any_other_call() -> None:
-    code = COLD_CAPTURE.replace("EDGES", repr(EDGES))
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", COLD_CAPTURE]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
 

@@ -7,10 +7,10 @@ import torch
 
 from . import _native
 
-__all__ = ["LARGE_BYTES", "with_large_pages"]
+__all__ = ["with_large_pages"]
 
 #: From so many bytes on, memory comes fresh from the system at every call.
-LARGE_BYTES = 8 << 20
+_LARGE_BYTES = 8 << 20
 
 
 def with_large_pages(fresh: torch.Tensor) -> torch.Tensor:
@@ -18,6 +18,6 @@ def with_large_pages(fresh: torch.Tensor) -> torch.Tensor:
 
     In pages of 4 KB the system takes as long to hand them out as a copy takes to fill them.
     """
-    if fresh.device.type == "cpu" and fresh.nbytes >= LARGE_BYTES:
+    if fresh.nbytes >= _LARGE_BYTES and fresh.device.type == "cpu":
         _native.request_large_pages(fresh.data_ptr(), fresh.nbytes)
     return fresh

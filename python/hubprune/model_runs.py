@@ -195,13 +195,13 @@ def duplicate(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """
     with torch.inference_mode(False), torch.no_grad():
         copies = _computed(model)
-        for parameter in model.parameters():
-            plain = type(parameter) is nn.Parameter and parameter.layout == torch.strided
-            if plain and parameter.is_floating_point():
-                values = with_large_pages(torch.empty_like(parameter, dtype=dtype))
-                values.copy_(parameter)
-                copies[id(parameter)] = nn.Parameter(values, parameter.requires_grad)
         try:
+            for parameter in model.parameters():
+                plain = type(parameter) is nn.Parameter and parameter.layout == torch.strided
+                if plain and parameter.is_floating_point():
+                    values = with_large_pages(torch.empty_like(parameter, dtype=dtype))
+                    values.copy_(parameter)
+                    copies[id(parameter)] = nn.Parameter(values, parameter.requires_grad)
             twin = copy.deepcopy(model, copies)
         except Exception as error:
             raise ValueError(

@@ -7,7 +7,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..bench import case_names, run
 from .arguments import count
 from .progress import progress_display
 
@@ -39,6 +38,8 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
 
 def run_bench(arguments: argparse.Namespace) -> Any:
     """Measure, save, and return what to print: JSON-able or text."""
+    from ..bench import case_names, run  # here, because no other command needs it
+
     only, output = arguments.only, arguments.output
     names = case_names(quick=arguments.quick)
     # Before the long part: mistakes are told at once, in the words of the command line.

@@ -7,7 +7,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .. import demo
 from .arguments import seed
 from .progress import progress_display
 
@@ -38,6 +37,8 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 
 def run_demo(arguments: argparse.Namespace) -> Any:
     """Run it and return what to print: JSON-able or text."""
+    from .. import demo  # here, because no other command needs it
+
     with progress_display() as bar:
         result = demo.run_demo(
             arguments.output,

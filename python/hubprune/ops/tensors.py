@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..arguments import compute_dtype
-from ..large_pages import LARGE_BYTES, with_large_pages
+from ..large_pages import with_large_pages
 
 
 def dense_tensor(x: torch.Tensor) -> torch.Tensor:
@@ -27,8 +27,7 @@ def in_double(x: torch.Tensor) -> bool:
 
 def scratch_tensor(size: int, like: torch.Tensor) -> torch.Tensor:
     """Return `size` bytes for a kernel's own use, on the device of `like`."""
-    scratch = torch.empty(size, dtype=torch.uint8, device=like.device)
-    return scratch if size < LARGE_BYTES else with_large_pages(scratch)
+    return with_large_pages(torch.empty(size, dtype=torch.uint8, device=like.device))
 
 
 def batch_rows(x: torch.Tensor) -> tuple[int, int, int]:
