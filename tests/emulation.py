@@ -167,7 +167,7 @@ class EmulatedDevice:
                 integer,
                 [
                     *[integer, address, address, long, long, long, long],
-                    *[integer, integer, address, address, integer],
+                    *[integer, integer, integer, address, address, integer],
                 ],
             ),
             ("emulated_graph_eigenvector_centrality_scratch", long, [long] * 2),
@@ -454,6 +454,7 @@ class EmulatedDevice:
         edge: str = "signed",
         *,
         zero_diagonal: bool = False,
+        nan_zero_rows: bool = False,
         shift: int = 0,
     ) -> Array:
         batch, n, d = x.shape
@@ -465,10 +466,11 @@ class EmulatedDevice:
         scratch = self.allocate(
             self.library.emulated_pairwise_cosine_scratch(batch, n, m, d, int(y is None), is_double)
         )
-        code = EDGES.index(edge)
+        sizes = batch, n, m, d
+        options = EDGES.index(edge), int(zero_diagonal), int(nan_zero_rows)
         self.finish(
             self.library.emulated_pairwise_cosine(
-                is_double, x_at, y_at, batch, n, m, d, code, int(zero_diagonal), out, scratch, 0
+                is_double, x_at, y_at, *sizes, *options, out, scratch, 0
             )
         )
         cosines = self.download(out, (batch, n, m), x.dtype)

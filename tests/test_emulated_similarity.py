@@ -50,6 +50,22 @@ def test_pairwise_cosine(device: EmulatedDevice, n: int, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pairwise_cosine_with_zero_rows_as_nan(device: EmulatedDevice, dtype: Any) -> None:
+    x = special_rows(dtype)
+    y = random_rows((1, 3, 9), dtype)
+    zero = ~x.any(axis=-1)
+    got = device.pairwise_cosine(x, nan_zero_rows=True)
+    expected = device.pairwise_cosine(x)
+    expected[zero[:, :, None] | zero[:, None, :]] = np.nan
+    np.testing.assert_array_equal(got, expected)
+    got = device.pairwise_cosine(x, zero_diagonal=True, nan_zero_rows=True)
+    assert not np.einsum("bii->bi", got).any()
+    got, expected = device.pairwise_cosine(y, x, nan_zero_rows=True), device.pairwise_cosine(y, x)
+    expected[np.broadcast_to(zero[:, None, :], expected.shape)] = np.nan
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 70, 3), (65, 2, 17), (64, 129, 0), (130, 66, 33)])
 def test_pairwise_cosine_of_others(
     device: EmulatedDevice, n: int, m: int, d: int, dtype: Any

@@ -98,6 +98,30 @@ def test_not_finite_rows_stay_in_their_row_and_column() -> None:
         assert torch.equal(torch.isnan(result), bad[:, None] | bad[None, :])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 9), (33, 70, 9), (70, 33, 49), (65, 3, 300)])
+@pytest.mark.usefixtures("level")
+def test_zero_rows_as_nan(n: int, m: int, d: int, dtype: torch.dtype) -> None:
+    """What the operator is told to do for torch users, in whose 0 / 0 a zero row ends."""
+    x, y = torch.randn(2, n, d, dtype=dtype), torch.randn(2, m, d, dtype=dtype)
+    x[1, n // 2] = 0.0
+    y[0, m - 1] = 0.0
+    zero = ~x.any(-1), ~y.any(-1)
+    for others, zeros in ((None, zero[0]), (y, zero[1])):
+        for edge in EDGES:
+            got = torch.ops.hubprune.pairwise_cosine(x, others, edge, False, True)
+            expected = hp.pairwise_cosine(x, others, edge=edge)
+            expected[zero[0][:, :, None] | zeros[:, None, :]] = torch.nan
+            assert torch.equal(got.nan_to_num(9.0), expected.nan_to_num(9.0))
+    without = torch.ops.hubprune.pairwise_cosine(x, None, "signed", True, True)
+    assert not without.diagonal(dim1=-2, dim2=-1).any()
+
+
+def test_zero_rows_as_nan_of_no_features() -> None:
+    result = torch.ops.hubprune.pairwise_cosine(torch.empty(3, 0), None, "signed", False, True)
+    assert torch.equal(result, torch.zeros(3, 3))  # as of torch's empty product
+
+
 def test_out() -> None:
     x = torch.randn(33, 9)
     out = torch.full((33, 33), 7.0)

@@ -138,7 +138,8 @@ void bind_cpu(py::module_& m) {
   m.def(
       "pairwise_cosine_cpu",
       [](bool is_double, Address x, Address y, int64_t batch, int64_t n, int64_t m_rows, int64_t d,
-         int edge, bool zero_diagonal, Address out, Address scratch, int threads) {
+         int edge, bool zero_diagonal, bool nan_zero_rows, Address out, Address scratch,
+         int threads) {
         check_sizes(batch, n, m_rows, d);
         check_memory(x, batch * n * d);
         check_memory(out, batch * n * m_rows);
@@ -150,13 +151,13 @@ void bind_cpu(py::module_& m) {
         with_type(is_double, [&](auto zero) {
           using T = decltype(zero);
           cpu::kernel_table().of<T>().pairwise_cosine(
-              pointer<T>(x), pointer<T>(y), batch, n, m_rows, d, kind, zero_diagonal,
+              pointer<T>(x), pointer<T>(y), batch, n, m_rows, d, kind, zero_diagonal, nan_zero_rows,
               pointer<T>(out), pointer<void>(scratch), threads);
         });
       },
       py::arg("is_double"), py::arg("x"), py::arg("y"), py::arg("batch"), py::arg("n"),
-      py::arg("m"), py::arg("d"), py::arg("edge"), py::arg("zero_diagonal"), py::arg("out"),
-      py::arg("scratch"), py::arg("threads"));
+      py::arg("m"), py::arg("d"), py::arg("edge"), py::arg("zero_diagonal"),
+      py::arg("nan_zero_rows"), py::arg("out"), py::arg("scratch"), py::arg("threads"));
 
   m.def(
       "weighted_degree_cpu_scratch",

@@ -69,7 +69,8 @@ void bind_cuda(py::module_& m) {
   m.def(
       "pairwise_cosine_cuda",
       [](bool is_double, Address x, Address y, int64_t batch, int64_t n, int64_t m_rows, int64_t d,
-         int edge, bool zero_diagonal, Address out, Address scratch, int device, Address stream) {
+         int edge, bool zero_diagonal, bool nan_zero_rows, Address out, Address scratch, int device,
+         Address stream) {
         check_sizes(batch, n, m_rows, d);
         check_memory(x, batch * n * d);
         check_memory(out, batch * n * m_rows);
@@ -78,14 +79,16 @@ void bind_cuda(py::module_& m) {
         py::gil_scoped_release release;
         check_status(with_type(is_double, [&](auto zero) {
           using T = decltype(zero);
-          return cuda::launch_pairwise_cosine(
-              pointer<const T>(x), pointer<const T>(y), batch, n, m_rows, d, kind, zero_diagonal,
-              pointer<T>(out), pointer<void>(scratch), device, pointer<void>(stream));
+          return cuda::launch_pairwise_cosine(pointer<const T>(x), pointer<const T>(y), batch, n,
+                                              m_rows, d, kind, zero_diagonal, nan_zero_rows,
+                                              pointer<T>(out), pointer<void>(scratch), device,
+                                              pointer<void>(stream));
         }));
       },
       py::arg("is_double"), py::arg("x"), py::arg("y"), py::arg("batch"), py::arg("n"),
-      py::arg("m"), py::arg("d"), py::arg("edge"), py::arg("zero_diagonal"), py::arg("out"),
-      py::arg("scratch"), py::arg("device"), py::arg("stream"));
+      py::arg("m"), py::arg("d"), py::arg("edge"), py::arg("zero_diagonal"),
+      py::arg("nan_zero_rows"), py::arg("out"), py::arg("scratch"), py::arg("device"),
+      py::arg("stream"));
 
   m.def(
       "weighted_degree_cuda_scratch",

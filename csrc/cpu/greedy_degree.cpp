@@ -160,7 +160,7 @@ void greedy_degree(const T* x, int64_t n, int64_t d, Edge edge, int64_t count, i
   const auto work = GreedyWork<T>::take(block, n, d, threads);
   bool finite = true;
   if (graph_is_stored<T>(n)) {
-    pairwise_cosine(x, static_cast<const T*>(nullptr), 1, n, n, d, edge, true, work.graph,
+    pairwise_cosine(x, static_cast<const T*>(nullptr), 1, n, n, d, edge, true, false, work.graph,
                     work.cosine_scratch, threads);
     finite = sum_rows(work.graph, n, scale, work.degrees, threads);
     if (finite) walk_stored(work, n, scale, count, order, degree);

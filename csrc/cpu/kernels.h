@@ -24,7 +24,8 @@ struct Kernels {
   // x (batch, n, d), y (batch, m, d) or null -> out (batch, n, m), m = n without y
   int64_t (*pairwise_cosine_scratch)(int64_t n, int64_t m, int64_t d, bool symmetric, int threads);
   void (*pairwise_cosine)(const T* x, const T* y, int64_t batch, int64_t n, int64_t m, int64_t d,
-                          Edge edge, bool zero_diagonal, T* out, void* scratch, int threads);
+                          Edge edge, bool zero_diagonal, bool nan_zero_rows, T* out, void* scratch,
+                          int threads);
 
   // All graphs of all layers at once
   int64_t (*weighted_degree_scratch)(const GraphLayer* layers, int64_t count, Edge edge,

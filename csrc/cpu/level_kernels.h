@@ -31,7 +31,8 @@ template <class T>
 int64_t pairwise_cosine_scratch(int64_t n, int64_t m, int64_t d, bool symmetric, int threads);
 template <class T>
 void pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m, int64_t d,
-                     Edge edge, bool zero_diagonal, T* out, void* scratch, int threads);
+                     Edge edge, bool zero_diagonal, bool nan_zero_rows, T* out, void* scratch,
+                     int threads);
 
 template <class T>
 int64_t weighted_degree_scratch(const GraphLayer* layers, int64_t count, Edge edge,

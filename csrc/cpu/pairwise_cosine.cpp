@@ -2,8 +2,9 @@
 // Pairwise cosine similarity: out_ij = f(<x_i, y_j> / (|x_i| |y_j|)), x (n, d), y (m, d).
 // Without y the matrix is exactly symmetric: of long rows only the upper triangle is computed, and
 // the lower is its mirror image. The diagonal is f(1) for a row of any length, f(0) for a zero row,
-// or 0 on request. Bound by n m d FMAs (half without y) for long rows, by the n m writes for short
-// ones. Twin: hubprune.reference.pairwise_cosine.
+// or 0 on request. A zero row is 0 to the others, or NaN on request. Bound by n m d FMAs (half
+// without y) for long rows, by the n m writes for short ones. Twin:
+// hubprune.reference.pairwise_cosine.
 #include "cpu/level_kernels.h"
 #include "cpu/similarity_tiles.h"
 
@@ -106,17 +107,20 @@ static void write_matrix(const Panels<T>& x, const Panels<T>& y, bool symmetric,
 
 template <class T>
 void pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m, int64_t d,
-                     Edge edge, bool zero_diagonal, T* out, void* scratch, int threads) {
+                     Edge edge, bool zero_diagonal, bool nan_zero_rows, T* out, void* scratch,
+                     int threads) {
   if (batch == 0 || n == 0 || m == 0) return;
   const bool symmetric = y == nullptr;
   for (int64_t b = 0; b < batch; ++b) {
     Scratch block(scratch);
     const auto rows = Panels<T>::take(block, n, d);
     rows.pack(x + b * n * d, threads);
+    if (nan_zero_rows) rows.make_zero_rows_nan();
     auto others = rows;
     if (!symmetric) {
       others = Panels<T>::take(block, m, d);
       others.pack(y + b * m * d, threads);
+      if (nan_zero_rows) others.make_zero_rows_nan();
     }
     with_edge(edge, [&](auto tag) {
       write_matrix<decltype(tag)::value>(rows, others, symmetric, zero_diagonal, out + b * n * m,
@@ -128,7 +132,7 @@ void pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m
 #define HUBPRUNE_INSTANTIATE(T)                                                                  \
   template int64_t pairwise_cosine_scratch<T>(int64_t, int64_t, int64_t, bool, int);             \
   template void pairwise_cosine<T>(const T*, const T*, int64_t, int64_t, int64_t, int64_t, Edge, \
-                                   bool, T*, void*, int);
+                                   bool, bool, T*, void*, int);
 HUBPRUNE_INSTANTIATE(float)
 HUBPRUNE_INSTANTIATE(double)
 

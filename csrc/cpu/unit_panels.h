@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "core/parallel.h"
 #include "core/scratch.h"
@@ -51,6 +52,16 @@ struct Panels {
   const T* panel(int64_t row) const { return data + row * d; }
 
   bool finite() const { return all_finite(kinds, n); }
+
+  // For callers to whom 0 / 0 is NaN, as it is to torch.
+  void make_zero_rows_nan() const {
+    for (int64_t i = 0; i < n; ++i) {
+      if (kinds[i] != RowKind::kZero) continue;
+      kinds[i] = RowKind::kNotFinite;
+      T* first = data + i / kPanel<T> * kPanel<T> * d + i % kPanel<T>;
+      for (int64_t k = 0; k < d; ++k) first[k * kPanel<T>] = std::numeric_limits<T>::quiet_NaN();
+    }
+  }
 
   void pack(const T* x, int threads) const {
     threads = threads_for(4.0 * static_cast<double>(n) * static_cast<double>(d), threads);

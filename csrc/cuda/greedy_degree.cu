@@ -177,7 +177,7 @@ Status launch_greedy_degree(const T* x, int64_t n, int64_t d, Edge edge, int64_t
   launches.zero(scratch.degrees, (n + 1) * static_cast<int64_t>(sizeof(int64_t)));
   if (stored) {
     const Status status =
-        launch_pairwise_cosine(x, static_cast<const T*>(nullptr), 1, n, n, d, edge, true,
+        launch_pairwise_cosine(x, static_cast<const T*>(nullptr), 1, n, n, d, edge, true, false,
                                scratch.graph, scratch.cosine_scratch, device, stream);
     if (status != Status::kOk) return status;
     const StoredWeights<T> weights{scratch.graph, n};

@@ -42,8 +42,8 @@ int64_t pairwise_cosine_scratch_bytes(int64_t batch, int64_t n, int64_t m, int64
                                       bool symmetric, bool is_double);
 template <class T>
 Status launch_pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m,
-                              int64_t d, Edge edge, bool zero_diagonal, T* out, void* scratch,
-                              int device, void* stream);
+                              int64_t d, Edge edge, bool zero_diagonal, bool nan_zero_rows, T* out,
+                              void* scratch, int device, void* stream);
 
 // All layers at once: rows (batch, n, d) -> degree (batch, n). T = float, double.
 template <class T>

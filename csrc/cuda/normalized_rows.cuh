@@ -29,8 +29,8 @@ namespace hubprune::cuda {
 constexpr int kRowThreads = 256;
 
 // What row_norms_kernel stores of a row: |x_i| 2^-exponent, which is NaN, or infinite where the row
-// holds no NaN, if it is not finite; or its reciprocal, 0 for a zero row.
-enum class Norm : int { kFinite, kInfinite, kReciprocal };
+// holds no NaN, if it is not finite; NaN for a zero row too; or its reciprocal, 0 for a zero row.
+enum class Norm : int { kFinite, kInfinite, kNonzero, kReciprocal };
 
 // |x_i|^2 2^-(2 exponent) of a row that kLanes share; all lanes of a warp come here.
 template <int kLanes, class T>
@@ -64,6 +64,7 @@ __device__ __forceinline__ void store_norm(const GraphRows<T>& layer, int64_t ro
   const bool finite = square <= DBL_MAX;
   double norm = finite || kind == Norm::kInfinite ? sqrt(square) : NAN;
   if (kind == Norm::kReciprocal && norm != 0.0) norm = 1.0 / norm;
+  if (kind == Norm::kNonzero && norm == 0.0) norm = NAN;
   layer.norms[row] = norm;
   layer.exponents[row] = exponent;
   if (!finite && layer.nonfinite) atomicOr(layer.nonfinite + row / layer.n, 1ull);
@@ -195,8 +196,9 @@ void enqueue_row_norms(Launches& launches, GraphTable<T>& table, Norm kind) {
 }
 
 template <class T>
-void enqueue_normalized_panels(Launches& launches, GraphTable<T>& table) {
-  enqueue_row_norms(launches, table, Norm::kFinite);
+void enqueue_normalized_panels(Launches& launches, GraphTable<T>& table,
+                               Norm kind = Norm::kFinite) {
+  enqueue_row_norms(launches, table, kind);
   const int64_t blocks = table.number([](const auto& layer) { return panel_chunks(layer); });
   launches.kernel(normalized_panels_kernel<T>, blocks, kRowThreads, sizeof(PanelChunk<T>), table);
 }
@@ -205,10 +207,10 @@ void enqueue_normalized_panels(Launches& launches, GraphTable<T>& table) {
 template <class T>
 void enqueue_normalized_panels(Launches& launches, const T* x, int64_t batch, int64_t n, int64_t d,
                                double* norms, int* exponents, unsigned long long* nonfinite,
-                               T* panels) {
+                               T* panels, Norm kind = Norm::kFinite) {
   GraphTable<T> table = table_of(
       GraphRows<T>{x, batch, n, d, 0.0, nullptr, norms, exponents, nonfinite, nullptr, panels});
-  enqueue_normalized_panels(launches, table);
+  enqueue_normalized_panels(launches, table, kind);
 }
 
 }  // namespace hubprune::cuda

@@ -6,7 +6,8 @@
 //
 // Shapes: x (batch, n, d), y (batch, m, d) or null -> out (batch, n, m). Without y only the upper
 // tiles are computed and mirrored; the diagonal is f(1) for a row of any length, f(0) for a zero
-// row, NaN for one that is not finite, or 0 on request.
+// row, NaN for one that is not finite, or 0 on request. A zero row is 0 to the others, or NaN on
+// request.
 // Bound: the n m writes for short rows, n m d float multiply-adds (half without y) for long ones.
 // Numerics: T -> T products (tile_product.cuh) -> T; s_ij and s_ji are the same bits.
 // Twin: hubprune.reference.pairwise_cosine.
@@ -163,7 +164,7 @@ int64_t pairwise_cosine_scratch_bytes(int64_t batch, int64_t n, int64_t m, int64
 
 template <class T>
 Status launch_pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m,
-                              int64_t d, Edge edge, bool zero_diagonal, T* out,
+                              int64_t d, Edge edge, bool zero_diagonal, bool nan_zero_rows, T* out,
                               void* scratch_memory, int device, void* stream) {
   const int code = static_cast<int>(edge);
   if (code < 0 || code >= kEdgeCount) return Status::kInvalidValue;
@@ -171,11 +172,12 @@ Status launch_pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, 
   const bool symmetric = y == nullptr;
   const CosineScratch<T> scratch(scratch_memory, batch, n, m, d, symmetric);
   Launches launches("pairwise_cosine", device, stream);
+  const Norm kind = nan_zero_rows ? Norm::kNonzero : Norm::kFinite;
   enqueue_normalized_panels(launches, x, batch, n, d, scratch.norms, scratch.exponents, nullptr,
-                            scratch.panels);
+                            scratch.panels, kind);
   if (!symmetric) {
     enqueue_normalized_panels(launches, y, batch, m, d, scratch.other_norms,
-                              scratch.other_exponents, nullptr, scratch.others);
+                              scratch.other_exponents, nullptr, scratch.others, kind);
   }
   with_edge(edge, [&](auto tag) {
     enqueue_cosines<decltype(tag)::value>(launches, scratch, batch, n, m, d, symmetric,
@@ -185,9 +187,9 @@ Status launch_pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, 
 }
 
 template Status launch_pairwise_cosine<float>(const float*, const float*, int64_t, int64_t, int64_t,
-                                              int64_t, Edge, bool, float*, void*, int, void*);
+                                              int64_t, Edge, bool, bool, float*, void*, int, void*);
 template Status launch_pairwise_cosine<double>(const double*, const double*, int64_t, int64_t,
-                                               int64_t, int64_t, Edge, bool, double*, void*, int,
-                                               void*);
+                                               int64_t, int64_t, Edge, bool, bool, double*, void*,
+                                               int, void*);
 
 }  // namespace hubprune::cuda

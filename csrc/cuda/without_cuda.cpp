@@ -111,7 +111,7 @@ Status launch_row_norms(const T*, int64_t, int64_t, T*, void*, int, void*) {
 
 template <class T>
 Status launch_pairwise_cosine(const T*, const T*, int64_t, int64_t, int64_t, int64_t, Edge, bool,
-                              T*, void*, int, void*) {
+                              bool, T*, void*, int, void*) {
   return Status::kNoCuda;
 }
 
@@ -137,10 +137,10 @@ template Status launch_row_norms<float>(const float*, int64_t, int64_t, float*, 
 template Status launch_row_norms<double>(const double*, int64_t, int64_t, double*, void*, int,
                                          void*);
 template Status launch_pairwise_cosine<float>(const float*, const float*, int64_t, int64_t, int64_t,
-                                              int64_t, Edge, bool, float*, void*, int, void*);
+                                              int64_t, Edge, bool, bool, float*, void*, int, void*);
 template Status launch_pairwise_cosine<double>(const double*, const double*, int64_t, int64_t,
-                                               int64_t, int64_t, Edge, bool, double*, void*, int,
-                                               void*);
+                                               int64_t, int64_t, Edge, bool, bool, double*, void*,
+                                               int, void*);
 
 template Status launch_graph_eigenvector_centrality<float>(const float*, int64_t, int64_t,
                                                            const double*, double, double, int64_t,

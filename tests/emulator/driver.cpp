@@ -91,16 +91,18 @@ int64_t emulated_pairwise_cosine_scratch(int64_t batch, int64_t n, int64_t m, in
 }
 
 int emulated_pairwise_cosine(int is_double, const void* x, const void* y, int64_t batch, int64_t n,
-                             int64_t m, int64_t d, int edge, int zero_diagonal, void* out,
-                             void* scratch, int device) {
+                             int64_t m, int64_t d, int edge, int zero_diagonal, int nan_zero_rows,
+                             void* out, void* scratch, int device) {
   const Edge kind = static_cast<Edge>(edge);
   const Status status =
-      is_double ? cuda::launch_pairwise_cosine(
-                      static_cast<const double*>(x), static_cast<const double*>(y), batch, n, m, d,
-                      kind, zero_diagonal != 0, static_cast<double*>(out), scratch, device, nullptr)
-                : cuda::launch_pairwise_cosine(
-                      static_cast<const float*>(x), static_cast<const float*>(y), batch, n, m, d,
-                      kind, zero_diagonal != 0, static_cast<float*>(out), scratch, device, nullptr);
+      is_double ? cuda::launch_pairwise_cosine(static_cast<const double*>(x),
+                                               static_cast<const double*>(y), batch, n, m, d, kind,
+                                               zero_diagonal != 0, nan_zero_rows != 0,
+                                               static_cast<double*>(out), scratch, device, nullptr)
+                : cuda::launch_pairwise_cosine(static_cast<const float*>(x),
+                                               static_cast<const float*>(y), batch, n, m, d, kind,
+                                               zero_diagonal != 0, nan_zero_rows != 0,
+                                               static_cast<float*>(out), scratch, device, nullptr);
   return static_cast<int>(status);
 }
 

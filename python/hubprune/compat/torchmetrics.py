@@ -28,8 +28,8 @@ from typing import Literal
 import torch
 from torch.autograd import forward_ad
 
+from .. import ops as _ops  # noqa: F401  (registers the operators)
 from ..arguments import as_tensor, check_same_device
-from ..similarity import pairwise_cosine, row_norms
 
 __all__ = ["pairwise_cosine_similarity"]
 
@@ -97,9 +97,7 @@ def pairwise_cosine_similarity(
         check_same_device(x, y, "x", "y")
     if zero_diagonal is None:
         zero_diagonal = y is None
-    similarity = _similarity(x, y)
-    if zero_diagonal:
-        similarity.diagonal(dim1=-2, dim2=-1).zero_()
+    similarity = _similarity(x, y, zero_diagonal)
     if reduction == "mean":
         return similarity.mean(dim=-1)
     if reduction == "sum":
@@ -115,23 +113,28 @@ def _check_tensor(x: torch.Tensor, name: str) -> None:
     as_tensor(x, name)
 
 
-def _similarity(x: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor:
+def _similarity(x: torch.Tensor, y: torch.Tensor | None, zero_diagonal: bool) -> torch.Tensor:
     dtype = x.dtype
     if y is not None and y.dtype != x.dtype:
         if {x.dtype, y.dtype} != {torch.float16, torch.float32}:
             raise TypeError(f"y must have the dtype of x ({x.dtype}); got {y.dtype}")
         dtype = torch.float16
         x, y = x.float(), y.float()
+    similarity: torch.Tensor
     if _is_differentiated(x) or (y is not None and _is_differentiated(y)):
         left = _unit_rows(x)
         right = left if y is None else _unit_rows(y)
         with _full_precision(x.device.type):
-            cosines: torch.Tensor = (left @ right.mT).clamp(-1.0, 1.0)
-        return cosines.to(dtype)
-    similarity = pairwise_cosine(
-        _without_zero_rows(x), None if y is None else _without_zero_rows(y)
-    )
-    return similarity.to(dtype)
+            similarity = (left @ right.mT).clamp(-1.0, 1.0)
+    elif y is None:  # the kernel's own zeros save small layers two calls
+        similarity = torch.ops.hubprune.pairwise_cosine(x, None, "signed", zero_diagonal, True)
+        return similarity.to(dtype)
+    else:
+        similarity = torch.ops.hubprune.pairwise_cosine(x, y, "signed", False, True)
+    similarity = similarity.to(dtype)
+    if zero_diagonal:
+        similarity.diagonal(dim1=-2, dim2=-1).zero_()
+    return similarity
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:
@@ -149,16 +152,6 @@ def _is_differentiated(x: torch.Tensor) -> bool:
         return forward_ad.unpack_dual(x).tangent is not None
     except RuntimeError:  # a batch of `vmap` inside a forward derivative does not say
         return True
-
-
-def _without_zero_rows(x: torch.Tensor) -> torch.Tensor:
-    """Return x with NaN in its zero rows, as 0 / 0 makes of them; the kernel's cosine is 0 there.
-
-    Without a question to the values: that would break traces, and tensors that hold none. A sum,
-    because `masked_fill` takes several times as long.
-    """
-    norms = row_norms(x).unsqueeze(-1)
-    return x + (torch.zeros_like(norms) / norms).to(x.dtype)
 
 
 def _unit_rows(x: torch.Tensor) -> torch.Tensor:

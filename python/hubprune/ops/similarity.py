@@ -28,9 +28,10 @@ def _pairwise_cosine_cpu(
     y: torch.Tensor | None = None,
     edge: str = "signed",
     zero_diagonal: bool = False,
+    nan_zero_rows: bool = False,
 ) -> torch.Tensor:
     out = torch.empty(_cosine_shape(x, y), dtype=compute_dtype(x))
-    _write_cosines_cpu(x, y, edge, zero_diagonal, out)
+    _write_cosines_cpu(x, y, edge, zero_diagonal, out, nan_zero_rows)
     return out
 
 
@@ -42,7 +43,12 @@ def _pairwise_cosine_out_cpu(
 
 
 def _write_cosines_cpu(
-    x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, out: torch.Tensor
+    x: torch.Tensor,
+    y: torch.Tensor | None,
+    edge: str,
+    zero_diagonal: bool,
+    out: torch.Tensor,
+    nan_zero_rows: bool = False,
 ) -> None:
     x = dense_tensor(x)
     y = None if y is None else dense_tensor(y)
@@ -62,6 +68,7 @@ def _write_cosines_cpu(
         d,
         EDGES.index(edge),
         zero_diagonal,
+        nan_zero_rows and d > 0,  # in no features there is nothing to divide
         out.data_ptr(),
         scratch.data_ptr(),
         threads,
@@ -92,9 +99,10 @@ def pairwise_cosine_cuda(
     y: torch.Tensor | None = None,
     edge: str = "signed",
     zero_diagonal: bool = False,
+    nan_zero_rows: bool = False,
 ) -> torch.Tensor:
     out = torch.empty(_cosine_shape(x, y), dtype=compute_dtype(x), device=x.device)
-    _write_cosines_cuda(x, y, edge, zero_diagonal, out)
+    _write_cosines_cuda(x, y, edge, zero_diagonal, out, nan_zero_rows)
     return out
 
 
@@ -106,7 +114,12 @@ def _pairwise_cosine_out_cuda(
 
 
 def _write_cosines_cuda(
-    x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, out: torch.Tensor
+    x: torch.Tensor,
+    y: torch.Tensor | None,
+    edge: str,
+    zero_diagonal: bool,
+    out: torch.Tensor,
+    nan_zero_rows: bool = False,
 ) -> None:
     x = dense_tensor(x)
     y = None if y is None else dense_tensor(y)
@@ -125,6 +138,7 @@ def _write_cosines_cuda(
         d,
         EDGES.index(edge),
         zero_diagonal,
+        nan_zero_rows and d > 0,  # in no features there is nothing to divide
         out.data_ptr(),
         scratch.data_ptr(),
         *stream_of(x),
@@ -136,6 +150,7 @@ def _pairwise_cosine_fake(
     y: torch.Tensor | None = None,
     edge: str = "signed",
     zero_diagonal: bool = False,
+    nan_zero_rows: bool = False,
 ) -> torch.Tensor:
     return x.new_empty(_cosine_shape(x, y), dtype=compute_dtype(x))
 
@@ -228,8 +243,8 @@ def _nearest_fake(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 register(
-    "pairwise_cosine(Tensor x, Tensor? y=None, str edge='signed', bool zero_diagonal=False)"
-    " -> Tensor",
+    "pairwise_cosine(Tensor x, Tensor? y=None, str edge='signed', bool zero_diagonal=False,"
+    " bool nan_zero_rows=False) -> Tensor",
     _pairwise_cosine_cpu,
     pairwise_cosine_cuda,
     _pairwise_cosine_fake,
