@@ -13,21 +13,19 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
-from typing import Any, NamedTuple
 
 from . import _native
-from .commands.bench import BENCH_HELP, add_bench, run_bench
-from .commands.compare import COMPARE_HELP, add_compare, compare_state, run_compare
-from .commands.demo import DEMO_HELP, add_demo, run_demo
-from .commands.evaluate import EVALUATE_HELP, add_evaluate, run_evaluate
-from .commands.finetune import FINETUNE_HELP, add_finetune, finetune_state, run_finetune
-from .commands.info import INFO_HELP, add_info, run_info
-from .commands.prune import PRUNE_HELP, add_prune, run_prune
-from .commands.report import REPORT_HELP, add_report, run_report
-from .commands.score import SCORE_HELP, add_score, run_score
+from .commands.bench import BENCH
+from .commands.compare import COMPARE
+from .commands.demo import DEMO
+from .commands.evaluate import EVALUATE
+from .commands.finetune import FINETUNE
+from .commands.info import INFO
+from .commands.prune import PRUNE
+from .commands.report import REPORT
+from .commands.score import SCORE
 from .json_numbers import all_writable
 
 __all__ = ["main"]
@@ -50,15 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # A factory or network that prints must not end up in the middle of the result.
         with _plain_warnings(), redirect_stdout(sys.stderr):
-            result = arguments.run(arguments)
+            result = arguments.command.run(arguments)
         if not isinstance(result, str):
             result = json.dumps(all_writable(result), indent=2, allow_nan=False)
         _print(result)
     except KeyboardInterrupt:
         if arguments.debug:
             raise
-        state = _resumable_state(arguments)
-        goes_on = "" if state is None else f"; the same command goes on from {state}"
+        find_state = arguments.command.state
+        state = None if find_state is None else find_state(arguments)
+        resumable = state is not None and state.exists()
+        goes_on = f"; the same command goes on from {state}" if resumable else ""
         print(f"hubprune: interrupted{goes_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -80,17 +80,6 @@ def _print(text: str) -> None:
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
-
-
-_STATES = {run_compare: compare_state, run_finetune: finetune_state}
-
-
-def _resumable_state(arguments: argparse.Namespace) -> Path | None:
-    """What an interrupted command left behind, from which the same command goes on."""
-    if arguments.run not in _STATES:
-        return None
-    state = _STATES[arguments.run](arguments)
-    return state if state.exists() else None
 
 
 _WRONG_ARGUMENTS = (
@@ -134,55 +123,7 @@ def _plain_warnings() -> Iterator[None]:
 # --- arguments ------------------------------------------------------------------------------------
 
 
-class _Command(NamedTuple):
-    """A command: its name, one line on it, what its help says below, its arguments, its work."""
-
-    name: str
-    text: str
-    epilog: str
-    add: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], Any]
-
-
-_COMMANDS = (
-    _Command("score", "score the filters of every convolution", SCORE_HELP, add_score, run_score),
-    _Command("prune", "prune a model and save it", PRUNE_HELP, add_prune, run_prune),
-    _Command(
-        "evaluate", "measure a model on labelled data", EVALUATE_HELP, add_evaluate, run_evaluate
-    ),
-    _Command(
-        "info", "show this installation, or a saved network or plan", INFO_HELP, add_info, run_info
-    ),
-    _Command(
-        "report",
-        "show what pruning changes, as a table or as a page with pictures",
-        REPORT_HELP,
-        add_report,
-        run_report,
-    ),
-    _Command(
-        "demo",
-        "prune a real pretrained pitch network and measure what it costs",
-        DEMO_HELP,
-        add_demo,
-        run_demo,
-    ),
-    _Command(
-        "compare",
-        "compare scorers under one recipe, with controls",
-        COMPARE_HELP,
-        add_compare,
-        run_compare,
-    ),
-    _Command("finetune", "fine-tune a pruned network", FINETUNE_HELP, add_finetune, run_finetune),
-    _Command(
-        "bench",
-        "measure on this machine what is faster than torch and NumPy, and what is not",
-        BENCH_HELP,
-        add_bench,
-        run_bench,
-    ),
-)
+_COMMANDS = (SCORE, PRUNE, EVALUATE, INFO, REPORT, DEMO, COMPARE, FINETUNE, BENCH)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -210,10 +151,10 @@ def _parser() -> argparse.ArgumentParser:
             epilog=command.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(run=command.run)
+        sub.set_defaults(command=command)
         sub.add_argument("--json", action="store_true", help="print one JSON document instead")
         sub.add_argument("--debug", action="store_true", help="show where an error comes from")
-        command.add(sub)
+        command.add_arguments(sub)
     return parser
 
 

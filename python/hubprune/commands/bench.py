@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import count
+from .command import Command
 from .progress import progress_display
 
-__all__ = ["BENCH_HELP", "add_bench", "run_bench"]
+__all__ = ["BENCH"]
 
-BENCH_HELP = """\
+_EPILOG = """\
 Times every operation beside the best that torch, NumPy and scipy do, on one thread and
 on all; about a minute on two cores. All take turns in one loop, and every result is
 checked against float64. Peers that are not installed are left out and named;
@@ -24,7 +25,7 @@ examples:
   hubprune bench --json --output bench.json"""
 
 
-def add_bench(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--quick", action="store_true", help="small sizes, in seconds: a trial run")
     parser.add_argument(
@@ -36,7 +37,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="also save the JSON here")
 
 
-def run_bench(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Measure, save, and return what to print: JSON-able or text."""
     from ..bench import case_names, run  # here, because no other command needs it
 
@@ -54,3 +55,12 @@ def run_bench(arguments: argparse.Namespace) -> Any:
     if arguments.json:
         return result.to_dict()
     return f"{result}\nsaved to {output}" if output is not None else str(result)
+
+
+BENCH = Command(
+    "bench",
+    "measure on this machine what is faster than torch and NumPy, and what is not",
+    _EPILOG,
+    _add_arguments,
+    _run,
+)

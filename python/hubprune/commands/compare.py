@@ -19,14 +19,15 @@ from ..plots import figure_class
 from ..training_data import Examples, preserved_rng
 from ..user_functions import find_function
 from .arguments import device_of
+from .command import Command
 from .data import takes_a_seed, unlabelled_inputs
 from .models import load_model
 from .progress import progress_display
 from .training_arguments import DATA_HELP, add_data, add_training, read_splits, training_options
 
-__all__ = ["COMPARE_HELP", "add_compare", "compare_state", "run_compare"]
+__all__ = ["COMPARE"]
 
-COMPARE_HELP = (
+_EPILOG = (
     "Prunes a network with several scorers, fine-tunes all in the same way, and measures. Two\n"
     "controls are always in it: the unpruned network, fine-tuned too, which tells what pruning\n"
     "costs, and filters removed at random, which tell what a scorer is worth.\n\n"
@@ -43,7 +44,7 @@ COMPARE_HELP = (
 ) + DATA_HELP
 
 
-def add_compare(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hubprune compare``."""
     parser.add_argument("model", metavar="MODEL", help="a known model, or package.module:factory")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the weights to load")
@@ -78,13 +79,13 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(seed=0)  # of random weights, where there are no others
 
 
-def compare_state(arguments: argparse.Namespace) -> Path:
+def _state(arguments: argparse.Namespace) -> Path:
     """Where an interrupted comparison leaves what it has measured."""
     output: Path = arguments.output
     return output / "state"
 
 
-def run_compare(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Run ``hubprune compare``."""
     scorers = _list(arguments.scorers, str, "--scorers", "names")
     ratios = _list(arguments.ratios, float, "--ratios", "numbers")
@@ -128,7 +129,7 @@ def run_compare(arguments: argparse.Namespace) -> Any:
             metric=arguments.metric,
             output=arguments.returns,
             batch_size=arguments.batch_size,
-            directory=compare_state(arguments),
+            directory=_state(arguments),
             progress=bar.step,
         )
     title = f"{arguments.model}: {weights}"
@@ -190,3 +191,13 @@ def _example(data: Any) -> torch.Tensor:
 def _write(path: Path, text: str) -> None:
     with replaced_file(path) as file:
         file.write_text(text, encoding="utf-8")
+
+
+COMPARE = Command(
+    "compare",
+    "compare scorers under one recipe, with controls",
+    _EPILOG,
+    _add_arguments,
+    _run,
+    _state,
+)

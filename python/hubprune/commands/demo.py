@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import seed
+from .command import Command
 from .progress import progress_display
 
-__all__ = ["DEMO_HELP", "add_demo", "run_demo"]
+__all__ = ["DEMO"]
 
-DEMO_HELP = """\
+_EPILOG = """\
 Takes CREPE (tiny), a pretrained pitch network, makes tones of exactly known pitch,
 measures its accuracy before and after pruning with several scorers, and scores a
 CNN14. No network access, no fine-tuning, about half a minute on two cores.
@@ -22,7 +23,7 @@ examples:
   hubprune demo --quick --output quick-demo"""
 
 
-def add_demo(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--output", "-o", type=Path, default=Path("demo-output"))
     parser.add_argument("--quick", action="store_true", help="fewer tones, scorers and ratios")
@@ -35,7 +36,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_demo(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Run it and return what to print: JSON-able or text."""
     from .. import demo  # here, because no other command needs it
 
@@ -48,3 +49,12 @@ def run_demo(arguments: argparse.Namespace) -> Any:
             progress=bar.step,
         )
     return result.to_dict() if arguments.json else str(result)
+
+
+DEMO = Command(
+    "demo",
+    "prune a real pretrained pitch network and measure what it costs",
+    _EPILOG,
+    _add_arguments,
+    _run,
+)

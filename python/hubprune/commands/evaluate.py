@@ -13,18 +13,19 @@ from ..datasets import KNOWN_DATA, open_data
 from ..finetuning import evaluate
 from ..tables import text_table
 from .arguments import count, device_of, seed
+from .command import Command
 from .data import SPLITS, has_split, read_arrays
 from .models import MODELS_EPILOG, load_model, load_saved
 from .progress import progress_display
 
-__all__ = ["EVALUATE_HELP", "add_evaluate", "run_evaluate"]
+__all__ = ["EVALUATE"]
 
 _DATA_EPILOG = "data:\n" + "\n".join(
     f"  {each.form}\n      {each.description}\n      options: {', '.join(each.options)}"
     for each in KNOWN_DATA.values()
 )
 
-EVALUATE_HELP = (
+_EPILOG = (
     "examples:\n"
     "  hubprune evaluate cnn14 --checkpoint Cnn14_mAP=0.431.pth --data audioset-hdf5:eval.h5\n"
     "  hubprune evaluate dcase21 --checkpoint weights.h5 --data dcase-npy:DCASE2021:test\n"
@@ -42,7 +43,7 @@ EVALUATE_HELP = (
 )
 
 
-def add_evaluate(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="a known model, or package.module:factory")
     weights = parser.add_mutually_exclusive_group()
@@ -111,7 +112,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Any, str | None, list[str]]:
     return open_data(arguments.data), None, []
 
 
-def run_evaluate(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Measure, and return what to print: JSON-able with ``--json``, else text."""
     device = device_of(arguments.device)
     if arguments.pruned is not None:
@@ -162,3 +163,6 @@ def run_evaluate(arguments: argparse.Namespace) -> Any:
             f"measured in {seconds:.1f} s",
         ]
     )
+
+
+EVALUATE = Command("evaluate", "measure a model on labelled data", _EPILOG, _add_arguments, _run)

@@ -17,13 +17,14 @@ from ..planning.pruning_plan import PruningPlan
 from ..surgery import load_pruned, save_pruned
 from ..tables import text_table
 from .arguments import device_of
+from .command import Command
 from .models import build_model
 from .progress import progress_display
 from .training_arguments import DATA_HELP, add_data, add_training, read_splits, training_options
 
-__all__ = ["FINETUNE_HELP", "add_finetune", "finetune_state", "run_finetune"]
+__all__ = ["FINETUNE"]
 
-FINETUNE_HELP = (
+_EPILOG = (
     "Trains a network that `hubprune prune` has saved, and saves its best weights likewise.\n\n"
     "examples:\n"
     "  hubprune finetune dcase-half --model dcase21 --data features --output dcase-tuned\n"
@@ -33,7 +34,7 @@ FINETUNE_HELP = (
 ) + DATA_HELP
 
 
-def add_finetune(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hubprune finetune``."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of `hubprune prune --output`")
     parser.add_argument(
@@ -49,13 +50,13 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
     add_training(parser, "passes over the training data (default 30)")
 
 
-def finetune_state(arguments: argparse.Namespace) -> Path:
+def _state(arguments: argparse.Namespace) -> Path:
     """Where an interrupted training leaves its state."""
     output: Path = arguments.output
     return output.with_name(f"{output.name}.training.safetensors")
 
 
-def run_finetune(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Run ``hubprune finetune``."""
     output: Path = arguments.output
     if output.exists() and not arguments.overwrite:
@@ -69,7 +70,7 @@ def run_finetune(arguments: argparse.Namespace) -> Any:
     decision = PruningPlan.from_json((arguments.folder / "plan.json").read_text(encoding="utf-8"))
     model = load_pruned(factory, arguments.folder).to(device).eval()
     data, notes = read_splits(arguments)
-    state = finetune_state(arguments)
+    state = _state(arguments)
     with progress_display() as bar:
         result = finetune(
             model,
@@ -116,3 +117,6 @@ def _factory(model: str) -> tuple[Callable[[], nn.Module], str]:
             f"{model!r}"
         )
     return functools.partial(build_model, model, "--model"), model.replace(":", ".")
+
+
+FINETUNE = Command("finetune", "fine-tune a pruned network", _EPILOG, _add_arguments, _run, _state)

@@ -11,24 +11,25 @@ from typing import Any
 
 from ..config import configuration, show_config
 from ..models import KNOWN_MODELS
+from .command import Command
 from .models import MODELS_EPILOG, SCORER_HELP, SCORERS_EPILOG
 from .prune import read_plan
 
-__all__ = ["INFO_HELP", "add_info", "run_info"]
+__all__ = ["INFO"]
 
-INFO_HELP = """\
+_EPILOG = """\
 examples:
   hubprune info
   hubprune info cnn14-half
   hubprune info plan.json"""
 
 
-def add_info(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("path", nargs="?", type=Path, help="a saved folder or a plan.json")
 
 
-def run_info(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Return what to print: JSON-able or text."""
     if arguments.path is not None:
         decision = read_plan(arguments.path)
@@ -42,3 +43,8 @@ def run_info(arguments: argparse.Namespace) -> Any:
     with redirect_stdout(io.StringIO()) as shown:
         show_config()
     return f"{shown.getvalue()}\n{MODELS_EPILOG}\n\n{SCORERS_EPILOG}"
+
+
+INFO = Command(
+    "info", "show this installation, or a saved network or plan", _EPILOG, _add_arguments, _run
+)

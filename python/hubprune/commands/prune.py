@@ -21,6 +21,7 @@ from ..scorers import Scorer
 from ..surgery import prune, save_pruned
 from ..tables import text_table
 from .arguments import input_shape, ratios
+from .command import Command
 from .data import read_data, unlabelled_inputs
 from .models import (
     MODELS_EPILOG,
@@ -33,17 +34,15 @@ from .models import (
 from .progress import Bar, progress_display
 
 __all__ = [
-    "PRUNE_HELP",
+    "PRUNE",
     "CutRequest",
     "add_decision",
-    "add_prune",
     "decide",
     "read_cut_request",
     "read_plan",
-    "run_prune",
 ]
 
-PRUNE_HELP = (
+_EPILOG = (
     "examples:\n"
     "  hubprune prune dcase21 --checkpoint weights.h5 --ratio 0.5 --output dcase-half\n"
     "  hubprune prune cnn14 --checkpoint Cnn14.pth --output out \\\n"
@@ -189,7 +188,7 @@ def decide(request: CutRequest, arguments: argparse.Namespace, bar: Bar) -> Prun
 # --- the command ----------------------------------------------------------------------------------
 
 
-def add_prune(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_model(parser)
     parser.add_argument("--output", "-o", type=Path, required=True, help="the folder to save to")
@@ -226,7 +225,7 @@ def _made_up(arguments: argparse.Namespace, batches: list[torch.Tensor] | None) 
     return f"compensated by {arguments.compensate} on {source}; "
 
 
-def run_prune(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Prune and save; return what to print: JSON-able with ``--json``, else text."""
     if arguments.output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
@@ -305,3 +304,6 @@ def _not_finite(model: nn.Module, example: torch.Tensor) -> tuple[bool, bool]:
     return any(bool(each.isnan().any()) for each in found), any(
         bool(each.isinf().any()) for each in found
     )
+
+
+PRUNE = Command("prune", "prune a model and save it", _EPILOG, _add_arguments, _run)

@@ -12,13 +12,14 @@ from ..page import write_page
 from ..report import report
 from ..surgery import load_pruned, prune
 from ..tables import text_table
+from .command import Command
 from .models import MODELS_EPILOG, SCORERS_EPILOG, add_model
 from .progress import progress_display
 from .prune import add_decision, decide, read_cut_request
 
-__all__ = ["REPORT_HELP", "add_report", "run_report"]
+__all__ = ["REPORT"]
 
-REPORT_HELP = f"""\
+_EPILOG = f"""\
 Saves no model. --html writes one file for a browser: similarities, clusters and the
 filter graph of every pruned layer, and which filter was cut for which. --plan with a
 folder of `hubprune prune` measures the network that is saved there; the similarities
@@ -33,14 +34,14 @@ examples:
 {SCORERS_EPILOG}"""
 
 
-def add_report(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_model(parser)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page here")
     add_decision(parser)
 
 
-def run_report(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Plan, cut, measure, write the page; return what to print: JSON-able or text."""
     html: Path | None = arguments.html
     if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
@@ -85,3 +86,12 @@ def run_report(arguments: argparse.Namespace) -> Any:
     if html is not None:
         lines += ["", f"page: {html}"]
     return "\n".join(lines)
+
+
+REPORT = Command(
+    "report",
+    "show what pruning changes, as a table or as a page with pictures",
+    _EPILOG,
+    _add_arguments,
+    _run,
+)

