@@ -661,6 +661,10 @@ def test_as_a_program() -> None:
     assert document(result.stdout)["model"] == "dcase21"
     assert result.stderr == ""
     assert program("score", "cnn15", check=False).returncode == 2
+    package = subprocess.run(
+        [sys.executable, "-m", "hubprune", "--version"], capture_output=True, text=True, check=True
+    )
+    assert package.stdout == f"hubprune {hp.__version__}\n"
     pipe = f"{sys.executable} -m hubprune.cli info | head -1"
     piped = subprocess.run(pipe, shell=True, capture_output=True, text=True, check=False)
     assert piped.stdout.startswith("hubprune ")

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from hubprune.models import AudioTagger, Cnn6, Cnn10, Cnn14, LogMel, PannsBody, load_panns
+from hubprune.models.checkpoints import load_weights, read_checkpoint
 
 
 def on_meta(body: type[PannsBody], classes_num: int = 527) -> PannsBody:
@@ -546,6 +547,15 @@ def test_damaged_files(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.pth is not a .*PyTorch checkpoint"):
         load_panns(path)
+
+
+def test_names_of_data_parallel(tmp_path: Path, cnn6: PannsBody) -> None:
+    wrapped = torch.nn.DataParallel(cnn6)
+    path = saved(tmp_path / "a.pth", {"model": wrapped.state_dict()})
+    assert_same_weights(load_panns(path), cnn6)
+    fresh = torch.nn.DataParallel(Cnn6())
+    load_weights(fresh, read_checkpoint(path), "a.pth")  # a model whose own names begin so
+    assert_same_weights(fresh.module, cnn6)
 
 
 def test_damaged_safetensors(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ StrPath: TypeAlias = str | os.PathLike[str]
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _NPY_MAGIC = b"\x93NUMPY"
 _NAMES_SHOWN = 6
+_WRAPPED = "module."  # DataParallel and DistributedDataParallel put it before every name
 
 
 def file_format(path: StrPath) -> str:
@@ -102,7 +103,8 @@ def _load_torch(path: StrPath) -> object:
     except Exception as error:
         raise ValueError(
             f"{os.fspath(path)} is not a PyTorch checkpoint that can be read "
-            f"({type(error).__name__})"
+            f"({type(error).__name__}): it is damaged, or neither a file of torch.save nor of "
+            "safetensors"
         ) from error
 
 
@@ -122,7 +124,8 @@ def read_checkpoint(path: StrPath) -> dict[str, torch.Tensor]:
     """Read the state dict of a PyTorch checkpoint, on the CPU.
 
     Takes `torch.save` files (a bare state dict, or ``{"model": state_dict, ...}`` or
-    ``{"state_dict": state_dict, ...}``) and safetensors files.
+    ``{"state_dict": state_dict, ...}``) and safetensors files. The prefix ``module.`` of
+    `torch.nn.DataParallel`, where every name has it, is left out.
 
     Parameters
     ----------
@@ -172,6 +175,8 @@ def read_checkpoint(path: StrPath) -> dict[str, torch.Tensor]:
         if value.layout != torch.strided or value.is_quantized:
             raise ValueError(f"{source}: {name!r} must be a dense, unquantised tensor")
         state[name] = value
+    if all(name.startswith(_WRAPPED) for name in state):
+        state = {name.removeprefix(_WRAPPED): value for name, value in state.items()}
     return state
 
 
@@ -229,6 +234,8 @@ def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], source: st
     """
     expected: dict[str, torch.Tensor] = model.state_dict()
     given = dict(state)
+    if all(name.startswith(_WRAPPED) for name in expected):  # `read_checkpoint` has left it out
+        given = {_WRAPPED + name.removeprefix(_WRAPPED): value for name, value in state.items()}
     for name, target in expected.items():
         if name.endswith(".num_batches_tracked") and name not in given:
             given[name] = torch.zeros((), dtype=target.dtype, device="cpu")
