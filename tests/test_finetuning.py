@@ -196,6 +196,8 @@ def test_without_validation_the_last_weights_count() -> None:
     assert result.best_epoch == 2
     assert result.history[2]["valid"] is None
     assert "epoch 2 of 2" in result.explain()
+    assert str(result) == result.explain()
+    assert repr(result) == "<FineTuned: epoch 2 of 2>"
 
 
 def test_the_model_as_it_came_is_kept_when_nothing_is_better() -> None:

@@ -51,7 +51,8 @@ def test_reasons(network: str, reasons: dict[str, str]) -> None:
     assert {name: plan.kept.get(name) for name in reasons} == reasons
     assert not set(plan.kept) & set(plan.layers)
     summary = plan.summary()
-    assert str(plan) == summary  # what print shows; repr has every field
+    assert re.fullmatch(r"<PruningPlan: \d+ of \d+ filters of \d layers stay, .*>", repr(plan))
+    assert str(plan) == summary  # what print shows
     for name, reason in reasons.items():
         assert re.search(rf"{name} +{re.escape(reason)}", summary)
 

@@ -341,6 +341,24 @@ def test_betweenness_of_the_published_script_warns() -> None:
         Betweenness(length="hops")
 
 
+def test_results_print_in_a_few_lines() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(200, 4, 3, 3, generator=generator)
+    rows = weight.flatten(1)
+    scores, pairs = hp.score(weight), hp.score(weight, "pairs")
+    assert repr(scores) == "<Scores: degree of 200 filters, 0 dead>"
+    assert repr(pairs) == f"<Scores: pairs of 200 filters, 0 dead, {pairs.count} for removal>"
+    assert str(scores) == scores.explain()
+    assert "200 filters by their rank1 vectors" in str(scores)
+    factor = hp.nystrom(rows, 16)
+    assert repr(factor) == "<NystromFactor: (200, 16), 16 landmarks (uniform), edge 'signed'>"
+    sampled = hp.sampled_degree(rows)
+    assert repr(sampled) == f"<SampledDegree: {sampled.columns} of 200 columns>"
+    assert str(sampled) == sampled.explain()
+    route = hp.route(rows)
+    assert str(route) == route.explain()
+
+
 def test_explain_names_the_route() -> None:
     weight = torch.randn(100, 3, 3, 3)
     routes = {

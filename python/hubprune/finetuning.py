@@ -34,7 +34,7 @@ StrPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What `finetune` made.
+    """What `finetune` made; prints as what `explain` says.
 
     Attributes
     ----------
@@ -70,6 +70,14 @@ class FineTuned:
     seconds: float
     energy: dict[str, Any] | None
     configuration: dict[str, Any]
+
+    def __repr__(self) -> str:
+        value = "" if self.best is None else f", {self.metric} {self.best:.4f}"
+        run = len(self.history) - 1
+        return f"<FineTuned: epoch {self.best_epoch} of {run}{value}>"
+
+    def __str__(self) -> str:
+        return self.explain()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the model, as JSON-able values; "Infinity" and "NaN" are texts."""

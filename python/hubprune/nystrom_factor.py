@@ -107,6 +107,12 @@ class NystromFactor:
     seconds: float = 0.0
     _x: torch.Tensor | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        shape = ", ".join(map(str, self.factor.shape))
+        return (
+            f"<NystromFactor: ({shape}), {self.m} landmarks ({self.landmarks}), edge {self.edge!r}>"
+        )
+
     @property
     def n(self) -> int:
         """The number of rows."""

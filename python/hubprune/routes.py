@@ -53,7 +53,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Route:
-    """How a centrality is computed.
+    """How a centrality is computed; prints as what `explain` says.
 
     Attributes
     ----------
@@ -78,6 +78,9 @@ class Route:
     reason: str
     seconds: float
     others: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        return self.explain()
 
     def explain(self) -> str:
         """Return the choice, the reason, and the predicted times."""

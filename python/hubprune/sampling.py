@@ -59,7 +59,7 @@ class Sampled:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SampledDegree:
-    """Weighted degrees estimated from some columns.
+    """Weighted degrees estimated from some columns; prints as what `explain` says.
 
     Attributes
     ----------
@@ -77,6 +77,12 @@ class SampledDegree:
     standard_error: torch.Tensor
     columns: int
     agreement: float
+
+    def __repr__(self) -> str:
+        return f"<SampledDegree: {self.columns} of {len(self.values)} columns>"
+
+    def __str__(self) -> str:
+        return self.explain()
 
     def explain(self) -> str:
         """Return what was computed and how sure it is."""

@@ -84,6 +84,13 @@ class PruningPlan:
             lines += [f"  {name.ljust(width)}  {why}" for name, why in self.kept.items()]
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        before, after = sum(self.filters.values()), sum(map(len, self.layers.values()))
+        return (
+            f"<PruningPlan: {after} of {before} filters of {len(self.layers)} layers stay, "
+            f"scorer {self.scorer!r}>"
+        )
+
     def __str__(self) -> str:
         return self.summary()
 

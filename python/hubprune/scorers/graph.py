@@ -129,7 +129,7 @@ class WeightedDegree(GraphScorer):
         )
 
     def _describe(self, d: int) -> str:
-        return f"{self.vectors} vectors, d = {d}, edge {self.edge!r}"
+        return f"vectors of {d} features, edge {self.edge!r}"
 
 
 @dataclass(frozen=True, kw_only=True)

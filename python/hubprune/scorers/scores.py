@@ -16,7 +16,7 @@ DEAD_RATIO = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The redundancy of a layer's n filters.
+    """The redundancy of a layer's n filters; prints as what `explain` says.
 
     Attributes
     ----------
@@ -46,6 +46,13 @@ class Scores:
     dead_rule: str
     _weight: torch.Tensor
     _comparable: torch.Tensor | None = None
+
+    def __repr__(self) -> str:
+        own = "" if self.count is None else f", {self.count} for removal"
+        return f"<Scores: {self.scorer} of {len(self)} filters, {len(self.dead)} dead{own}>"
+
+    def __str__(self) -> str:
+        return self.explain()
 
     def __len__(self) -> int:
         """Return n."""
@@ -81,7 +88,8 @@ class Scores:
     def explain(self) -> str:
         """Return which route ran and why, and name the dead filters."""
         n = len(self)
-        lines = [f"{self.scorer}: {n} filters; {self.route}"]
+        compared = "" if self.vectors is None else f" by their {self.vectors} vectors"
+        lines = [f"{self.scorer}: {n} filters{compared}; {self.route}"]
         if len(self.dead):
             names = ", ".join(str(i) for i in self.dead.tolist())
             treatment = (
