@@ -351,7 +351,9 @@ def test_a_pickle_never_runs(run: Run, factory: str, tmp_path: Path) -> None:
         (("score", "cnn15"), 2, "MODEL must be one of cnn14, cnn10"),
         (("score", "cnn15"), 2, "did you mean cnn1"),
         (("score", "dcase21", "--scorer", "hub"), 2, "scorer must be one of degree"),
-        (("score", "dcase21", "--layer", "conv9"), 2, "model has no layer named 'conv9'"),
+        (("score", "dcase21", "--layer", "conv9"), 2, "no layer 'conv9'; did you mean 'conv"),
+        (("score", "cnn6", "--layer", "conv_block1"), 2, "which holds conv_block1.conv1"),
+        (("score", "dcase21", "--scorer", "Degre"), 2, "got 'Degre'; did you mean degree?"),
         (("score", "dcase21", "--checkpoint", "none.h5"), 2, "--checkpoint: none.h5 is not a file"),
         (("score", "no_such_module_x:f"), 2, "module 'no_such_module_x' cannot be imported"),
         (("score", ":f"), 2, "MODEL must be package.module:factory; got ':f'"),
@@ -408,6 +410,7 @@ def test_a_pickle_never_runs(run: Run, factory: str, tmp_path: Path) -> None:
             2,
             "--plan decides what is cut; it cannot go with --ratio",
         ),
+        (("info", sys.executable), 2, "is not a plan.json: it is not text"),
         (("info", "nowhere"), 2, "nowhere is neither a saved network nor a plan.json"),
     ],
 )

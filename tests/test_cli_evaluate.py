@@ -140,6 +140,7 @@ def test_pruned_known_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         (["dcase21", "--data", "tau:x", "--device", "gpu"], 2, "--device 'gpu' cannot be used"),
         (["dcase21", "--data", "tau:x", "--device", "meta"], 2, "'meta' computes nothing"),
         (["dcase21", "--data", "taus:x"], 2, "did you mean tau"),
+        (["dcase21", "--data", "features"], 2, "--data: no folder or .npz file features exists"),
         (["dcase22", "--data", "tau:x"], 2, "did you mean dcase21"),
         (["dcase22", "--pruned", "x", "--data", "tau:x"], 2, "did you mean dcase21"),
         (["dcase21", "--pruned", "nowhere", "--data", "tau:x"], 2, "nowhere"),

@@ -934,6 +934,8 @@ with warnings.catch_warnings():
         ({"valid": (classes()[0][:, 0], classes()[1])}, ValueError,
          "valid: the model fails on a batch of shape (32, 6, 5), float32, whose first convolution "
          "'0' takes (examples, 1, ..., ...); add the channel axis: inputs[:, None] (Run"),
+        ({"valid": (classes()[0].movedim(1, -1), classes()[1])}, ValueError,
+         "'0' takes (examples, 1, ..., ...); put the channels there: inputs.movedim(-1, 1) (Run"),
         ({"valid": (classes()[0].repeat(1, 2, 1, 1), classes()[1])}, ValueError,
          "valid: the model fails on a batch of shape (32, 2, 6, 5), float32 (RuntimeError: "),
         ({"model": network(classes=2), "train": tags(), "valid": tags()}, ValueError,

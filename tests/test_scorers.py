@@ -416,7 +416,17 @@ def test_explain_names_the_route() -> None:
         (
             lambda: hp.score_model(nn.Sequential(nn.Conv1d(1, 2, 3)), layers=["0", "conv9"]),
             ValueError,
-            "model has no layer named 'conv9'",
+            "the model has no layer 'conv9'; it has '0'",
+        ),
+        (
+            lambda: hp.score(nn.Sequential(nn.Conv1d(1, 2, 3))),
+            TypeError,
+            "got Sequential, which holds 0 (score_model scores all of a model's layers)",
+        ),
+        (
+            lambda: hp.score_model(nn.Sequential(nn.ReLU()), layers=["0"]),
+            TypeError,
+            "layer '0': expected a convolution",
         ),
     ],
 )

@@ -23,6 +23,7 @@ LENGTHS = ("one_minus", "angle", "similarity")
 PRECISIONS = ("highest", "high", "medium")
 KINDS = ("auto", "rank1", "flatten")
 
+_NAMES_SHOWN = 6
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -103,12 +104,14 @@ def check_weight(weight: torch.Tensor, name: str = "weight") -> None:
 
 
 def check_choice(value: object, choices: Iterable[str], name: str) -> None:
-    """Require one of the strings in `choices`."""
+    """Require one of the strings in `choices`; the closest one is named."""
     known = tuple(choices)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string; got {type(value).__name__}")
     if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        close = difflib.get_close_matches(value.lower(), known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}{hint}")
 
 
 def check_count(value: Any, name: str, *, least: int = 1, kind: type[Any] = int) -> None:
@@ -192,7 +195,12 @@ def shape_text(shape: Iterable[int]) -> str:
 
 
 def unknown_layer_text(owner: str, name: str, known: Collection[str]) -> str:
-    """Return the message that a model or plan has no such layer; close names are listed."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-    return f"{owner} has no layer {name!r}{hint}"
+    """Return the message that a model or plan has no such layer; with close names, or some."""
+    names = [each for each in known if each]  # the model itself has the empty name
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"{owner} has no layer {name!r}; did you mean {', '.join(map(repr, close))}?"
+    rest = len(names) - _NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    listed = f"; it has {', '.join(map(repr, names[:_NAMES_SHOWN]))}{more}" if names else ""
+    return f"{owner} has no layer {name!r}{listed}"

@@ -356,17 +356,20 @@ def run_batch(model: nn.Module, inputs: torch.Tensor, data: str) -> Any:
 
 
 def _expected(model: nn.Module, inputs: torch.Tensor) -> str:
-    """What a model's first layer takes, where the inputs have another number of axes."""
+    """What a model's first layer takes, where the inputs have other axes, or in another order."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             break
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             axes = len(module.kernel_size) + 2
-            if inputs.ndim == axes:
+            last = inputs.ndim == axes and inputs.shape[-1] == module.in_channels
+            last = last and inputs.shape[1] != module.in_channels
+            if inputs.ndim == axes and not last:
                 break
             sizes = ", ".join(["examples", str(module.in_channels), *["..."] * (axes - 2)])
             hint = "; add the channel axis: inputs[:, None]"
             hint = hint if inputs.ndim == axes - 1 and module.in_channels == 1 else ""
+            hint = "; put the channels there: inputs.movedim(-1, 1)" if last else hint
             return f", whose first convolution '{name}' takes ({sizes}){hint}"
     return ""
 

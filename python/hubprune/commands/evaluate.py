@@ -109,7 +109,14 @@ def _read(arguments: argparse.Namespace) -> tuple[Any, str | None, list[str]]:
             f"--data: {path} has no X_test.npy and Y_test.npy; if it is a data set, say what "
             f"{str(path)!r} is, such as tau:{path}"
         )
-    return open_data(arguments.data), None, []
+    try:
+        return open_data(arguments.data), None, []
+    except ValueError as error:
+        if path.exists() or ":" in arguments.data:
+            raise
+        raise FileNotFoundError(
+            f"--data: no folder or .npz file {path} exists; by name, {error}"
+        ) from error
 
 
 def _run(arguments: argparse.Namespace) -> Any:

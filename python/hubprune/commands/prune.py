@@ -102,6 +102,8 @@ def read_plan(path: Path) -> PruningPlan:
         raise FileNotFoundError(f"{path} is neither a saved network nor a plan.json")
     try:
         return PruningPlan.from_json(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not a plan.json: it is not text") from error
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 

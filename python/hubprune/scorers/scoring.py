@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..arguments import Array, as_tensor
+from ..arguments import Array, as_tensor, check_choice, unknown_layer_text
 from .base import Contribution, Scorer
 from .graph import Betweenness, Closeness, Eigenvector, WeightedDegree
 from .landmarks import Landmarks, Random
@@ -19,6 +19,7 @@ from .scores import Scores
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NAMES_SHOWN = 4
 
 _SCORERS: dict[str, Callable[[], Scorer]] = {
     scorer.name: scorer
@@ -55,8 +56,7 @@ def make_scorer(scorer: str | Scorer) -> Scorer:
         raise TypeError(
             f"scorer must be a name or a hubprune.scorers.Scorer; got {type(scorer).__name__}"
         )
-    if scorer not in _SCORERS:
-        raise ValueError(f"scorer must be one of {', '.join(SCORER_NAMES)}; got {scorer!r}")
+    check_choice(scorer, SCORER_NAMES, "scorer")
     return _SCORERS[scorer]()
 
 
@@ -131,7 +131,7 @@ def score(
     (tensor([3, 1, 0, 2]), tensor([3]))
     """
     if isinstance(weight_or_module, nn.Module):
-        weight = filter_weight(weight_or_module)
+        weight = _layer_weight(weight_or_module, name)
         as_tensor(weight, "weight")
     else:
         weight = as_tensor(weight_or_module, "weight")
@@ -192,14 +192,34 @@ def score_model(
             raise ValueError("model has no convolution to score; name its linear layers in layers=")
     else:
         names = [layers] if isinstance(layers, str) else list(layers)
-        unknown = [key for key in names if key not in modules]
-        if unknown:
-            raise ValueError(f"model has no layer named {', '.join(map(repr, unknown))}")
-    weights = [filter_weight(modules[key]) for key in names]
+        for key in names:
+            if key not in modules:
+                raise ValueError(unknown_layer_text("the model", key, modules))
+    weights = [_layer_weight(modules[key], key) for key in names]
     for key, weight in zip(names, weights, strict=True):
         as_tensor(weight, f"layer {key!r}: weight")
     contributions = [_own_contribution(modules[key]) for key in names]
     return dict(zip(names, rule.score_layers(weights, names, contributions), strict=True))
+
+
+def _layer_weight(layer: nn.Module, name: str | None) -> torch.Tensor:
+    """`filter_weight`, with where to go on from a block or a whole model in the message."""
+    try:
+        return filter_weight(layer)
+    except TypeError as error:
+        where = "" if name is None else f"layer {name!r}: "
+        inside = [
+            key if name is None else f"{name}.{key}"
+            for key, m in layer.named_modules()
+            if isinstance(m, (*_CONVOLUTIONS, *_TRANSPOSED))
+        ]
+        hint = ""
+        if inside:
+            more = ", ..." if len(inside) > _NAMES_SHOWN else ""
+            hint = f", which holds {', '.join(inside[:_NAMES_SHOWN])}{more}"
+        if inside and name is None:
+            hint += " (score_model scores all of a model's layers)"
+        raise TypeError(f"{where}{error}{hint}") from None
 
 
 def _own_contribution(layer: Array | nn.Module) -> Contribution:
