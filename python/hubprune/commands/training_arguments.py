@@ -16,8 +16,9 @@ __all__ = ["DATA_HELP", "add_data", "add_training", "read_splits", "training_opt
 
 DATA_HELP = (
     "--data: a folder with X_train.npy, Y_train.npy, X_valid.npy, ... or an .npz file with such\n"
-    "arrays (Y: a class each, one-hot rows, or zeros and ones for tagging).\n"
-    "--train, --valid, --test: the same; a data set by name, such as esc50:ESC-50:1,2,3 (see\n"
+    "arrays (X: as the model takes them, such as (n, 1, 40, 500) for dcase21; Y: a class each,\n"
+    "one-hot rows, or zeros and ones for tagging).\n"
+    "--train, --valid, --test: the same; a data set by name, such as dcase-npy:FOLDER:train (see\n"
     "`hubprune evaluate --help`); or package.module:function, called without arguments, which\n"
     "returns a PyTorch data set of (input, target) pairs, a pair of arrays, or a DataLoader."
 )

@@ -139,7 +139,7 @@ KNOWN_MODELS: dict[str, ModelSpec] = {
         ),
         ModelSpec(
             "dcase21",
-            "DCASE 2021 Task 1A baseline, acoustic scenes: 3 convolutions, 46,246 parameters",
+            "DCASE 2021 Task 1A baseline, acoustic scenes: 3 convolutions, 46,118 parameters",
             (1, 40, 500),
             Dcase21Baseline,
             load_dcase21,
