@@ -360,7 +360,7 @@ def test_a_pickle_never_runs(run: Run, factory: str, tmp_path: Path) -> None:
         (("score", "torch:no_such"), 2, "'torch' has no 'no_such'"),
         (("score", "math:pi"), 2, "must be a function or class that builds the model"),
         (("score", "os:getcwd"), 2, "must return a torch.nn.Module; got str"),
-        (("prune", "dcase21", "-o", "x/y/z"), 2, "does not exist"),
+        (("prune", "dcase21", "-o", "x/y/z"), 2, "y does not exist as a folder"),
         (("prune", "dcase21", "-o", "x", "--ratio", "1.5"), 2, "ratio must be in [0, 1); got 1.5"),
         (("prune", "dcase21", "-o", "x", "--ratio", "nan"), 2, "ratio must be in [0, 1); got nan"),
         (
@@ -743,7 +743,8 @@ def test_the_help_names_the_real_defaults() -> None:
         else:
             checked += 1
             number = isinstance(action.default, (int, float))
-            if (float(said) if number else said) != action.default:
+            default = action.default if number else str(action.default)  # also of a path
+            if (float(said) if number else said) != default:
                 wrong.append((command, action.option_strings, said, action.default))
     assert wrong == []
     assert checked >= 20

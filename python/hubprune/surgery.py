@@ -152,7 +152,7 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
     check_cuts(model, plan.cuts, done=True)
     target = Path(path)
     if not target.absolute().parent.is_dir():
-        raise FileNotFoundError(f"path: {target.absolute().parent} does not exist")
+        raise FileNotFoundError(f"path: {target.absolute().parent} does not exist as a folder")
     put_back(target)
     _check_target(target)
     state = state_of(model)

@@ -98,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> Any:
     device = device_of(arguments.device)
     output: Path = arguments.output
     if not output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist")
+        raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist as a folder")
     data, notes = read_splits(arguments)
     model, weights = _networks(arguments, device)
     example = _example(data["valid"]).to(device)

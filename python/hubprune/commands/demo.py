@@ -25,7 +25,10 @@ examples:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--output", "-o", type=Path, default=Path("demo-output"))
+    parser.add_argument(
+        "--output", "-o", type=Path, default=Path("demo-output"),
+        help="the folder of the results (default demo-output)",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="fewer tones, scorers and ratios")
     parser.add_argument("--seed", type=seed, default=0, help="of the tones (default 0)")
     parser.add_argument(

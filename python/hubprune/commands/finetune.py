@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> Any:
     if output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{output} exists; choose another or add --overwrite")
     if not output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist")
+        raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist as a folder")
     if not (arguments.folder / "plan.json").is_file():
         raise FileNotFoundError(f"{arguments.folder} holds no pruned network")
     device = device_of(arguments.device)

@@ -232,7 +232,8 @@ def _run(arguments: argparse.Namespace) -> Any:
     if arguments.output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
     if not arguments.output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: {arguments.output.absolute().parent} does not exist")
+        parent = arguments.output.absolute().parent
+        raise FileNotFoundError(f"--output: {parent} does not exist as a folder")
     check_compensation(arguments.compensate, arguments.unlabelled, "--unlabelled")
     if arguments.calibration < 1:
         raise ValueError(f"--calibration must be at least 1; got {arguments.calibration}")
