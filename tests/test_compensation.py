@@ -258,6 +258,37 @@ def test_where_norms_and_rectifiers_are() -> None:
     assert first.norm == "conv_block2.bn1"
 
 
+class NormAndActivation(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d: the activation is a part of the norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(x))
+
+
+class NormAndRectifier(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(super().forward(x))
+
+
+@pytest.mark.parametrize("norm", [NormAndActivation, NormAndRectifier])
+def test_a_norm_with_an_activation_of_its_own_is_a_norm(norm: type[nn.BatchNorm2d]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 8, 3, bias=False),
+        norm(8),
+        nn.Conv2d(8, 5, 3, bias=False),
+        norm(5),
+        nn.Conv2d(5, 3, 1),
+    ).eval()
+    reader = hp.plan(model, inputs(), ratio=0.5).readers["2"]
+    assert (reader.paths[0].norm, reader.paths[0].rectified) == ("1", "after norm")
+    assert reader.norm == "3"
+
+
 class BehindNorm(nn.Module):
     """One layer, or two, whose channels pass a batch norm in another order than they are made."""
 

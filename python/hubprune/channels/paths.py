@@ -239,8 +239,10 @@ class _Signs:
 
     def __enter__(self) -> _Signs:
         for name, module in self._modules.items():
-            # TorchScript takes no hooks; what it reads is seen all the same.
-            if next(module.children(), None) is None and not isinstance(
+            # TorchScript takes no hooks; what it reads is seen all the same. A norm may hold an
+            # activation (timm's BatchNormAct2d).
+            is_leaf = next(module.children(), None) is None
+            if (is_leaf or isinstance(module, BATCH_NORMS)) and not isinstance(
                 module, torch.jit.ScriptModule
             ):
                 self._handles += [
@@ -267,10 +269,12 @@ class _Signs:
         if isinstance(module, BATCH_NORMS):
             self._read_from.setdefault(name, set()).add(self._made_by.get(id(x)))
 
-    def _after(self, name: str, _module: nn.Module, _args: Any, out: Any) -> None:
+    def _after(self, name: str, module: nn.Module, _args: Any, out: Any) -> None:
         if isinstance(out, torch.Tensor):
-            # In-place activations change it later: looked at now.
-            self._negative_out[name] = bool((out < 0).any())
+            # In-place activations change it later: looked at now. A norm that was derived may have
+            # an activation of its own, behind which its own output is not seen.
+            if type(module) in BATCH_NORMS or not isinstance(module, BATCH_NORMS):
+                self._negative_out[name] = bool((out < 0).any())
             self._made_by.setdefault(id(out), name)  # others hand on what they were given
             self._alive.append(out)
         self._inside = None
