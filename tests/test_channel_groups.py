@@ -21,9 +21,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import hubprune as hp
-from hubprune.channels import meetings
+from hubprune.channels import meetings, tracing
 from hubprune.channels.meetings import random_half
-from networks import NETWORKS, lively
+from networks import NETWORKS, build, lively
 
 _OUTPUT = "produces the model's output"
 _LINEAR = "linear layers are pruned only when named in ratio"
@@ -497,6 +497,22 @@ class Unused(nn.Module):
         return self.head(F.relu(self.conv(x)) + self.aside(x).detach().sum())
 
 
+class WeightUsed(nn.Module):
+    """A linear layer whose weight alone is used, as a kernel: a TDNN of wav2vec 2.0's x-vectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.kernel = nn.Conv1d(1, 4, 3), nn.Linear(4 * 3, 5)
+        self.head, self.classes = nn.Linear(10, 8), nn.Linear(8, 2)
+        self.first, self.second = nn.Conv1d(1, 6, 3), nn.Conv1d(6, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.second(F.relu(self.first(x)))
+        weight = self.kernel.weight.view(5, 3, 4).transpose(1, 2)
+        y = F.relu(F.conv1d(F.relu(self.conv(x)), weight, self.kernel.bias))
+        return self.classes(self.head(torch.cat([y.mean(2), y.std(2)], 1)))
+
+
 def weight_normed() -> nn.Module:
     first = nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 6, 3))
     return nn.Sequential(first, nn.ReLU(), nn.Conv1d(6, 4, 3), nn.ReLU(), nn.Conv1d(4, 2, 1))
@@ -505,7 +521,8 @@ def weight_normed() -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "reasons"),
     [
-        (Unused, {"auxiliary": "is not used by the forward pass on example_inputs"}),
+        (Unused, {"auxiliary": "is not called by the forward pass on example_inputs"}),
+        (WeightUsed, {"kernel": "is not called by the forward pass on example_inputs"}),
         (Unused, {"aside": "is not on the way from the input to an output through autograd"}),
         (weight_normed, {"0": "is parametrized (torch.nn.utils.parametrize)"}),
     ],
@@ -517,6 +534,24 @@ def test_layers_that_cannot_be_followed_or_cut(
     assert plan.layers
     for layer, why in reasons.items():
         assert why in plan.kept[layer]
+
+
+def test_one_node_that_cannot_be_reckoned_fails_no_other_group() -> None:
+    model = WeightUsed().eval()
+    graph = tracing.dependency_graph(model.requires_grad_(True), torch.randn(1, 1, 12))
+    pruner = graph.get_pruner_of_module(model.first)
+    group = graph.get_pruning_group(model.first, pruner.prune_out_channels, [0])
+    assert {item.dep.target.module for item in group.items} >= {model.first, model.second}
+
+
+def test_a_way_through_the_graph_that_leads_in_circles_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would take minutes behind focal modulation; here no way is short enough."""
+    monkeypatch.setattr(tracing, "_LONGEST_WAY", (0, 0))
+    model, x = build("residual")
+    plan = hp.plan(model, x)
+    assert plan.layers["stem.0"] == plan.layers["one.3"]  # the probe finds what is added
 
 
 class Uncopyable(nn.Conv1d):
@@ -590,6 +625,14 @@ def test_feed_forward_layers_of_a_transformer_are_cut() -> None:
     linear2.weight.data[:, removed] = 0
     with torch.no_grad():
         torch.testing.assert_close(pruned(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_linear_layers_before_an_operation_in_place_are_cut(inplace: bool) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 8), nn.ReLU(inplace), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)]
+    plan = hp.plan(nn.Sequential(*layers).eval(), torch.randn(2, 5, 6), ratio={"0": 0.5, "2": 0.5})
+    assert {name: len(kept) for name, kept in plan.layers.items()} == {"0": 4, "2": 4}
 
 
 def test_autocast_around_a_plan_changes_nothing() -> None:

@@ -146,8 +146,8 @@ def uncuttable(module: nn.Module) -> str | None:
     if parametrize.is_parametrized(module):
         return "is parametrized (torch.nn.utils.parametrize): remove the parametrization first"
     hook_made = (
-        "has a weight that a hook recomputes: call torch.nn.utils.prune.remove (for a mask) or "
-        "remove_weight_norm first"
+        "has a weight that a hook recomputes: call torch.nn.utils.prune.remove (for a mask), "
+        "remove_weight_norm or remove_spectral_norm first"
     )
     if isinstance(module, (*CONVOLUTIONS, nn.Linear)):
         return None if module._parameters.get("weight") is not None else hook_made

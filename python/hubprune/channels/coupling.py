@@ -156,7 +156,7 @@ class Coupling:
             if is_attention_projection(name, self.modules):
                 self.faults[name] = "is a projection of attention, which is not cut"
             elif name not in called:
-                self.faults[name] = "is not used by the forward pass on example_inputs"
+                self.faults[name] = "is not called by the forward pass on example_inputs"
             elif not in_graph:
                 self.faults[name] = "is not on the way from the input to an output through autograd"
             elif (obstacle := self.obstacle(name)) is not None:
@@ -174,7 +174,7 @@ class Coupling:
             group = self._graph.get_pruning_group(
                 module, pruner.prune_out_channels, list(range(self.width[name]))
             )
-        except (IndexError, ValueError, ZeroDivisionError):
+        except (IndexError, TypeError, ValueError, ZeroDivisionError):
             # Its index arithmetic fails behind splits such as the gates of a GRU, and multiplies
             # without end behind overlapping frames (istft). Without a coupling the units are
             # single filters: the probe joins or drops those that meet others, and the proof is the

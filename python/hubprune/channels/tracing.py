@@ -7,6 +7,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,7 +24,14 @@ __all__ = ["dependency_graph"]
 # The longest list of indices, in widths of the widest layer. A channel that is flattened becomes
 # many inputs, but no more than a layer reads; lists grow beyond that by being mapped in circles.
 # The networks of the tests need up to 4.
-_LONGEST_LIST = 100
+_LONGEST_LIST = 20
+
+# The longest way through the graph: so many steps, and so many for each of its dependencies. Gates
+# that channels are split for and multiplied by again (focal modulation) lead in circles, with other
+# indices each time. The networks of the tests need up to 165 with 36 dependencies, others 0.9 each.
+_LONGEST_WAY = (200, 2)
+
+_ARITHMETIC = (IndexError, TypeError, ZeroDivisionError)  # how Torch-Pruning's fails, of indices
 
 
 def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
@@ -39,8 +47,8 @@ def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     Returns
     -------
     torch_pruning.DependencyGraph
-        Whose groups fail with IndexError, ValueError or ZeroDivisionError where its arithmetic of
-        indices does.
+        Whose groups fail with IndexError, TypeError, ValueError or ZeroDivisionError where its
+        arithmetic of indices does.
 
     Raises
     ------
@@ -50,7 +58,12 @@ def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     graph, loose = _Graph(), _LooseEnds()
     try:
         # Its warnings are about parameters that it would cut by itself; here it cuts nothing.
-        with warnings.catch_warnings(), torch.enable_grad(), recurrent_as_one_step(model):
+        with (
+            warnings.catch_warnings(),
+            torch.enable_grad(),
+            recurrent_as_one_step(model),
+            _linear_outputs_owned(model),
+        ):
             warnings.simplefilter("ignore")
             graph.build_dependency(
                 model,
@@ -61,15 +74,37 @@ def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
                 verbose=False,
             )
     except Exception as error:
-        # Its arithmetic of indices fails by a zero, after the trace, behind views that split
-        # channels (ShuffleNet V2), and will again for each layer.
-        if not (isinstance(error, ZeroDivisionError) and hasattr(graph, "module2node")):
+        if not (isinstance(error, _ARITHMETIC) and hasattr(graph, "module2node")):
             raise ValueError(
                 "the model cannot be traced by Torch-Pruning "
                 f"({type(error).__name__}: {first_line(error)})"
             ) from error
+        graph.leave_unreckoned()
     _limit_indices(graph, model)
     return graph
+
+
+@contextmanager
+def _linear_outputs_owned(model: nn.Module) -> Iterator[None]:
+    """Let no linear layer return a view, until the block ends.
+
+    Of more than two axes it does, and an operation in place, such as a rectifier's, then hides
+    from autograd what the layer returned.
+    """
+    handles = [
+        module.register_forward_hook(_own_output)
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _own_output(_module: nn.Module, _args: Any, output: Any) -> Any:
+    return output.clone() if isinstance(output, torch.Tensor) else output
 
 
 class _RecurrentPruner(torch_pruning.BasePruningFunc):  # type: ignore[misc]
@@ -162,6 +197,42 @@ class _Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
         """The nodes of the model's outputs."""
         return [node for node in self.module2node.values() if node.grad_fn in self._outputs]
 
+    def leave_unreckoned(self) -> None:
+        """Leave to the probe what passes nodes at which the arithmetic of indices fails.
+
+        It does by a zero behind views that split channels (ShuffleNet V2), and by a missing size
+        where what is concatenated comes from no layer (WaveRNN). One such node would fail the
+        groups of all layers.
+        """
+        nodes: dict[Any, Any] = self.module2node
+        failed = set()
+        for module, node in nodes.items():
+            self.module2node: dict[Any, Any] = {module: node}
+            try:
+                torch_pruning.dependency.index_mapping.update_index_mapping(self)
+            except _ARITHMETIC:
+                failed.add(node)
+        self.module2node = nodes
+        for node in nodes.values():
+            ways = [] if node in failed else node.dependencies
+            node.dependencies = [way for way in ways if way.target not in failed]
+        for node in failed:
+            node.type = self.ops.OPTYPE.ELEMENTWISE
+
+    def get_pruning_group(self, *args: Any) -> Any:
+        """The group of some channels; ValueError where the way to it does not end."""
+        whole = sum(len(node.dependencies) for node in self.module2node.values())
+        self._steps_left = _LONGEST_WAY[0] + _LONGEST_WAY[1] * whole
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they say how deep its recursions are
+            return super().get_pruning_group(*args)
+
+    def step(self) -> None:
+        """Count one step on the way to a group."""
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            raise ValueError("the way through the graph leads in circles")
+
     def _build_dependency(self, module2node: dict[Any, Any]) -> None:
         super()._build_dependency(module2node)
         for node in module2node.values():
@@ -172,24 +243,28 @@ class _Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
                     node.type = self.ops.OPTYPE.ELEMENTWISE
 
 
-def _limit_indices(graph: Any, model: nn.Module) -> None:
-    """Let a graph fail with ValueError where its lists of indices grow beyond all layers."""
+def _limit_indices(graph: _Graph, model: nn.Module) -> None:
+    """Let a graph fail with ValueError where its lists of indices grow beyond all layers, or its
+    ways do not end.
+    """
     widest = max((side_size(m, s) or 0 for m in model.modules() for s in ("in", "out")), default=0)
     for node in graph.module2node.values():
         for dependency in node.dependencies:
             dependency.index_mapping = _LimitedMappings(
-                dependency.index_mapping, _LONGEST_LIST * widest
+                dependency.index_mapping, _LONGEST_LIST * widest, graph.step
             )
 
 
 class _LimitedMappings(list[Any]):
     """The steps by which Torch-Pruning maps indices from one node to the next, each checked."""
 
-    def __init__(self, mappings: Sequence[Any], limit: int) -> None:
+    def __init__(self, mappings: Sequence[Any], limit: int, step: Callable[[], None]) -> None:
         super().__init__(mappings)
         self._limit = limit
+        self._step = step
 
     def __iter__(self) -> Iterator[Any]:
+        self._step()
         for mapping in super().__iter__():
             yield None if mapping is None else functools.partial(self._mapped, mapping)
 
