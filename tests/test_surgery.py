@@ -621,6 +621,31 @@ def test_loading_keeps_the_saved_dtype(dtype: torch.dtype, tmp_path: Path) -> No
     loaded(x).sum().backward()
 
 
+class Versioned(nn.Sequential):
+    """As torchvision's MNASNet: a state without a version is no state of it."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Conv1d(4, 2, 3))
+
+    def _load_from_state_dict(self, state: Any, prefix: str, versions: Any, *more: Any) -> None:
+        if versions.get("version") != 2:
+            raise ValueError("version should be 2")
+        super()._load_from_state_dict(state, prefix, versions, *more)
+
+
+def test_a_network_that_asks_for_the_version_of_its_state(tmp_path: Path) -> None:
+    from hubprune.standalone_loader import load_pruned
+
+    model, x = Versioned().eval(), torch.randn(4, 1, 9)
+    plan = hp.plan(model, x)
+    pruned = hp.prune(model, plan)
+    hp.save_pruned(pruned, plan, tmp_path / "net")
+    assert torch.equal(hp.load_pruned(Versioned, tmp_path / "net")(x), pruned(x))
+    assert torch.equal(load_pruned(Versioned(), tmp_path / "net")(x), pruned(x))
+
+
 def one_channel_a_group() -> tuple[nn.Module, torch.Tensor, hp.PruningPlan]:
     """A grouped convolution that pruning leaves looking like a depthwise one."""
     torch.manual_seed(0)

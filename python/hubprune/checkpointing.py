@@ -21,7 +21,15 @@ from torch import nn
 from .file_writing import remove_leftovers, replaced_file, umask
 from .json_numbers import all_writable
 
-__all__ = ["fingerprint", "read_file", "save_tensors", "state_of", "take_dtypes", "write_file"]
+__all__ = [
+    "fill",
+    "fingerprint",
+    "read_file",
+    "save_tensors",
+    "state_of",
+    "take_dtypes",
+    "write_file",
+]
 
 StrPath = str | os.PathLike[str]
 _ENTRY = "hubprune"
@@ -44,6 +52,23 @@ def state_of(model: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
             )
         state[prefix + name] = value.detach().to("cpu", copy=True).contiguous()
     return state
+
+
+def fill(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load a state of `state_of`, which must fit.
+
+    With the versions of the model's parts, which files do not hold: some modules take a state
+    without them for an old one (torchvision's MNASNet).
+
+    Raises
+    ------
+    RuntimeError
+        As `load_state_dict`.
+    """
+    versioned = model.state_dict()
+    versioned.clear()
+    versioned.update(state)
+    model.load_state_dict(versioned)
 
 
 def take_dtypes(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:

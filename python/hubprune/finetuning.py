@@ -17,7 +17,7 @@ from torch import nn
 
 from .arguments import check_choice, check_count
 from .augmentation import Mixup, SpecAugment
-from .checkpointing import read_file, state_of, take_dtypes, write_file
+from .checkpointing import fill, read_file, state_of, take_dtypes, write_file
 from .energy import EnergyMeter
 from .json_numbers import all_numbers, all_writable
 from .model_runs import check_model
@@ -167,7 +167,7 @@ class FineTuned:
         model = factory()
         take_dtypes(model, tensors)
         try:
-            model.load_state_dict(tensors)
+            fill(model, tensors)
         except RuntimeError as error:
             raise ValueError(f"{os.fspath(path)} does not fit the model: {error}") from error
         return cls(model=model, **values)

@@ -62,5 +62,8 @@ def load_pruned(network: torch.nn.Module, folder: str | os.PathLike[str]) -> tor
             saved = state[name]
             if (tensor.shape, tensor.dtype) != (saved.shape, saved.dtype):
                 tensor.data = tensor.data.new_empty(saved.shape, dtype=saved.dtype)
-    network.load_state_dict(state)
+    versioned = network.state_dict()  # with the versions of its parts, which files do not hold
+    versioned.clear()
+    versioned.update(state)
+    network.load_state_dict(versioned)
     return network

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from .checkpointing import save_tensors, state_of, take_dtypes
+from .checkpointing import fill, save_tensors, state_of, take_dtypes
 from .compensation import check_compensation
 from .compensation import compensate as _compensate
 from .cutting import apply_cuts, check_cuts
@@ -233,7 +233,7 @@ def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
         apply_cuts(model, plan.cuts)
         take_dtypes(model, state)
         try:
-            model.load_state_dict(state)
+            fill(model, state)
         except RuntimeError as error:
             raise ValueError(f"{folder} does not fit the model: {error}") from error
     return model

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from .arguments import check_choice, check_count
-from .checkpointing import fingerprint, state_of
+from .checkpointing import fill, fingerprint, state_of
 from .description import described
 from .energy import EnergyMeter
 from .model_runs import check_model, device_of, duplicate
@@ -192,7 +192,7 @@ class TrainingRun:
 
     def _give_back(self) -> None:
         """Leave the model with its best weights, and with the flags and modes it came with."""
-        self.model.load_state_dict(self.state.best)
+        fill(self.model, self.state.best)
         for parameter, flag in zip(self.model.parameters(), self.flags, strict=True):
             parameter.requires_grad_(flag)
             parameter.grad = None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpointing import read_file, state_of, write_file
+from .checkpointing import fill, read_file, state_of, write_file
 from .description import differences
 from .json_numbers import all_numbers
 
@@ -86,7 +86,7 @@ class TrainingState:
         self._restore(tensors, values)
 
     def _restore(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(_part(tensors, "model."))
+        fill(self.model, _part(tensors, "model."))
         self.best = _part(tensors, "best.")
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in _part(tensors, "optimizer.").items():
