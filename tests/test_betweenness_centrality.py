@@ -252,6 +252,16 @@ BAD_INPUT: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "seed must be an integer or None; got float",
     ),
     (
+        lambda: hp.betweenness_centrality(torch.ones(5, 2), normalized="no"),  # type: ignore[arg-type]
+        TypeError,
+        "normalized must be a bool; got str",
+    ),
+    (
+        lambda: hp.graph.betweenness_centrality(torch.ones(5, 5), normalized=0.5),  # type: ignore[arg-type]
+        TypeError,
+        "normalized must be a bool; got float",
+    ),
+    (
         lambda: hp.graph.betweenness_centrality(torch.ones(2, 3)),
         ValueError,
         "lengths must have shape (..., n, n); got shape (2, 3)",

@@ -266,6 +266,11 @@ def test_several_layers_and_a_plan() -> None:
             TypeError,
             "count must be an integer or None; got bool",
         ),
+        (
+            lambda: WeightedDegree(sequential="no"),  # type: ignore[arg-type]
+            TypeError,
+            "sequential must be a bool; got str",
+        ),
         (lambda: reference.greedy_degree(np.ones(3)), ValueError, "x must have shape (n, d)"),
         (
             lambda: reference.greedy_degree(np.ones((3, 2)), count=0),

@@ -249,6 +249,12 @@ X = torch.ones(4, 3)
             "x must hold float16, bfloat16, float32 or float64; got dtype int64",
         ),
         ({"x": None}, TypeError, "x must be a torch.Tensor or a numpy.ndarray; got NoneType"),
+        (
+            {"x": np.ma.masked_array(X.numpy(), X.numpy() > 0)},
+            TypeError,
+            "x must be a torch.Tensor or a numpy.ndarray; got MaskedArray",
+        ),
+        ({"x": X, "zero_diagonal": "no"}, TypeError, "zero_diagonal must be a bool; got str"),
     ],
 )
 def test_bad_input(arguments: dict[str, object], error: type[Exception], message: str) -> None:
@@ -256,10 +262,25 @@ def test_bad_input(arguments: dict[str, object], error: type[Exception], message
         hp.pairwise_cosine(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype:UserWarning")
+def test_nested_tensors_are_refused() -> None:
+    with pytest.raises(TypeError, match="x must be a dense tensor; got layout nested"):
+        hp.pairwise_cosine(torch.nested.nested_tensor([X, X[:3]]))
+
+
 def test_out_that_shares_memory_is_refused() -> None:
     x = torch.ones(3, 3)
     with pytest.raises(ValueError, match="out must not share memory with x"):
         hp.pairwise_cosine(x, out=x)
+
+
+def test_autograd_knows_that_out_is_overwritten() -> None:
+    x, out = torch.randn(4, 3), torch.ones(4, 4)
+    factor = torch.ones(4, 4, requires_grad=True)
+    product = (factor * out).sum()
+    hp.pairwise_cosine(x, out=out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()  # type: ignore[no-untyped-call]
 
 
 def test_out_in_another_part_of_one_buffer() -> None:

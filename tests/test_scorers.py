@@ -112,6 +112,17 @@ def test_closest_pairs_is_the_published_rule(shape: tuple[int, ...], decimals: i
     assert sorted(scores.order[: scores.count].tolist()) == sorted(removed)
 
 
+def test_more_decimals_than_float64_has_round_nothing() -> None:
+    weight = torch.randn(12, 5, dtype=torch.float64)
+    expected = ClosestPairs().score(weight)
+    for decimals in (309, 10**30):
+        scores = ClosestPairs(decimals=decimals).score(weight)
+        assert_within(scores.values, expected.values, 1e-15)
+        assert torch.equal(scores.order, expected.order)
+        pairs = reference.closest_pairs(weight.numpy(), decimals)
+        assert pairs.order.tolist() == scores.order.tolist()
+
+
 def test_kept_stays_kept_even_if_marked_later() -> None:
     """0 and 1 are closest; 2's nearest is 0, which was kept at the first step and stays."""
     degrees = torch.tensor([0.0, 10.0, -25.0], dtype=torch.float64) * torch.pi / 180
@@ -395,6 +406,7 @@ def test_explain_names_the_route() -> None:
         (lambda: L1Norm(dead="last"), ValueError, "dead must be one of first, rank; got 'last'"),
         (lambda: Eigenvector(tol=-1.0), ValueError, "tol must be positive; got -1.0"),
         (lambda: Eigenvector(max_iter=0), ValueError, "max_iter must be at least 1; got 0"),
+        (lambda: Random(seed=None), TypeError, "seed must be an int; got NoneType"),  # type: ignore[arg-type]
         (lambda: ClosestPairs(decimals=-1), ValueError, "decimals must be at least 0; got -1"),
         (
             lambda: hp.score(torch.ones(2, 2), "landmarks", scale=[1.0, 1.0]),  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ def as_tensor(array: object, name: str) -> torch.Tensor:
     """
     if isinstance(array, torch.Tensor):
         tensor = array.detach()
-    elif isinstance(array, np.ndarray):
+    elif isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray):
         if array.dtype.kind != "f" or array.dtype.itemsize > 8:
             raise TypeError(
                 f"{name} must hold float16, float32 or float64; got dtype {array.dtype}"
@@ -59,8 +59,9 @@ def as_tensor(array: object, name: str) -> torch.Tensor:
             f"{name} must hold float16, bfloat16, float32 or float64; got dtype "
             f"{str(tensor.dtype).removeprefix('torch.')}"
         )
-    if tensor.layout != torch.strided:
-        raise TypeError(f"{name} must be a dense tensor; got layout {tensor.layout}")
+    if tensor.layout != torch.strided or tensor.is_nested:
+        layout = "nested" if tensor.is_nested else tensor.layout
+        raise TypeError(f"{name} must be a dense tensor; got layout {layout}")
     return tensor
 
 
@@ -126,6 +127,12 @@ def check_number(value: object, name: str) -> None:
     """Require a real number; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number; got {type(value).__name__}")
+
+
+def check_flag(value: object, name: str) -> None:
+    """Require a bool, Python's or NumPy's."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a bool; got {type(value).__name__}")
 
 
 def check_seed(value: object) -> None:

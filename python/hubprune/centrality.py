@@ -16,6 +16,7 @@ from .arguments import (
     Array,
     as_tensor,
     check_choice,
+    check_flag,
     check_has_values,
     check_iteration,
     check_rows,
@@ -268,6 +269,7 @@ def betweenness_centrality(
     tensor = as_tensor(x, "x")
     check_rows(tensor, "x")
     check_choice(length, LENGTHS, "length")
+    check_flag(normalized, "normalized")
     sources = sampled_sources(tensor.shape[-2], k, seed)
     if length == "similarity":
         warnings.warn(SIMILARITY_WARNING, UserWarning, stacklevel=2)

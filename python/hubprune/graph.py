@@ -9,6 +9,7 @@ from . import ops as _ops  # noqa: F401  (registers the operators)
 from .arguments import (
     Array,
     as_tensor,
+    check_flag,
     check_has_values,
     check_iteration,
     like_input,
@@ -129,6 +130,7 @@ def betweenness_centrality(
     """
     tensor = as_tensor(lengths, "lengths")
     _check_square(tensor, "lengths")
+    check_flag(normalized, "normalized")
     sources = sampled_sources(tensor.shape[-1], k, seed)
     _check_symmetric(tensor, "lengths")
     centrality: torch.Tensor = torch.ops.hubprune.betweenness_centrality(

@@ -11,6 +11,7 @@ from .arguments import (
     Array,
     as_tensor,
     check_choice,
+    check_flag,
     check_rows,
     check_same_device,
     compute_dtype,
@@ -120,6 +121,7 @@ def pairwise_cosine(
     rows = as_tensor(x, "x")
     check_rows(rows, "x")
     check_choice(edge, EDGES, "edge")
+    check_flag(zero_diagonal, "zero_diagonal")
     others = None
     if y is not None:
         others = as_tensor(y, "y")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import torch
+from torch.autograd.graph import increment_version
 
 from .. import _native
 from ..arguments import EDGES, compute_dtype
@@ -39,6 +40,7 @@ def _pairwise_cosine_out_cpu(
     x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
 ) -> None:
     _check_apart(x, y, out)
+    increment_version(out)  # where a gradient needs what was there, autograd must say so
     _write_cosines_cpu(x, y, edge, zero_diagonal, out)
 
 
@@ -110,6 +112,7 @@ def _pairwise_cosine_out_cuda(
     x: torch.Tensor, y: torch.Tensor | None, edge: str, zero_diagonal: bool, *, out: torch.Tensor
 ) -> None:
     _check_apart(x, y, out)
+    increment_version(out)
     _write_cosines_cuda(x, y, edge, zero_diagonal, out)
 
 

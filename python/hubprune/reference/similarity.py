@@ -256,7 +256,7 @@ def closest_pairs(x: ArrayLike, decimals: int | None = None) -> ClosestPairs:
 
     distance = 1.0 - pairwise_cosine(rows)
     if decimals is not None:
-        distance = np.round(distance, int(decimals))
+        distance = np.round(distance, min(int(decimals), 300))  # 10^309 is infinite
     np.fill_diagonal(distance, np.inf)
     neighbour = distance.argmin(axis=1)  # the first of several minima
     to_neighbour = distance.min(axis=1)

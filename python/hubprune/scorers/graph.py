@@ -11,7 +11,15 @@ from typing import ClassVar
 
 import torch
 
-from ..arguments import EDGES, KINDS, LENGTHS, check_choice, check_iteration, compute_dtype
+from ..arguments import (
+    EDGES,
+    KINDS,
+    LENGTHS,
+    check_choice,
+    check_flag,
+    check_iteration,
+    compute_dtype,
+)
 from ..centrality import SIMILARITY_WARNING, check_not_negative, path_lengths
 from ..greedy import check_removals
 from ..nystrom import Nystrom
@@ -76,6 +84,7 @@ class WeightedDegree(GraphScorer):
         check_choice(self.edge, EDGES, "edge")
         check_approximate(self.approximate, (Nystrom, Sampled))
         check_removals(self.count)
+        check_flag(self.sequential, "sequential")
         if self.count is not None and not self.sequential:
             raise ValueError("count needs sequential=True: the one-shot ranking removes nothing")
         if self.sequential and self.approximate is not None:

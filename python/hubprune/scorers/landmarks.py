@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 
+from ..arguments import check_seed
 from .base import Filters, Redundancy, Scorer
 
 LANDMARK_TOLERANCE = 1e-12
@@ -66,6 +67,10 @@ class Random(Scorer):
 
     name: ClassVar[str] = "random"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seed(self.seed)
 
     def _redundancy(self, filters: Filters) -> Redundancy:
         # torch's CPU generator uses 32 bits of its seed: mix, do not shift.

@@ -78,7 +78,8 @@ def _nearest_rounded(vectors: torch.Tensor, decimals: int) -> tuple[torch.Tensor
     for first in range(0, n, 1024):
         block = vectors[first : first + 1024]
         cosines = torch.ops.hubprune.pairwise_cosine(block, vectors)
-        distance = torch.round(1.0 - cosines, decimals=decimals)
+        # Ten to the power of 309 is infinite; no distance has a digit there.
+        distance = torch.round(1.0 - cosines, decimals=min(decimals, 300))
         rows = torch.arange(len(block), device=vectors.device)
         distance[rows, first + rows] = torch.inf
         smallest = distance.amin(1)
