@@ -10,6 +10,9 @@ SEEDS  ?= 5
 # Files of tests at a time. Threads that wait must not spin: the others need the processor.
 JOBS   ?= 2
 TESTS  := -m pytest -n $(JOBS) --dist loadfile
+KERNEL_TESTS := $(patsubst %,tests/test_%.py,betweenness_centrality closeness_centrality distance_sum \
+  eigenvector_centrality filter_vectors greedy_degree nearest nystrom nystrom_columns operator_norm \
+  pairwise_cosine pivoted_cholesky row_norms sampling weighted_degree)
 
 BIN     := $(VENV)/bin
 FLAGS   := -C cmake.define.HUBPRUNE_CUDA=$(CUDA) -C cmake.define.HUBPRUNE_WERROR=$(WERROR)
@@ -19,7 +22,7 @@ ASKED   := $(filter command environment,$(origin CUDA) $(origin WERROR))
 SOURCES := $(shell find csrc python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: always help build demo test bench paper study lint format stubs wheel test-wheel clean
+.PHONY: always help build demo test bench paper study sanitize lint format stubs wheel test-wheel clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +72,15 @@ study: build ## Prune taggers, pitch and scene networks on rendered sound (an ho
 	$(BIN)/python benchmarks/study.py benchmarks/results/study.json --seeds $(SEEDS) --jobs $(JOBS)
 	$(BIN)/python benchmarks/study_tables.py benchmarks/results/study.json docs
 	$(BIN)/python benchmarks/table.py benchmarks/results/study.json docs/study.md
+
+# Fresh memory is filled with NaN, so that reading it first shows.
+sanitize: $(VENV)/.tested-with ## Run the tests of the CPU kernels under AddressSanitizer and UBSan
+	PATH="$(abspath $(BIN)):$$PATH" cmake --preset sanitize -DPython_EXECUTABLE="$(abspath $(BIN))/python"
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset sanitize -j $(JOBS)
+	rm -rf build/sanitize/python && cp -r python build/sanitize && cp build/sanitize/_native*.so build/sanitize/python/hubprune/
+	PYTHONPATH=build/sanitize/python LD_PRELOAD="$$(g++ -print-file-name=libasan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0:max_malloc_fill_size=1073741824:malloc_fill_byte=255 \
+	  UBSAN_OPTIONS=print_stacktrace=1 OMP_WAIT_POLICY=passive $(BIN)/python $(TESTS) $(KERNEL_TESTS)
 
 lint: $(VENV)/.tested-with ## Check style and types
 	$(BIN)/ruff check .

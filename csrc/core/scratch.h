@@ -6,7 +6,11 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
+#include <cstddef>
 #include <cstdint>
 
 namespace hubprune {
@@ -39,7 +43,16 @@ class Scratch {
   T* take(int64_t count) {
     T* piece = memory_ ? reinterpret_cast<T*>(memory_ + used_) : nullptr;
     const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
-    used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    const int64_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    used_ += padded;
+#if defined(__SANITIZE_ADDRESS__)
+    used_ += kAlignment;  // between two pieces lies what belongs to neither
+    if (piece) {
+      const int64_t between = padded + kAlignment - bytes;
+      ASAN_POISON_MEMORY_REGION(piece + count, static_cast<std::size_t>(between));
+      ASAN_UNPOISON_MEMORY_REGION(piece, static_cast<std::size_t>(bytes));
+    }
+#endif
     return piece;
   }
 
