@@ -142,8 +142,9 @@ def test_the_binding_rejects_what_would_crash() -> None:
         _native.row_norms_cpu(False, address, 2, 3, address, 0)
     with pytest.raises(ValueError, match="edge code out of range"):
         _native.weighted_degree_cpu(False, [(address, 1, 2, 3, address)], 99, 0, address, 1)
+    options = 0, False, False
     with pytest.raises(ValueError, match="without y, m must equal n"):
-        _native.pairwise_cosine_cpu(False, address, 0, 1, 2, 3, 3, 0, False, address, address, 1)
+        _native.pairwise_cosine_cpu(False, address, 0, 1, 2, 3, 3, *options, address, address, 1)
     with pytest.raises(ValueError, match="float64 weights give float64"):
         _native.filter_vectors_cpu(True, False, [(address, 1, 1, 2, address, address)], address, 1)
 
