@@ -60,7 +60,8 @@ def filter_vectors(weight: Array, kind: str = "auto") -> torch.Tensor:
     Returns
     -------
     tensor or array, shape (n, d)
-        float64 for float64 weights, else float32; NumPy for NumPy. d = p or c p.
+        float64 for float64 weights, else float32; NumPy for NumPy. d = p or c p. Flattened filters
+        share the memory of contiguous weights of that dtype.
 
     Raises
     ------
