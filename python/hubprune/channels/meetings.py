@@ -90,7 +90,8 @@ def _heard_apart(
     """The units at each position where some are mixed, as far as they can be told apart."""
     where = {p: probe.positions(p, mask).nonzero()[:, 0].tolist() for p, mask in mixed.items()}
     heard: dict[tuple[Place, int], set[int]] = {}
-    found, fruitless = 0, 0
+    found: set[frozenset[int]] = set()
+    fruitless = 0
     while fruitless < _FRUITLESS:
         half = random_half(len(lit), generator)
         readings = Reading(probe, lit & half), Reading(probe, lit & ~half)
@@ -103,6 +104,7 @@ def _heard_apart(
                 for position in positions if units else ():
                     if units[position] >= 0:
                         heard.setdefault((place, position), set()).add(units[position])
-        before, found = found, sum(map(len, heard.values()))
+        # Who else is heard at a position is no news where the units are known to meet elsewhere.
+        before, found = found, set(map(frozenset, _united(heard.values())))
         fruitless = fruitless + 1 if found == before else 0
     return list(heard.values())
