@@ -111,6 +111,9 @@ def test_compare(run: Run, user: str, features: Path, tmp_path: Path) -> None:
         )  # fmt: skip
     assert found.table() in out
     assert found.table() in (study / "table.md").read_text()
+    for place in ("study", study / "comparison.json"):
+        assert run("info", place) == (0, f"{found.table()}\n", "")
+    assert hp.Comparison.from_json(run("info", "study", "--json")[1]) == found
     # Again: all is there already, and JSON is the same.
     status, again, err = run(*words, "--json")
     assert status == 0, err
@@ -118,6 +121,10 @@ def test_compare(run: Run, user: str, features: Path, tmp_path: Path) -> None:
     status, _, err = run(*words, "--lr", 0.03)
     assert status == 2
     assert err.endswith("holds another comparison: finetune.lr was 0.02 and is 0.03\n")
+    (study / "comparison.json").write_text("{}")
+    status, _, err = run("info", "study")
+    assert status == 2
+    assert "comparison.json: text must be the JSON of a comparison" in err
 
 
 def test_a_missing_channel_axis_is_told_and_corrected(

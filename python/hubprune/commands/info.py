@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from ..comparison_result import Comparison
 from ..config import configuration, show_config
 from ..models import KNOWN_MODELS
 from .command import Command
@@ -21,17 +22,26 @@ _EPILOG = """\
 examples:
   hubprune info
   hubprune info cnn14-half
-  hubprune info plan.json"""
+  hubprune info plan.json
+  hubprune info study                       the folder of `hubprune compare`"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("path", nargs="?", type=Path, help="a saved folder or a plan.json")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        type=Path,
+        help="what `hubprune prune`, `finetune` or `compare` saved; a plan.json",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> Any:
     """Return what to print: JSON-able or text."""
     if arguments.path is not None:
+        comparison = _read_comparison(arguments.path)
+        if comparison is not None:
+            return comparison.to_dict() if arguments.json else comparison.table()
         decision = read_plan(arguments.path)
         return decision.to_dict() if arguments.json else decision.summary()
     if arguments.json:
@@ -45,6 +55,20 @@ def _run(arguments: argparse.Namespace) -> Any:
     return f"{shown.getvalue()}\n{MODELS_EPILOG}\n\n{SCORERS_EPILOG}"
 
 
+def _read_comparison(path: Path) -> Comparison | None:
+    file = path / "comparison.json" if path.is_dir() else path
+    if file.name != "comparison.json" or not file.is_file():
+        return None
+    try:
+        return Comparison.from_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
 INFO = Command(
-    "info", "show this installation, or a saved network or plan", _EPILOG, _add_arguments, _run
+    "info",
+    "show this installation, or a saved network, plan or comparison",
+    _EPILOG,
+    _add_arguments,
+    _run,
 )
