@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import hubprune as hp
-from hubprune.channels import meetings, tracing
+from hubprune.channels import meetings, probe, tracing
 from hubprune.channels.meetings import random_half
 from networks import NETWORKS, build, lively
 
@@ -552,6 +552,38 @@ def test_a_way_through_the_graph_that_leads_in_circles_ends(
     model, x = build("residual")
     plan = hp.plan(model, x)
     assert plan.layers["stem.0"] == plan.layers["one.3"]  # the probe finds what is added
+
+
+class SelectiveKernel(nn.Module):
+    """Two convolutions in parallel, their channels weighted by a softmax over both (SKNet)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv1d(1, 32, 3), nn.Conv1d(32, 4, 1)
+        self.paths = nn.ModuleList([nn.Conv1d(32, 32, k, padding=k // 2) for k in (3, 5)])
+        self.squeeze, self.select = nn.Conv1d(32, 8, 1), nn.Conv1d(8, 64, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(x))
+        both = torch.stack([F.relu(path(x)) for path in self.paths], 1)
+        parts = self.select(F.relu(self.squeeze(both.sum(1).mean(2, keepdim=True))))
+        return self.head((both * parts.unflatten(1, (2, -1)).softmax(1)).sum(1))
+
+
+def test_what_is_known_to_meet_is_not_told_apart_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every filter of the paths meets others: with all that is heard counted, 274 replays."""
+    torch.manual_seed(0)
+    replays = []
+    replay = probe.Probe.replay
+
+    def counted(self: probe.Probe, lit: torch.Tensor) -> Any:
+        replays.append(lit)
+        return replay(self, lit)
+
+    monkeypatch.setattr(probe.Probe, "replay", counted)
+    plan = hp.plan(SelectiveKernel().eval(), torch.randn(1, 1, 40))
+    assert set(plan.layers) == {"stem", "squeeze"}
+    assert len(replays) < 200
 
 
 class Uncopyable(nn.Conv1d):
