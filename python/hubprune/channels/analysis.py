@@ -15,7 +15,7 @@ from ..layer_kinds import CONVOLUTIONS, RECURRENT, is_channelwise, is_depthwise,
 from ..model_runs import first_line
 from .blocks import Block
 from .coupling import Coupling
-from .meetings import random_half, units_that_meet, units_that_share
+from .meetings import random_parts, units_that_meet, units_that_share
 from .probe import ControlFlowError, Place, Probe, Reading
 
 __all__ = ["Analysis"]
@@ -246,12 +246,12 @@ class Analysis:
 
     def _untangle(self, mixed: dict[Place, torch.Tensor]) -> None:
         """Join units that meet at single elements, or drop their blocks."""
-        half = random_half(self._unit_count(), self._random)
+        halves = random_parts(self._unit_count(), 2, self._random)
         reasons: dict[int, str] = {}  # of the blocks that take part
         certain, spread = set(), set()
         for block in self._active():
             lit = self._lit([block])
-            one, other = self.probe.replay(lit & half), self.probe.replay(lit & ~half)
+            one, other = (self.probe.replay(lit & half) for half in halves)
             places = [p for p, mask in mixed.items() if ((one[p] | other[p]) & mask).any()]
             if not places:
                 continue
@@ -270,7 +270,12 @@ class Analysis:
         if certain or not self._join(
             units_that_meet(self.probe, mixed, self._lit(blocks), self._random), blocks
         ):
-            for number in certain or spread or reasons:
+            at_fault = certain or spread or reasons.keys()
+            involved = [self.blocks[number] for number in at_fault]
+            if not certain and self.coupling.doubt([n for b in involved for n in b.channels]):
+                self._make_blocks()
+                return
+            for number in at_fault:
                 self._drop(number, reasons[number])
 
     def _why_mixed(self, block: Block, place: Place) -> tuple[str, bool]:

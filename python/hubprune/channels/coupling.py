@@ -90,8 +90,10 @@ class Coupling:
         self.axes: dict[str, int] = {}
         self.mixers: dict[str, list[str]] = {}
         self.faults: dict[str, str] = {}
-        self._joined = _Joined()
+        self._couplings: dict[frozenset[str], list[tuple[Channel, Channel]]] = {}
+        self._doubtful: set[frozenset[str]] = set()  # of those, what may be misread
         self._join_all(called)
+        self._joined = self._as_traced()
 
     def units(self) -> list[list[Channel]]:
         """The channels that stand or fall together, in the order of the first of each."""
@@ -106,6 +108,29 @@ class Coupling:
         """Let channels stand or fall together that the trace does not show to."""
         for channel in channels:
             self._joined.join(channels[0], channel)
+
+    def doubt(self, layers: Collection[str]) -> bool:
+        """Forget the couplings of some layers that may be misread, and all that `join` was told.
+
+        Torch-Pruning does not see the sizes of a view. Channels that are split into two axes, such
+        as the weights of several paths, it takes for neighbours where they lie apart. Such a
+        coupling is not one to one. False if these layers have none.
+        """
+        misread = {pair for pair in self._doubtful if not pair.isdisjoint(layers)}
+        if not misread:
+            return False
+        self._doubtful -= misread
+        for pair in misread:
+            del self._couplings[pair]
+        self._joined = self._as_traced()
+        return True
+
+    def _as_traced(self) -> _Joined:
+        joined = _Joined()
+        for pairs in self._couplings.values():
+            for one, other in pairs:
+                joined.join(one, other)
+        return joined
 
     def obstacle(self, name: str) -> str | None:
         """Why a layer, or a bare parameter, cannot be resized at all."""
@@ -202,9 +227,17 @@ class Coupling:
                 continue  # one filter always stays; it may reach all channels, as a gate does
             if len(origins) != len(positions) or max(positions, default=0) >= self.width[other]:
                 continue  # not a coupling one to one: the probe will show what it is
-            for position, origin in zip(positions, origins, strict=True):
-                if origin is not None:
-                    self._joined.join((name, origin), (other, position))
+            self._couple(name, other, origins, positions)
+
+    def _couple(
+        self, name: str, other: str, origins: Sequence[int], positions: Sequence[int]
+    ) -> None:
+        """Note that filters of one layer meet others, each its own."""
+        ends = [(o, p) for o, p in zip(origins, positions, strict=True) if o is not None]
+        pair = frozenset((name, other))
+        if any(len(set(end)) != len(end) for end in zip(*ends, strict=True)):
+            self._doubtful.add(pair)
+        self._couplings.setdefault(pair, []).extend(((name, o), (other, p)) for o, p in ends)
 
     def _join_parameter(
         self,
@@ -241,9 +274,8 @@ class Coupling:
             return
         self.axes[full] = axis
         self.width.setdefault(full, int(parameter.shape[axis]))
-        for position, origin in pairs:
-            if origin is not None:
-                self._joined.join((name, origin), (full, position))
+        positions, origins = [p for p, _ in pairs], [o for _, o in pairs]
+        self._couple(name, full, origins, positions)
 
 
 def _shared_parameters(model: nn.Module) -> dict[str, str]:
