@@ -73,12 +73,13 @@ study: build ## Prune taggers, pitch and scene networks on rendered sound (an ho
 	$(BIN)/python benchmarks/study_tables.py benchmarks/results/study.json docs
 	$(BIN)/python benchmarks/table.py benchmarks/results/study.json docs/study.md
 
-# Fresh memory is filled with NaN, so that reading it first shows.
+# Fresh memory is filled with NaN, so that reading it first shows. libstdc++, which Python does not
+# load by itself, must be there when AddressSanitizer starts: else the first exception ends it.
 sanitize: $(VENV)/.tested-with ## Run the tests of the CPU kernels under AddressSanitizer and UBSan
 	PATH="$(abspath $(BIN)):$$PATH" cmake --preset sanitize -DPython_EXECUTABLE="$(abspath $(BIN))/python"
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset sanitize -j $(JOBS)
 	rm -rf build/sanitize/python && cp -r python build/sanitize && cp build/sanitize/_native*.so build/sanitize/python/hubprune/
-	PYTHONPATH=build/sanitize/python LD_PRELOAD="$$(g++ -print-file-name=libasan.so)" \
+	PYTHONPATH=build/sanitize/python LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:max_malloc_fill_size=1073741824:malloc_fill_byte=255 \
 	  UBSAN_OPTIONS=print_stacktrace=1 OMP_WAIT_POLICY=passive $(BIN)/python $(TESTS) $(KERNEL_TESTS)
 
