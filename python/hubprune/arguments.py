@@ -201,13 +201,18 @@ def shape_text(shape: Iterable[int]) -> str:
     return str(tuple(shape))
 
 
+def some_names(names: Iterable[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    every = list(names)
+    shown, rest = ", ".join(every[:_NAMES_SHOWN]), len(every) - _NAMES_SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
 def unknown_layer_text(owner: str, name: str, known: Collection[str]) -> str:
     """Return the message that a model or plan has no such layer; with close names, or some."""
     names = [each for each in known if each]  # the model itself has the empty name
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"{owner} has no layer {name!r}; did you mean {', '.join(map(repr, close))}?"
-    rest = len(names) - _NAMES_SHOWN
-    more = f" and {rest} more" if rest > 0 else ""
-    listed = f"; it has {', '.join(map(repr, names[:_NAMES_SHOWN]))}{more}" if names else ""
+    listed = f"; it has {some_names(map(repr, names))}" if names else ""
     return f"{owner} has no layer {name!r}{listed}"

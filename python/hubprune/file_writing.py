@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "check_parent_folder",
     "found_folder",
     "put_back",
     "remove_leftovers",
@@ -23,6 +24,19 @@ __all__ = [
     "replaced_folder",
     "umask",
 ]
+
+
+def check_parent_folder(path: Path, name: str) -> None:
+    """Require that the folder is there in which a file or folder is to be made.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not; the message names the argument.
+    """
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise FileNotFoundError(f"{name}: {parent} does not exist as a folder")
 
 
 @contextmanager

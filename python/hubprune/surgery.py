@@ -23,7 +23,7 @@ from .checkpointing import fill, save_tensors, state_of, take_dtypes
 from .compensation import check_compensation
 from .compensation import compensate as _compensate
 from .cutting import apply_cuts, check_cuts
-from .file_writing import found_folder, put_back, replaced_folder
+from .file_writing import check_parent_folder, found_folder, put_back, replaced_folder
 from .layer_kinds import sizes
 from .model_runs import check_model, duplicate
 from .planning.plan_file import OtherVersionError, format_json
@@ -151,8 +151,7 @@ def save_pruned(model: nn.Module, plan: PruningPlan, path: StrPath) -> None:
     check_plan(plan)
     check_cuts(model, plan.cuts, done=True)
     target = Path(path)
-    if not target.absolute().parent.is_dir():
-        raise FileNotFoundError(f"path: {target.absolute().parent} does not exist as a folder")
+    check_parent_folder(target, "path")
     put_back(target)
     _check_target(target)
     state = state_of(model)

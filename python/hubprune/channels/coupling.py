@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from torch import nn
 
@@ -227,13 +227,11 @@ class Coupling:
                 continue  # one filter always stays; it may reach all channels, as a gate does
             if len(origins) != len(positions) or max(positions, default=0) >= self.width[other]:
                 continue  # not a coupling one to one: the probe will show what it is
-            self._couple(name, other, origins, positions)
+            self._couple(name, other, zip(origins, positions, strict=True))
 
-    def _couple(
-        self, name: str, other: str, origins: Sequence[int], positions: Sequence[int]
-    ) -> None:
-        """Note that filters of one layer meet others, each its own."""
-        ends = [(o, p) for o, p in zip(origins, positions, strict=True) if o is not None]
+    def _couple(self, name: str, other: str, filters: Iterable[tuple[int, int]]) -> None:
+        """Note which filters of one layer meet which of another."""
+        ends = [(o, p) for o, p in filters if o is not None]
         pair = frozenset((name, other))
         if any(len(set(end)) != len(end) for end in zip(*ends, strict=True)):
             self._doubtful.add(pair)
@@ -259,7 +257,7 @@ class Coupling:
             axis = self.axes.get(full, same[0] if same else 0)
             pairs = [(i, i) for i in range(self.width[name])]
         elif len(long) == 1:
-            axis, pairs = long[0], list(zip(positions, origins, strict=True))
+            axis, pairs = long[0], list(zip(origins, positions, strict=True))
         else:
             self.faults.setdefault(
                 name,
@@ -267,15 +265,14 @@ class Coupling:
                 "channels cannot be told",
             )
             return
-        if max((p for p, _ in pairs), default=0) >= parameter.shape[axis]:
+        if max((p for _, p in pairs), default=0) >= parameter.shape[axis]:
             return
         if (obstacle := self.obstacle(full)) is not None:
             self.faults.setdefault(name, f"meets the parameter '{full}', which {obstacle}")
             return
         self.axes[full] = axis
         self.width.setdefault(full, int(parameter.shape[axis]))
-        positions, origins = [p for p, _ in pairs], [o for _, o in pairs]
-        self._couple(name, full, origins, positions)
+        self._couple(name, full, pairs)
 
 
 def _shared_parameters(model: nn.Module) -> dict[str, str]:

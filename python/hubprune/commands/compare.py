@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..comparison import Comparison, compare
-from ..file_writing import replaced_file
+from ..file_writing import check_parent_folder, replaced_file
 from ..model_runs import evaluating, undisturbed_rng
 from ..objective import fitting, run_batch
 from ..plots import figure_class
@@ -97,8 +97,7 @@ def _run(arguments: argparse.Namespace) -> Any:
         figure_class()  # says what to install before the long part
     device = device_of(arguments.device)
     output: Path = arguments.output
-    if not output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist as a folder")
+    check_parent_folder(output, "--output")
     data, notes = read_splits(arguments)
     model, weights = _networks(arguments, device)
     example = _example(data["valid"]).to(device)

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from ..file_writing import check_parent_folder
 from ..finetuning import evaluate, finetune
 from ..models import KNOWN_MODELS
 from ..planning.pruning_plan import PruningPlan
@@ -61,8 +62,7 @@ def _run(arguments: argparse.Namespace) -> Any:
     output: Path = arguments.output
     if output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{output} exists; choose another or add --overwrite")
-    if not output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: {output.absolute().parent} does not exist as a folder")
+    check_parent_folder(output, "--output")
     if not (arguments.folder / "plan.json").is_file():
         raise FileNotFoundError(f"{arguments.folder} holds no pruned network")
     device = device_of(arguments.device)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..compensation import check_compensation
+from ..file_writing import check_parent_folder
 from ..model_runs import evaluating, tensors_of
 from ..planning import plan
 from ..planning.pruning_plan import PruningPlan
@@ -231,9 +232,7 @@ def _run(arguments: argparse.Namespace) -> Any:
     """Prune and save; return what to print: JSON-able with ``--json``, else text."""
     if arguments.output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output} exists; choose another or add --overwrite")
-    if not arguments.output.absolute().parent.is_dir():
-        parent = arguments.output.absolute().parent
-        raise FileNotFoundError(f"--output: {parent} does not exist as a folder")
+    check_parent_folder(arguments.output, "--output")
     check_compensation(arguments.compensate, arguments.unlabelled, "--unlabelled")
     if arguments.calibration < 1:
         raise ValueError(f"--calibration must be at least 1; got {arguments.calibration}")

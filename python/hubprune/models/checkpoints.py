@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
+
+from ..arguments import some_names
 
 __all__ = ["StrPath", "file_format", "load_weights", "read_checkpoint", "vector_length"]
 
@@ -22,7 +24,6 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _NPY_MAGIC = b"\x93NUMPY"
-_NAMES_SHOWN = 6
 _WRAPPED = "module."  # DataParallel and DistributedDataParallel put it before every name
 
 
@@ -206,14 +207,6 @@ def vector_length(state: Mapping[str, torch.Tensor], name: str, usual: int) -> i
     return usual if vector is None or vector.ndim != 1 else len(vector)
 
 
-def _listing(names: Iterable[str]) -> str:
-    """The first few names, and how many more."""
-    ordered = sorted(names)
-    shown = ", ".join(ordered[:_NAMES_SHOWN])
-    rest = len(ordered) - _NAMES_SHOWN
-    return f"{shown} and {rest} more" if rest > 0 else shown
-
-
 def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
     """Give a model the weights of a state dict, or say everything that does not fit.
 
@@ -241,22 +234,22 @@ def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], source: st
             given[name] = torch.zeros((), dtype=target.dtype, device="cpu")
     problems = []
     if missing := expected.keys() - given.keys():
-        problems.append(f"missing: {_listing(missing)}")
+        problems.append(f"missing: {some_names(sorted(missing))}")
     if unexpected := given.keys() - expected.keys():
-        problems.append(f"unexpected: {_listing(unexpected)}")
+        problems.append(f"unexpected: {some_names(sorted(unexpected))}")
     common = expected.keys() & given.keys()
     if misshaped := [
         f"{name} must have shape {tuple(expected[name].shape)}, got {tuple(given[name].shape)}"
         for name in common
         if expected[name].shape != given[name].shape
     ]:
-        problems.append(f"wrong shape: {_listing(misshaped)}")
+        problems.append(f"wrong shape: {some_names(sorted(misshaped))}")
     if wrong_kind := [
         f"{name} must be floating point, got {given[name].dtype}"
         for name in common
         if expected[name].is_floating_point() and not given[name].is_floating_point()
     ]:
-        problems.append(f"wrong kind: {_listing(wrong_kind)}")
+        problems.append(f"wrong kind: {some_names(sorted(wrong_kind))}")
     if problems:
         raise ValueError(f"{source} does not fit {type(model).__name__}; {'; '.join(problems)}")
     # Own memory for each entry: a checkpoint may hand out views of one shared storage.
