@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How every launcher of this folder talks to the CUDA runtime: the device guard, the checked
-// launch and the block's shared memory.
+// How every launcher of this folder talks to the CUDA runtime: the device guard and the checked
+// launch; the block's shared memory as a struct.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,6 +10,7 @@
 
 #include "core/host_device.h"
 #include "core/status.h"
+#include "cuda/block_bytes.cuh"
 
 namespace hubprune::cuda {
 
@@ -53,17 +54,40 @@ class Launches {
   void kernel(void (*function)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
               Arguments... arguments) {
     if (error_ != cudaSuccess || blocks == 0) return;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(static_cast<unsigned>(blocks < most_blocks_ ? blocks : most_blocks_));
-    config.blockDim = dim3(static_cast<unsigned>(threads));
-    config.dynamicSmemBytes = shared_bytes;
-    config.stream = stream_;
+    cudaLaunchConfig_t config = configuration(blocks, 1, threads, shared_bytes);
+    error_ = cudaLaunchKernelEx(&config, function, static_cast<Parameters>(arguments)...);
+  }
+
+  // ... for `clusters` clusters of `size` blocks that run at the same time (compute capability 9.0
+  // and later).
+  template <class... Parameters, class... Arguments>
+  void cluster_kernel(void (*function)(Parameters...), int64_t clusters, int size, int threads,
+                      size_t shared_bytes, Arguments... arguments) {
+    if (error_ != cudaSuccess || clusters == 0) return;
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim = {static_cast<unsigned>(size), 1, 1};
+    cudaLaunchConfig_t config = configuration(clusters, size, threads, shared_bytes);
+    config.attrs = &attribute;
+    config.numAttrs = 1;
     error_ = cudaLaunchKernelEx(&config, function, static_cast<Parameters>(arguments)...);
   }
 
   Status status() const { return report(error_, operation_); }
 
  private:
+  // `groups` times `size` blocks, or as many groups as the device allows.
+  cudaLaunchConfig_t configuration(int64_t groups, int size, int threads,
+                                   size_t shared_bytes) const {
+    const int64_t most = most_blocks_ / size;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(static_cast<unsigned>((groups < most ? groups : most) * size));
+    config.blockDim = dim3(static_cast<unsigned>(threads));
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream_;
+    return config;
+  }
+
   const char* operation_;
   cudaStream_t stream_;
   cudaError_t error_ = cudaSuccess;
@@ -72,14 +96,7 @@ class Launches {
   bool switched_ = false;
 };
 
-// The block's shared memory, as many bytes as the launch passes. One dynamic block instead of
-// static arrays: its size is then known to the launch, which the emulator checks.
-__device__ __forceinline__ unsigned char* block_bytes() {
-  extern __shared__ __align__(16) unsigned char shared_memory[];
-  return shared_memory;
-}
-
-// ... as a struct; the launch passes sizeof(Shared).
+// The block's shared memory as a struct; the launch passes sizeof(Shared).
 constexpr size_t kMaxSharedBytes = 48 * 1024;  // what every architecture gives without opting in
 
 template <class Shared>

@@ -21,7 +21,7 @@
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
-// One block runs at a time, in one operating-system thread: its shared memory is that thread's.
+// Only for the kernel that declares some, by mistake: block_bytes.cuh is the way to shared memory.
 #define __shared__ thread_local
 
 #define CUDART_VERSION 13000
@@ -128,11 +128,22 @@ enum cudaDriverEntryPointQueryResult : int {
 constexpr unsigned long long cudaEnableDefault = 0;
 struct CUstream_st;
 typedef CUstream_st* cudaStream_t;
+enum cudaLaunchAttributeID : int { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    struct {
+      unsigned x, y, z;
+    } clusterDim;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim;
   dim3 blockDim;
   size_t dynamicSmemBytes;
   cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
 };
 
 inline cudaError_t emulated_result(int error) {
@@ -233,6 +244,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   emulator::Kernel launched;
   launched.grid = {config->gridDim.x, config->gridDim.y, config->gridDim.z};
   launched.block = {config->blockDim.x, config->blockDim.y, config->blockDim.z};
+  launched.cluster = config->numAttrs > 0 ? config->attrs[0].val.clusterDim.x : 1;
   launched.shared_bytes = config->dynamicSmemBytes;
   launched.most_shared_bytes = emulated_shared_bytes[reinterpret_cast<const void*>(kernel)];
   launched.entry = [](void* memory) {

@@ -28,12 +28,6 @@ uint3 blockIdx;
 dim3 blockDim;
 dim3 gridDim;
 
-namespace hubprune::cuda {
-// The dynamic shared memory that launch.cuh declares, with room to keep a stray store harmless.
-thread_local unsigned char shared_memory[emulator::kMostSharedBytes + 16 * 1024]
-    __attribute__((aligned(256)));
-}  // namespace hubprune::cuda
-
 namespace emulator {
 
 Machine machine;
@@ -49,7 +43,13 @@ constexpr size_t kSharedBytes = 48 * 1024;  // without opting in to more
 constexpr size_t kWord = 4;                 // what races and initialisation are tracked by
 constexpr size_t kRedZone = 256;  // around every buffer: strays land in memory nobody owns
 
-enum class Wait { kNothing, kBarrier, kWarp, kCondition };
+// The blocks' dynamic shared memory, with room to keep a stray store harmless.
+struct alignas(256) SharedMemory {
+  unsigned char bytes[kMostSharedBytes + 16 * 1024];
+};
+SharedMemory shared_memory[kMostClusterBlocks];
+
+enum class Wait { kNothing, kBarrier, kCluster, kWarp, kCondition };
 enum class Access { kRead, kWrite, kAtomic };
 
 // A fiber starts from a context of its own and is left and entered by jumps from then on: switching
@@ -68,12 +68,20 @@ struct Fiber {
   std::function<bool()> ready;
 };
 
+// One of the blocks that run together: those of a cluster, or one.
+struct Block {
+  uint64_t serial;  // over all launches, from 1
+  int index;        // in the grid
+  uint3 place;
+  uint32_t barriers;  // passed
+};
+
 // Who touched a word last, and after which barriers.
 struct Stamp {
-  uint64_t block = 0;  // serial number over all launches; 0: nobody
+  uint64_t block = 0;  // serial number; 0: nobody
   uint64_t time = 0;
   int block_index = 0;
-  int thread = 0;
+  int thread = 0;  // counted over the cluster, as everywhere here
   uint32_t barriers = 0;
   uint32_t warp_barriers = 0;
 };
@@ -112,14 +120,16 @@ struct Copies {
   uint64_t groups = 0;  // committed
 };
 
-std::vector<Copies> copies;           // of the threads of a block
+std::vector<Block> cluster;
+std::vector<Copies> copies;           // of the threads of the cluster
 std::map<uintptr_t, Buffer> buffers;  // by the address of the first byte
 std::map<const Word*, Knowledge> passed_on;
-std::vector<Fence> fences;     // of the threads of a block
+std::vector<Fence> fences;     // of the threads of the cluster
 std::vector<Knowledge> taken;  // by its warps
-bool any_fence = false;        // in this block
+bool any_fence = false;        // in this cluster
 uint64_t now = 0;              // counts accesses
-std::vector<Word> shared_words(kMostSharedBytes / kWord);
+constexpr size_t kSharedWords = kMostSharedBytes / kWord;
+std::vector<Word> shared_words(kMostClusterBlocks* kSharedWords);
 std::vector<std::unique_ptr<Fiber>> fibers;
 std::vector<uint32_t> warp_barriers;
 jmp_buf scheduler;
@@ -127,15 +137,15 @@ const Kernel* kernel = nullptr;
 Fiber* current = nullptr;  // null while host code runs
 int current_thread = 0;
 int block_threads = 0;
-uint64_t block_serial = 0;
+int cluster_threads = 0;
+uint64_t blocks_begun = 0;
 uint64_t first_block_of_launch = 0;
-uint32_t block_barriers = 0;
+uint32_t cluster_barriers = 0;  // passed
 bool failed = false;
 char message[512] = "";
 
-int flat(const uint3& index, const dim3& size) {
-  return static_cast<int>(index.x + size.x * (index.y + size.y * index.z));
-}
+int rank_of(int thread) { return thread / block_threads; }
+Block& current_block() { return cluster[static_cast<size_t>(rank_of(current_thread))]; }
 
 }  // namespace
 
@@ -147,7 +157,7 @@ void fail(const char* format, ...) {
     va_end(arguments);
     if (current && used >= 0 && static_cast<size_t>(used) < sizeof message) {
       snprintf(message + used, sizeof message - static_cast<size_t>(used), " (block %d, thread %d)",
-               flat(blockIdx, gridDim), current_thread);
+               current_block().index, current_thread % block_threads);
     }
   }
   failed = true;
@@ -158,9 +168,19 @@ void fail(const char* format, ...) {
 }
 
 int current_thread_number() { return current_thread; }
-uint32_t barriers_passed() { return block_barriers; }
-unsigned char* shared_start() { return hubprune::cuda::shared_memory; }
+int threads_of_block() { return block_threads; }
+int current_rank() { return rank_of(current_thread); }
+int cluster_size() { return static_cast<int>(cluster.size()); }
+uint32_t barriers_passed() { return current_block().barriers; }
+uint32_t cluster_barriers_passed() { return cluster_barriers; }
+unsigned char* shared_start(int rank) { return shared_memory[rank].bytes; }
+unsigned char* block_memory() { return shared_start(current_rank()); }
 size_t shared_bytes() { return kernel->shared_bytes; }
+
+bool has_left(int rank) {
+  const auto first = fibers.begin() + rank * block_threads;
+  return std::all_of(first, first + block_threads, [](const auto& own) { return own->done; });
+}
 
 namespace {
 
@@ -202,12 +222,13 @@ const Image& own_image() {
 
 bool unordered(const Stamp& stamp) {
   if (stamp.block < first_block_of_launch) return false;  // an earlier launch of the stream
-  if (stamp.block != block_serial) {
+  const Block& own = current_block();
+  if (stamp.block != own.serial) {
     const Knowledge& known = fences[static_cast<size_t>(current_thread)].known;
     const auto found = known.find({stamp.block, stamp.thread});
     return found == known.end() || found->second < stamp.time;
   }
-  if (stamp.thread == current_thread || stamp.barriers != block_barriers) return false;
+  if (stamp.thread == current_thread || stamp.barriers != own.barriers) return false;
   const int warp = current_thread / kWarp;
   return stamp.thread / kWarp != warp ||
          stamp.warp_barriers == warp_barriers[static_cast<size_t>(warp)];
@@ -226,12 +247,12 @@ void pass_on(const Word& word) {
   if (!any_fence) return;
   for (int lane = 0; lane < kWarp; ++lane) {
     const int thread = current_thread / kWarp * kWarp + lane;
-    if (thread >= block_threads) break;
+    if (thread >= cluster_threads) break;
     const Fence& fence = fences[static_cast<size_t>(thread)];
     const bool met = thread == current_thread || fence.warp_barriers < warp_barriers[warp];
     if (fence.time == 0 || !met) continue;
     Knowledge& known = passed_on[&word];
-    known[{block_serial, thread}] = fence.time;
+    known[{current_block().serial, thread}] = fence.time;
     for (const auto& [who, time] : fence.known) {
       uint64_t& until = known[who];
       until = std::max(until, time);
@@ -246,19 +267,21 @@ void touch(Word& word, Access access, const char* where) {
   const bool both_atomic = access == Access::kAtomic && word.atomic;
   if (word.writer.block && !both_atomic && unordered(word.writer)) {
     fail("race: %s memory that thread %d of block %d wrote is %s without a barrier", where,
-         word.writer.thread, word.writer.block_index, access == Access::kRead ? "read" : "written");
+         word.writer.thread % block_threads, word.writer.block_index,
+         access == Access::kRead ? "read" : "written");
   }
   if (access != Access::kRead) {
     for (const Stamp& reader : word.readers) {
       if (reader.block && unordered(reader)) {
         fail("race: %s memory that thread %d of block %d read is written without a barrier", where,
-             reader.thread, reader.block_index);
+             reader.thread % block_threads, reader.block_index);
       }
     }
   }
-  const Stamp own = {
-      block_serial,   ++now,          flat(blockIdx, gridDim),
-      current_thread, block_barriers, warp_barriers[static_cast<size_t>(current_thread / kWarp)]};
+  const Block& block = current_block();
+  const Stamp own = {block.serial,   ++now,
+                     block.index,    current_thread,
+                     block.barriers, warp_barriers[static_cast<size_t>(current_thread / kWarp)]};
   if (access == Access::kRead) {
     if (word.readers[0].block != own.block || word.readers[0].thread != own.thread) {
       word.readers[1] = word.readers[0];
@@ -287,10 +310,12 @@ void check(const void* pointer, size_t bytes, Access access) {
   std::vector<Word>* words = nullptr;
   size_t offset = 0;
   const char* where = "shared";
-  const auto shared = reinterpret_cast<uintptr_t>(hubprune::cuda::shared_memory);
+  const auto shared = reinterpret_cast<uintptr_t>(block_memory());
+  size_t first_word = 0;
   if (in_range(address, bytes, shared, kernel->shared_bytes)) {
     words = &shared_words;
     offset = address - shared;
+    first_word = static_cast<size_t>(current_rank()) * kSharedWords;
   } else if (Buffer* buffer = buffer_of(address, bytes)) {
     words = &buffer->words;
     offset = address - reinterpret_cast<uintptr_t>(buffer->memory.get()) - kRedZone;
@@ -298,9 +323,9 @@ void check(const void* pointer, size_t bytes, Access access) {
   }
   if (words) {
     for (size_t word = offset / kWord; word <= (offset + bytes - 1) / kWord; ++word) {
-      touch((*words)[word], access, where);
+      touch((*words)[first_word + word], access, where);
     }
-    if (access == Access::kAtomic) pass_on((*words)[offset / kWord]);
+    if (access == Access::kAtomic) pass_on((*words)[first_word + offset / kWord]);
     return;
   }
 
@@ -378,25 +403,30 @@ class Signals {
 
 Fiber& fiber(int thread) { return *fibers[static_cast<size_t>(thread)]; }
 
-void start_block(int index) {
-  ++block_serial;
-  block_barriers = 0;
-  const auto x = static_cast<unsigned>(index) % gridDim.x;
-  const auto rest = static_cast<unsigned>(index) / gridDim.x;
-  blockIdx = {x, rest % gridDim.y, rest / gridDim.y};
-  warp_barriers.assign(static_cast<size_t>((block_threads + kWarp - 1) / kWarp), 0);
-  std::fill_n(shared_words.begin(), kernel->shared_bytes / kWord, Word());
-  // All ones: a NaN, or an index far outside.
-  std::memset(hubprune::cuda::shared_memory, 0xff, kernel->shared_bytes);
-  fences.assign(static_cast<size_t>(block_threads), Fence());
+void start_cluster(int first_block, int blocks) {
+  cluster.clear();
+  for (int rank = 0; rank < blocks; ++rank) {
+    const int index = first_block + rank;
+    const auto x = static_cast<unsigned>(index) % gridDim.x;
+    const auto rest = static_cast<unsigned>(index) / gridDim.x;
+    cluster.push_back({++blocks_begun, index, {x, rest % gridDim.y, rest / gridDim.y}, 0});
+    std::fill_n(shared_words.begin() + static_cast<ptrdiff_t>(rank * kSharedWords),
+                kernel->shared_bytes / kWord, Word());
+    // All ones: a NaN, or an index far outside.
+    std::memset(shared_start(rank), 0xff, kernel->shared_bytes);
+  }
+  cluster_threads = blocks * block_threads;
+  cluster_barriers = 0;
+  warp_barriers.assign(static_cast<size_t>((cluster_threads + kWarp - 1) / kWarp), 0);
+  fences.assign(static_cast<size_t>(cluster_threads), Fence());
   taken.assign(warp_barriers.size(), Knowledge());
   any_fence = false;
-  copies.assign(static_cast<size_t>(block_threads), {});
-  hopper::start_block(block_threads, machine.seed);
-  while (static_cast<int>(fibers.size()) < block_threads) {
+  copies.assign(static_cast<size_t>(cluster_threads), {});
+  hopper::start_cluster(cluster_threads, machine.seed);
+  while (static_cast<int>(fibers.size()) < cluster_threads) {
     fibers.push_back(std::make_unique<Fiber>());
   }
-  for (int i = 0; i < block_threads; ++i) {
+  for (int i = 0; i < cluster_threads; ++i) {
     Fiber& own = fiber(i);
     own.wait = Wait::kNothing;
     const bool waits_for_work = own.started && own.done;
@@ -412,10 +442,11 @@ void start_block(int index) {
 }
 
 void resume(int thread) {
-  const auto index = static_cast<unsigned>(thread);
+  const auto index = static_cast<unsigned>(thread % block_threads);
   threadIdx = {index % blockDim.x, index / blockDim.x % blockDim.y,
                index / (blockDim.x * blockDim.y)};
   current_thread = thread;
+  blockIdx = current_block().place;
   current = &fiber(thread);
   if (_setjmp(scheduler) != 0) return;
   if (current->started) _longjmp(current->place, 1);
@@ -426,8 +457,8 @@ void resume(int thread) {
 // Releases every group of lanes that has arrived in full. Returns whether there was one.
 bool release_warps() {
   bool any = false;
-  for (int first = 0; first < block_threads; first += kWarp) {
-    const int lanes = std::min(kWarp, block_threads - first);
+  for (int first = 0; first < cluster_threads; first += kWarp) {
+    const int lanes = std::min(kWarp, cluster_threads - first);
     for (int lane = 0; lane < lanes; ++lane) {
       Fiber& own = fiber(first + lane);
       if (own.done || own.wait != Wait::kWarp) continue;
@@ -478,11 +509,13 @@ bool release_warps() {
   return any;
 }
 
-bool release_barrier() {
+// Releases the block's threads if all of them wait at __syncthreads.
+bool release_barrier(int rank) {
   int waiting = 0;
   int done = 0;
   int line = 0;
-  for (int i = 0; i < block_threads; ++i) {
+  const int first = rank * block_threads;
+  for (int i = first; i < first + block_threads; ++i) {
     const Fiber& own = fiber(i);
     done += own.done ? 1 : 0;
     if (own.done || own.wait != Wait::kBarrier) continue;
@@ -499,22 +532,44 @@ bool release_barrier() {
     return false;
   }
   if (waiting != block_threads) return false;
-  for (int i = 0; i < block_threads; ++i) fiber(i).wait = Wait::kNothing;
-  ++block_barriers;
-  hopper::synchronised();
+  for (int i = first; i < first + block_threads; ++i) fiber(i).wait = Wait::kNothing;
+  ++cluster[static_cast<size_t>(rank)].barriers;
+  hopper::synchronised(first, first + block_threads);
   return true;
 }
 
+// ... the cluster's, if all that have not left the kernel wait for each other.
+bool release_cluster() {
+  int waiting = 0;
+  for (int i = 0; i < cluster_threads; ++i) {
+    if (fiber(i).done) continue;
+    if (fiber(i).wait != Wait::kCluster) return false;
+    ++waiting;
+  }
+  if (waiting == 0) return false;
+  for (int i = 0; i < cluster_threads; ++i) fiber(i).wait = Wait::kNothing;
+  for (Block& block : cluster) ++block.barriers;
+  ++cluster_barriers;
+  hopper::synchronised(0, cluster_threads);
+  return true;
+}
+
+bool release_barriers() {
+  bool any = false;
+  for (int rank = 0; rank < cluster_size() && !failed; ++rank) any = release_barrier(rank) || any;
+  return any || (!failed && release_cluster());
+}
+
 bool conditions() {
-  for (int i = 0; i < block_threads; ++i) {
+  for (int i = 0; i < cluster_threads; ++i) {
     if (!fiber(i).done && fiber(i).wait == Wait::kCondition) return true;
   }
   return false;
 }
 
-void run_block(int index, std::mt19937_64& random) {
-  start_block(index);
-  std::vector<int> order(static_cast<size_t>(block_threads));
+void run_cluster(int first_block, int blocks, std::mt19937_64& random) {
+  start_cluster(first_block, blocks);
+  std::vector<int> order(static_cast<size_t>(cluster_threads));
   std::iota(order.begin(), order.end(), 0);
   while (!failed) {
     if (machine.seed) std::shuffle(order.begin(), order.end(), random);
@@ -535,14 +590,14 @@ void run_block(int index, std::mt19937_64& random) {
         if (!own.pending.empty())
           fail("copy: the block ends before a thread has waited for its own");
       }
-      hopper::end_block();
+      hopper::end_cluster();
       return;
     }
     // Copies land at any time, and at the latest when everybody waits for one.
     if (machine.seed && random() % 2) moved = hopper::advance(random()) || moved;
     moved = release_warps() || moved;
     if (failed) return;
-    if (!moved && !release_barrier() && !failed && !hopper::advance(random())) {
+    if (!moved && !release_barriers() && !failed && !hopper::advance(random())) {
       fail(conditions() ? "sync: threads wait for a phase of a barrier that nothing completes"
                         : "sync: the threads of a block wait for each other at different places");
     }
@@ -563,6 +618,11 @@ void wait_until(std::function<bool()> ready) {
 void barrier(int line) {
   current->wait = Wait::kBarrier;
   current->line = line;
+  suspend();
+}
+
+void cluster_barrier() {
+  current->wait = Wait::kCluster;
   suspend();
 }
 
@@ -598,7 +658,7 @@ void fence() {
 void copy_async(void* shared, const void* source, size_t bytes, bool valid) {
   auto* target = static_cast<unsigned char*>(shared);
   if (!in_range(reinterpret_cast<uintptr_t>(target), bytes,
-                reinterpret_cast<uintptr_t>(shared_start()), shared_bytes())) {
+                reinterpret_cast<uintptr_t>(block_memory()), shared_bytes())) {
     fail("memory: a copy of %zu bytes ends outside the block's shared memory", bytes);
   }
   if ((reinterpret_cast<uintptr_t>(source) | reinterpret_cast<uintptr_t>(target)) % bytes != 0) {
@@ -613,7 +673,8 @@ void copy_async(void* shared, const void* source, size_t bytes, bool valid) {
   // It lands at any time from now on.
   check(target, bytes, Access::kWrite);
   std::memset(target, 0xff, bytes);
-  const auto first = static_cast<size_t>(target - shared_start()) / kWord;
+  const auto first = static_cast<size_t>(current_rank()) * kSharedWords +
+                     static_cast<size_t>(target - block_memory()) / kWord;
   for (size_t word = 0; word < bytes / kWord; ++word) shared_words[first + word].written = false;
   own.pending.push_back(std::move(copy));
 }
@@ -655,8 +716,9 @@ int run(const Kernel& launched) {
   const uint64_t blocks = uint64_t(launched.grid.x) * launched.grid.y * launched.grid.z;
   const uint64_t threads = uint64_t(launched.block.x) * launched.block.y * launched.block.z;
   if (machine.devices == 0) return cudaErrorNoDevice;
+  const unsigned together = launched.cluster;
   if (blocks == 0 || launched.grid.x > static_cast<unsigned>(machine.most_blocks) || threads == 0 ||
-      threads > 1024 ||
+      threads > 1024 || together > kMostClusterBlocks || launched.grid.x % together != 0 ||
       launched.shared_bytes > std::max(kSharedBytes, launched.most_shared_bytes)) {
     return cudaErrorInvalidConfiguration;
   }
@@ -666,16 +728,19 @@ int run(const Kernel& launched) {
   gridDim = dim3(launched.grid.x, launched.grid.y, launched.grid.z);
   blockDim = dim3(launched.block.x, launched.block.y, launched.block.z);
   block_threads = static_cast<int>(threads);
-  first_block_of_launch = block_serial + 1;
+  first_block_of_launch = blocks_begun + 1;
   passed_on.clear();
 
   std::mt19937_64 random(machine.seed);
-  std::vector<int> order(blocks);
+  if (together > 1 && (machine.capability < 90 || threads % kWarp != 0)) {
+    return cudaErrorNotSupported;  // a warp would hold threads of two blocks
+  }
+  std::vector<int> order(blocks / together);
   std::iota(order.begin(), order.end(), 0);
   if (machine.seed) std::shuffle(order.begin(), order.end(), random);
   const Signals signals;
-  for (int block : order) {
-    run_block(block, random);
+  for (int each : order) {
+    run_cluster(each * static_cast<int>(together), static_cast<int>(together), random);
     if (failed) return cudaErrorLaunchFailure;
   }
   return cudaSuccess;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// CUDA thread blocks on a CPU, for tests: every thread of a block is a fiber, one block runs at a
-// time, and every load and store of a kernel is checked.
+// CUDA thread blocks on a CPU, for tests: every thread of a block is a fiber, one block (or one
+// cluster of blocks) runs at a time, and every load and store of a kernel is checked.
 //
 // Kernels are compiled unmodified by g++ (cuda_runtime.h beside this file stands in for NVIDIA's)
 // with -fsanitize=thread. That makes the compiler call __tsan_read4(address), ... before each
@@ -23,6 +23,7 @@
 namespace emulator {
 
 constexpr size_t kMostSharedBytes = 227 * 1024;  // of a block that opts in
+constexpr int kMostClusterBlocks = 2;            // 8 on a device: nothing here asks for more
 
 // The driver's function of this name, null for one that is not emulated (hopper.cpp).
 void* driver_function(const char* name);
@@ -36,6 +37,7 @@ struct Extent {
 struct Kernel {
   Extent grid;
   Extent block;
+  unsigned cluster;  // blocks along x that run together; 1: none do
   size_t shared_bytes;
   size_t most_shared_bytes;  // what the kernel has opted in to
   void (*entry)(void* arguments);
@@ -48,7 +50,9 @@ int run(const Kernel& kernel);
 int fill(void* memory, int value, size_t bytes);
 
 // What a kernel calls; `line` tells the places of a source apart.
+unsigned char* block_memory();  // the block's dynamic shared memory
 void barrier(int line);
+void cluster_barrier();  // of all threads of the cluster's blocks
 void warp_barrier(unsigned mask, int line);
 void fence();  // __threadfence
 uint64_t shuffle(unsigned mask, uint64_t value, int source_lane, int line);

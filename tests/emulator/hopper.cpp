@@ -21,15 +21,16 @@ namespace emulator::hopper {
 namespace {
 
 constexpr int kWarp = 32;
-constexpr int kWarps = 32;  // of a block, at most
+constexpr int kWarps = 32;  // of a cluster, at most
 constexpr int kWarpgroup = 4;
 constexpr uint32_t kRegisterFile = 65536;  // what a launch may have at most
 constexpr uint32_t kRowBytes = 128;        // of a box, and of the swizzle's pattern
 constexpr uint32_t kMostTransfer = (1u << 20) - 1;
 constexpr int kRows = 64;  // of a product
-constexpr int kColumns = 128;
 constexpr int kDepth = 16;
-constexpr int kValues = kRows * kColumns / (kWarpgroup * kWarp);
+constexpr uint32_t kGroupRows = 8;  // of an operand
+// Shared memory of the cluster: a block's rank, and an address as that block sees it.
+constexpr int kRankShift = 24;
 
 // What a warp knows of the others: their events up to a count.
 using Clock = std::array<uint64_t, kWarps>;
@@ -46,7 +47,8 @@ struct Barrier {
   Clock gathering{};   // what those who arrived knew
   Clock published{};   // ... in complete phases
   int creator = 0;
-  uint32_t created_after = 0;  // __syncthreads
+  uint32_t created_after = 0;  // barriers of its block
+  uint32_t cluster_after = 0;  // ... of all blocks
   bool fenced = false;         // visible to the copy engine
 };
 
@@ -58,9 +60,9 @@ struct Reading {
 };
 
 struct Box {
-  uint32_t start;  // shared address
+  uint32_t start;  // place
   uint32_t bytes;
-  uint32_t barrier;  // shared address
+  uint32_t barrier;  // place
   uint64_t phase;    // which it is a part of
   bool arrived = false;
   std::vector<unsigned char> content;  // until then
@@ -69,8 +71,8 @@ struct Box {
 
 // The sums of a thread's products until they are waited for.
 struct Sums {
-  std::array<float, kValues> values;
-  uint64_t group;
+  std::vector<float> values;
+  uint64_t group = 0;
 };
 
 struct Product {
@@ -102,11 +104,11 @@ struct ThreadState {
   std::map<float*, Sums> sums;
 };
 
-std::map<uint32_t, Barrier> barriers;
+std::map<uint32_t, Barrier> barriers;  // by their places
 std::vector<Box> boxes;
-std::vector<WarpState> warps;
+std::vector<WarpState> warps;  // counted over the cluster, as the threads are
 std::vector<ThreadState> threads;
-uint32_t base = 0;  // the shared address of the block's first byte
+uint32_t base = 0;  // the shared address of a block's first byte
 
 int thread() { return current_thread_number(); }
 int warp_number() { return thread() / kWarp; }
@@ -114,15 +116,30 @@ WarpState& warp() { return warps[static_cast<size_t>(warp_number())]; }
 ThreadState& state() { return threads[static_cast<size_t>(thread())]; }
 uint64_t& own_time() { return warp().clock[static_cast<size_t>(warp_number())]; }
 
-unsigned char* memory(uint32_t address) { return shared_start() + (address - base); }
+// Where `address` is in the block of that rank.
+uint32_t place(int rank, uint32_t address) {
+  return static_cast<uint32_t>(rank) << kRankShift | address;
+}
+uint32_t place(const void* pointer) { return place(current_rank(), shared_address(pointer)); }
+int rank_at(uint32_t place) { return static_cast<int>(place >> kRankShift); }
+unsigned char* memory(uint32_t place) {
+  return shared_start(rank_at(place)) + (place % (1u << kRankShift) - base);
+}
 
-Barrier& find(uint64_t* object) {
-  const auto found = barriers.find(shared_address(object));
+Barrier& find(uint32_t place) {
+  const int rank = rank_at(place);
+  if (rank >= cluster_size()) fail("cluster: it has no block of rank %d", rank);
+  if (rank != current_rank() && has_left(rank)) {
+    fail("cluster: the block of rank %d has left, and its shared memory with it", rank);
+  }
+  const auto found = barriers.find(place);
   if (found == barriers.end()) fail("barrier: it was never initialised");
   Barrier& barrier = found->second;
-  if (barrier.creator != thread() && barrier.created_after == barriers_passed()) {
+  const bool ordered = rank == current_rank() ? barrier.created_after != barriers_passed()
+                                              : barrier.cluster_after != cluster_barriers_passed();
+  if (barrier.creator != thread() && !ordered) {
     fail("barrier: nothing orders its initialisation by thread %d before this use",
-         barrier.creator);
+         barrier.creator % threads_of_block());
   }
   return barrier;
 }
@@ -146,6 +163,7 @@ bool overlap(const Box& box, uint32_t start, uint32_t bytes) {
 }
 
 void land(Box& box) {
+  if (has_left(rank_at(box.start))) fail("copy: the block ends before a box has arrived");
   for (uint32_t at = 0; at < box.bytes; at += 16) {
     // The pattern lies in the addresses: bits 7 to 9 change bits 4 to 6.
     const uint32_t address = box.start + at;
@@ -168,6 +186,7 @@ float from_bfloat16(uint16_t bits) {
 struct Features {
   std::array<float, kDepth> values;
   std::array<int, kDepth> exponents;
+  bool zero = false;  // all of them, and nothing else is set
 };
 
 constexpr int kNoExponent = -10000;
@@ -192,6 +211,7 @@ float truncated(double value) {
 // largest of them (by the exponents of the factors), cut off two bits below float32's last place,
 // added up, and the result is cut to float32. Always toward zero.
 float accumulated(float sum, const Features& a, const Features& b) {
+  if (a.zero || b.zero) return sum;
   int largest = std::max(exponent_of(sum), kLeastExponent);
   for (size_t k = 0; k < kDepth; ++k) largest = std::max(largest, a.exponents[k] + b.exponents[k]);
   const double scale = std::ldexp(1.0, kFloatBits + kExtraBits - largest);
@@ -209,7 +229,7 @@ struct Operand {
   uint32_t group;  // bytes between groups
 
   explicit Operand(uint64_t descriptor)
-      : start(static_cast<uint32_t>(descriptor & 0x3fff) << 4),
+      : start(place(current_rank(), static_cast<uint32_t>(descriptor & 0x3fff) << 4)),
         group(static_cast<uint32_t>(descriptor >> 32 & 0x3fff) << 4) {
     if (descriptor >> 62 != 1) fail("product: the operand's swizzle is not that of 128 bytes");
     if ((descriptor >> 49 & 7) != 0 || (start >> 7 & 7) != 0) {
@@ -218,36 +238,41 @@ struct Operand {
   }
 
   Features features(int row) const {
-    Features found;
-    for (int k = 0; k < kDepth; ++k) {
-      const uint32_t address = start + static_cast<uint32_t>(row / 8) * group +
-                               static_cast<uint32_t>(row % 8) * kRowBytes +
+    constexpr size_t kChunk = 8;  // 16 bytes that the swizzle keeps together
+    std::array<uint16_t, kDepth> bits;
+    for (size_t k = 0; k < kDepth; k += kChunk) {
+      const uint32_t address = start + static_cast<uint32_t>(row) / kGroupRows * group +
+                               static_cast<uint32_t>(row) % kGroupRows * kRowBytes +
                                static_cast<uint32_t>(k) * 2;
-      uint16_t bits;
-      std::memcpy(&bits, memory(address ^ (address >> 7 & 7u) << 4), sizeof bits);
-      const auto at = static_cast<size_t>(k);
-      found.values[at] = from_bfloat16(bits);
-      found.exponents[at] = exponent_of(found.values[at]);
+      std::memcpy(&bits[k], memory(address ^ (address >> 7 & 7u) << 4), kChunk * 2);
+    }
+    Features found;
+    found.zero = bits == std::array<uint16_t, kDepth>{};
+    for (size_t k = 0; k < kDepth && !found.zero; ++k) {
+      found.values[k] = from_bfloat16(bits[k]);
+      found.exponents[k] = exponent_of(found.values[k]);
     }
     return found;
   }
 
-  // The box that holds all of it, which this warp must know to have arrived.
+  // The boxes that hold it, which this warp must know to have arrived.
   void read(int rows) const {
-    const uint32_t end =
-        start + static_cast<uint32_t>(rows / 8 - 1) * group + 7 * kRowBytes + kDepth * 2;
-    for (Box& box : boxes) {
-      if (start < box.start || end > box.start + box.bytes) continue;
-      const auto seen = warp().observed.find(box.barrier);
-      if (!box.arrived || seen == warp().observed.end() || seen->second <= box.phase) {
+    for (uint32_t first = 0; first < static_cast<uint32_t>(rows); first += kGroupRows) {
+      const uint32_t begin = start + first / kGroupRows * group;
+      const uint32_t end = begin + (kGroupRows - 1) * kRowBytes + kDepth * 2;
+      const auto holds = [begin, end](const Box& box) {
+        return begin >= box.start && end <= box.start + box.bytes;
+      };
+      const auto box = std::find_if(boxes.begin(), boxes.end(), holds);
+      if (box == boxes.end()) fail("product: an operand is no box that was copied");
+      const auto seen = warp().observed.find(box->barrier);
+      if (!box->arrived || seen == warp().observed.end() || seen->second <= box->phase) {
         fail("product: an operand is read before its copy was waited for");
       }
-      Reading& reading = box.readings[warp_number()];
+      Reading& reading = box->readings[warp_number()];
       reading.under_way = true;
       reading.group = warp().groups;
-      return;
     }
-    fail("product: an operand is no box that was copied");
   }
 };
 
@@ -257,63 +282,56 @@ void together(int line) { warp_barrier(0xffffffffu, line); }
 
 uint32_t shared_address(const void* pointer) {
   const auto* byte = static_cast<const unsigned char*>(pointer);
-  if (byte < shared_start() || byte >= shared_start() + shared_bytes()) {
+  const unsigned char* start = shared_start(current_rank());
+  if (byte < start || byte >= start + shared_bytes()) {
     fail("memory: no address of the block's shared memory");
   }
-  return base + static_cast<uint32_t>(byte - shared_start());
+  return base + static_cast<uint32_t>(byte - start);
 }
 
 void barrier_init(uint64_t* barrier, int arrivals) {
-  const uint32_t address = shared_address(barrier);
-  if (address % 8 != 0 || arrivals < 1 || arrivals >= 1 << 20) fail("barrier: refused");
-  if (barriers.count(address)) fail("barrier: it is initialised twice");
-  Barrier& own = barriers[address];
+  const uint32_t at = place(barrier);
+  if (at % 8 != 0 || arrivals < 1 || arrivals >= 1 << 20) fail("barrier: refused");
+  if (barriers.count(at)) fail("barrier: it is initialised twice");
+  Barrier& own = barriers[at];
   own.arrivals = own.pending = arrivals;
   own.creator = thread();
   own.created_after = barriers_passed();
+  own.cluster_after = cluster_barriers_passed();
 }
 
 void barrier_init_done() {
-  for (auto& [address, barrier] : barriers) barrier.fenced |= barrier.creator == thread();
+  for (auto& [at, barrier] : barriers) barrier.fenced |= barrier.creator == thread();
 }
 
 void barrier_expect(uint64_t* object, uint32_t bytes) {
-  Barrier& barrier = find(object);
+  Barrier& barrier = find(place(object));
   barrier.transfer += bytes;
   if (barrier.transfer > kMostTransfer) fail("barrier: more bytes than a phase counts");
   arrive(barrier);
   complete_if_due(barrier);
 }
 
-void barrier_arrive(uint64_t* object) {
-  Barrier& barrier = find(object);
+void barrier_arrive(uint64_t* object, int rank) {
+  Barrier& barrier = find(place(rank, shared_address(object)));
   arrive(barrier);
   complete_if_due(barrier);
 }
 
+void barrier_arrive(uint64_t* object) { barrier_arrive(object, current_rank()); }
+
 void barrier_wait(uint64_t* object, uint32_t parity) {
-  const uint32_t address = shared_address(object);
-  Barrier* barrier = &find(object);
+  const uint32_t at = place(object);
+  Barrier* barrier = &find(at);
   wait_until([barrier, parity] { return (barrier->phase & 1) != parity; });
-  warp().observed[address] = barrier->phase;
+  warp().observed[at] = barrier->phase;
   join(warp().clock, barrier->published);
 }
 
-void copy_box(void* target, const CUtensorMap* map, uint64_t* object, int feature, int row) {
-  Barrier& barrier = find(object);
-  Box box;
-  box.start = shared_address(target);
-  box.bytes = map->box[0] * 2 * map->box[1];
-  box.barrier = shared_address(object);
-  box.phase = barrier.phase;
-  if (map->encoded != 1) fail("copy: the map was not encoded");
-  if (!barrier.fenced) fail("copy: the engine has not been told of the barrier");
-  if (box.start % kRowBytes != 0) fail("copy: the target is misaligned");
-  if (box.start + box.bytes > base + shared_bytes()) {
-    fail("memory: a box ends outside the block's shared memory");
-  }
+// Takes the box away that lies in [start, start + bytes), if nobody needs it any more.
+static void overwrite(uint32_t start, uint32_t bytes) {
   for (auto over = boxes.begin(); over != boxes.end();) {
-    if (!overlap(*over, box.start, box.bytes)) {
+    if (!overlap(*over, start, bytes)) {
       ++over;
       continue;
     }
@@ -325,9 +343,23 @@ void copy_box(void* target, const CUtensorMap* map, uint64_t* object, int featur
     }
     over = boxes.erase(over);
   }
+}
 
+void copy_box(void* target, const CUtensorMap* map, uint64_t* object, int feature, int row) {
+  copy_box(target, map, object, feature, row, 1u << current_rank());
+}
+
+void copy_box(void* target, const CUtensorMap* map, uint64_t* object, int feature, int row,
+              unsigned ranks) {
+  if (map->encoded != 1) fail("copy: the map was not encoded");
+  const uint32_t start = shared_address(target);
+  const uint32_t bytes = map->box[0] * 2 * map->box[1];
+  if (start % kRowBytes != 0) fail("copy: the target is misaligned");
+  if (start + bytes > base + shared_bytes()) {
+    fail("memory: a box ends outside the block's shared memory");
+  }
+  std::vector<unsigned char> content(bytes, 0);
   // What lies outside the matrix arrives as zeros.
-  box.content.assign(box.bytes, 0);
   const auto columns = static_cast<int64_t>(map->sizes[0]);
   const int64_t inside = std::min<int64_t>(map->box[0], columns - feature);
   for (uint32_t r = 0; r < map->box[1]; ++r) {
@@ -336,9 +368,24 @@ void copy_box(void* target, const CUtensorMap* map, uint64_t* object, int featur
     const unsigned char* source = map->address + static_cast<uint64_t>(from) * map->stride +
                                   static_cast<uint64_t>(feature) * 2;
     check_read(source, static_cast<size_t>(inside) * 2);
-    std::memcpy(box.content.data() + r * map->box[0] * 2, source, static_cast<size_t>(inside) * 2);
+    std::memcpy(content.data() + r * map->box[0] * 2, source, static_cast<size_t>(inside) * 2);
   }
-  boxes.push_back(std::move(box));
+
+  // To the same place in each block, where its own barrier counts the bytes.
+  if (ranks == 0 || ranks >> cluster_size() != 0) fail("cluster: it has no blocks %x", ranks);
+  for (int rank = 0; rank < cluster_size(); ++rank) {
+    if ((ranks >> rank & 1u) == 0) continue;
+    Box box;
+    box.start = place(rank, start);
+    box.bytes = bytes;
+    box.barrier = place(rank, shared_address(object));
+    const Barrier& barrier = find(box.barrier);
+    if (!barrier.fenced) fail("copy: the engine has not been told of the barrier");
+    box.phase = barrier.phase;
+    box.content = content;
+    overwrite(box.start, bytes);
+    boxes.push_back(std::move(box));
+  }
 }
 
 void multiply_begin(int line) {
@@ -346,7 +393,7 @@ void multiply_begin(int line) {
   state().fenced = true;
 }
 
-void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line) {
+void multiply(float* sums, int columns, uint64_t a, uint64_t b, bool add, int line) {
   together(line);
   if (!state().fenced) fail("product: no fence orders the sums' registers before it");
   // All warps of the group issue the same products in the same order.
@@ -363,12 +410,14 @@ void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line) {
 
   const Operand left(a);
   const Operand right(b);
-  left.read(kRows);
-  right.read(kColumns);
+  if (thread() % kWarp == 0) {  // for its warp
+    left.read(kRows);
+    right.read(columns);
+  }
   auto found = state().sums.find(sums);
   if (found == state().sums.end()) {
     Sums fresh;
-    std::copy(sums, sums + kValues, fresh.values.begin());
+    fresh.values.assign(sums, sums + kRows * columns / (kWarpgroup * kWarp));
     found = state().sums.emplace(sums, fresh).first;
   }
   Sums& own = found->second;
@@ -376,7 +425,7 @@ void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line) {
   const int in_group = thread() % (kWarpgroup * kWarp);
   const int row = in_group / kWarp * 16 + in_group % kWarp / 4;
   const Features rows[2] = {left.features(row), left.features(row + 8)};
-  for (int pair = 0; pair < kColumns / 4; ++pair) {
+  for (int pair = 0; pair < columns / 4; ++pair) {
     const int column = pair / 2 * 8 + in_group % 4 * 2 + pair % 2;
     const Features features = right.features(column);
     for (int half = 0; half < 2; ++half) {
@@ -460,15 +509,19 @@ void multiply_wait(int left, int line) {
 void set_registers(int count, bool take, int line) {
   together(line);
   if (count < 24 || count > 256 || count % 8 != 0) fail("registers: %d cannot be asked for", count);
-  const auto launched = kRegisterFile / static_cast<uint32_t>(threads.size()) / 8 * 8;
+  const auto block_threads = static_cast<uint32_t>(threads_of_block());
+  const auto launched = kRegisterFile / block_threads / 8 * 8;
   const auto wanted = static_cast<uint32_t>(count);
   WarpState* own = &warp();
   if (take ? wanted < launched : wanted > launched) fail("registers: %d is the wrong way", count);
   // The block's pool is what it was launched with, not the whole file.
-  const uint32_t pool = launched * static_cast<uint32_t>(threads.size());
-  wait_until([own, wanted, launched, pool] {
+  const uint32_t pool = launched * block_threads;
+  const size_t block_warps = block_threads / kWarp;
+  const size_t first = static_cast<size_t>(current_rank()) * block_warps;
+  wait_until([own, wanted, launched, pool, first, block_warps] {
     uint32_t used = 0;
-    for (const WarpState& each : warps) {
+    for (size_t w = first; w < first + block_warps; ++w) {
+      const WarpState& each = warps[w];
       const uint32_t has = &each == own ? wanted : (each.registers ? each.registers : launched);
       used += has * kWarp;
     }
@@ -477,7 +530,7 @@ void set_registers(int count, bool take, int line) {
   own->registers = wanted;
 }
 
-void start_block(int count, uint64_t seed) {
+void start_cluster(int count, uint64_t seed) {
   barriers.clear();
   boxes.clear();
   warps.assign(static_cast<size_t>((count + kWarp - 1) / kWarp), WarpState());
@@ -486,10 +539,12 @@ void start_block(int count, uint64_t seed) {
   base = 1024 + static_cast<uint32_t>(seed % 64) * 16;
 }
 
-void synchronised() {
+void synchronised(int begin, int end) {
+  const auto first = static_cast<size_t>(begin / kWarp);
+  const auto beyond = static_cast<size_t>((end + kWarp - 1) / kWarp);
   Clock all{};
-  for (const WarpState& each : warps) join(all, each.clock);
-  for (size_t w = 0; w < warps.size(); ++w) {
+  for (size_t w = first; w < beyond; ++w) join(all, warps[w].clock);
+  for (size_t w = first; w < beyond; ++w) {
     warps[w].clock = all;
     ++warps[w].clock[w];
   }
@@ -505,7 +560,7 @@ bool advance(uint64_t random) {
   return true;
 }
 
-void end_block() {
+void end_cluster() {
   for (const Box& box : boxes) {
     const bool known = std::any_of(warps.begin(), warps.end(), [&](const WarpState& each) {
       const auto seen = each.observed.find(box.barrier);

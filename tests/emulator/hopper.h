@@ -8,8 +8,9 @@
 //            product still uses, or that lands where nobody waits for it
 //   product  an operand that no wait has made readable, a wrong descriptor, a missing fence,
 //            warps of a warpgroup that do not issue the same products
-// Knowledge travels as on a device: with arrivals, completed phases and __syncthreads only (a
-// vector clock for each warp).
+//   cluster  the shared memory of a block that has left, or never was
+// Knowledge travels as on a device: with arrivals, completed phases, __syncthreads and the
+// cluster's barrier only (a vector clock for each warp).
 #pragma once
 
 #include <cstdint>
@@ -26,13 +27,17 @@ void barrier_init(uint64_t* barrier, int arrivals);
 void barrier_init_done();
 void barrier_expect(uint64_t* barrier, uint32_t bytes);
 void barrier_arrive(uint64_t* barrier);
+void barrier_arrive(uint64_t* barrier, int rank);  // at the same place in that block
 void barrier_wait(uint64_t* barrier, uint32_t parity);
 
 void copy_box(void* target, const CUtensorMap* map, uint64_t* barrier, int feature, int row);
+// ... to the same place in every block whose rank is a bit of `ranks`, and their barriers.
+void copy_box(void* target, const CUtensorMap* map, uint64_t* barrier, int feature, int row,
+              unsigned ranks);
 
 // All lanes of a warp call these together; `line` tells the places of a source apart.
 void multiply_begin(int line);
-void multiply(float* sums, uint64_t a, uint64_t b, bool add, int line);
+void multiply(float* sums, int columns, uint64_t a, uint64_t b, bool add, int line);
 void multiply_commit(int line);
 void multiply_wait(int left, int line);
 // The product of one warp (mma.sync), which has its sums at once.
@@ -40,9 +45,9 @@ void warp_multiply(float* sums, const uint32_t* a, const uint32_t* b, bool add, 
 void set_registers(int count, bool take, int line);
 
 // What the scheduler calls.
-void start_block(int threads, uint64_t seed);
-void synchronised();            // all threads met at __syncthreads
-bool advance(uint64_t random);  // lets a copy land; false: none is under way
-void end_block();
+void start_cluster(int threads, uint64_t seed);
+void synchronised(int first, int end);  // these threads met at a barrier
+bool advance(uint64_t random);          // lets a copy land; false: none is under way
+void end_cluster();
 
 }  // namespace emulator::hopper

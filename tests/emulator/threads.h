@@ -11,11 +11,16 @@ namespace emulator {
 // Records the first failure and leaves the kernel for good.
 [[gnu::format(printf, 1, 2)]] void fail(const char* format, ...);
 
-int current_thread_number();  // within its block
-uint32_t barriers_passed();   // __syncthreads of this block so far
+int current_thread_number();  // counted over the blocks of its cluster
+int threads_of_block();
+int cluster_size();                  // blocks
+int current_rank();                  // of the current thread's block in its cluster
+bool has_left(int rank);             // whether no thread of that block is left
+uint32_t barriers_passed();          // __syncthreads and the next of the current block so far
+uint32_t cluster_barriers_passed();  // those of all blocks of the cluster
 
-// The block's dynamic shared memory; `bytes` of it belong to the launch.
-unsigned char* shared_start();
+// A block's dynamic shared memory; `shared_bytes` of it belong to the launch.
+unsigned char* shared_start(int rank);
 size_t shared_bytes();
 
 // A read of device memory by the current thread, checked as its own reads are.

@@ -21,12 +21,18 @@ inline void barrier_expect(uint64_t* barrier, uint32_t bytes) {
   unit::barrier_expect(barrier, bytes);
 }
 inline void barrier_arrive(uint64_t* barrier) { unit::barrier_arrive(barrier); }
+inline void barrier_arrive(uint64_t* barrier, int rank) { unit::barrier_arrive(barrier, rank); }
+inline void cluster_barrier() { ::emulator::cluster_barrier(); }
 inline void barrier_wait(uint64_t* barrier, uint32_t parity) {
   unit::barrier_wait(barrier, parity);
 }
 inline void copy_box(void* target, const CUtensorMap* map, uint64_t* barrier, int feature,
                      int row) {
   unit::copy_box(target, map, barrier, feature, row);
+}
+inline void copy_box(void* target, const CUtensorMap* map, uint64_t* barrier, int feature, int row,
+                     unsigned ranks) {
+  unit::copy_box(target, map, barrier, feature, row, ranks);
 }
 
 inline void multiply_begin(int line = __builtin_LINE()) { unit::multiply_begin(line); }
@@ -35,10 +41,12 @@ template <int kLeft>
 void multiply_wait(int line = __builtin_LINE()) {
   unit::multiply_wait(kLeft, line);
 }
-inline void settle(float (&)[kTensorValues]) {}
-inline void multiply(float (&sums)[kTensorValues], uint64_t a, uint64_t b, bool add,
-                     int line = __builtin_LINE()) {
-  unit::multiply(sums, a, b, add, line);
+template <int kValues>
+void settle(float (&)[kValues]) {}
+template <int kValues>
+void multiply(float (&sums)[kValues], uint64_t a, uint64_t b, bool add,
+              int line = __builtin_LINE()) {
+  unit::multiply(sums, 2 * kValues, a, b, add, line);
 }
 template <int kRegisters>
 void give_registers(int line = __builtin_LINE()) {
