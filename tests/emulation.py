@@ -117,7 +117,9 @@ class EmulatedDevice:
             ("emulated_passing_place", long, [integer, long, integer, integer]),
             ("emulated_kept_place", long, [integer, long, integer, integer]),
             ("emulated_banded_index", None, [long, long, address, address]),
-            ("emulated_pieces", long, [long, long, long, long, long, address, long]),
+            ("emulated_tile_origin", integer, [long, long, integer, integer, address]),
+            ("emulated_tile_columns", integer, [integer, long]),
+            ("emulated_pieces", long, [long, integer, integer, integer, integer, address, long]),
             ("emulated_betweenness_centrality_scratch", long, [long, long]),
             (
                 "emulated_betweenness_centrality",

@@ -336,59 +336,60 @@ def test_degree_on_matrix_units(device: EmulatedDevice, n: int, planes: int) -> 
         assert_plane_degree_close(degrees[0], x, edge, planes)
 
 
-@pytest.mark.parametrize("processors", [1, 2, 4, 5])
-def test_tiles_in_pieces(device: EmulatedDevice, processors: int) -> None:
+@pytest.mark.parametrize("planes", [1, 2])
+@pytest.mark.parametrize("processors", [1, 2, 4, 9])
+def test_tiles_in_pieces(device: EmulatedDevice, processors: int, planes: int) -> None:
     """Whole tiles and cut ones, in waves of several widths; the last piece to end adds them up."""
-    x = random_rows((270, 130), seed=processors)  # 6 tiles of 9 stages
+    x = random_rows((270, 530), seed=processors)  # 3 wide tiles or 6 narrow ones of 9 stages
     degrees = []
     for seed, most_blocks in ((0, MOST_BLOCKS), (1, MOST_BLOCKS), (2, 3)):
         device.reset(seed, most_blocks)
         device.pretend(processors=processors)
-        split, flag = device.split_rows(x, 2)
+        split, flag = device.split_rows(x, planes)
         degrees.append(device.sm90_degree(split, "abs", flag))
     assert len({degree.tobytes() for degree in degrees}) == 1
-    assert_plane_degree_close(degrees[0], x, "abs", 2)
+    assert_plane_degree_close(degrees[0], x, "abs", planes)
 
 
-@pytest.mark.parametrize("blocks", [1, 3, 132])
-@pytest.mark.parametrize("processors", [1, 4, 132])
+@pytest.mark.parametrize("launched", [1, 3, 66])
+@pytest.mark.parametrize("clusters", [1, 4, 66])
 @pytest.mark.parametrize(
     ("tiles", "stages", "products"),
     [
-        *[(1, 1, 1), (1, 1, 6), (1, 100, 1), (10, 4, 1), (10, 2, 3), (132, 5, 1), (136, 1, 1)],
-        *[(136, 7, 1), (136, 8, 1), (136, 288, 1), (136, 2, 6), (264, 3, 3), (527, 64, 6)],
+        *[(1, 1, 1), (1, 1, 6), (1, 100, 1), (10, 4, 1), (10, 2, 3), (66, 5, 1), (72, 1, 1)],
+        *[(72, 7, 1), (72, 8, 1), (36, 288, 1), (72, 2, 6), (132, 3, 3), (272, 64, 6)],
     ],
 )
 def test_pieces_are_all_stages_once(
-    device: EmulatedDevice, tiles: int, stages: int, products: int, processors: int, blocks: int
+    device: EmulatedDevice, tiles: int, stages: int, products: int, clusters: int, launched: int
 ) -> None:
-    words = np.zeros((4 * (tiles + processors), 5), np.int64)
+    words = np.zeros((4 * (tiles + clusters), 5), np.int64)
     count = device.library.emulated_pieces(
-        tiles, stages, products, processors, blocks, words.ctypes.data, len(words)
+        tiles, stages, products, clusters, launched, words.ctypes.data, len(words)
     )
     assert count < len(words)
     pieces = words[:count]
     done = np.zeros((tiles, stages), int)
-    load = np.zeros(max(blocks, processors), int)
-    for block, tile, first, end, slot in pieces:
+    load = np.zeros(max(launched, clusters), int)
+    for cluster, tile, first, end, slot in pieces:
         assert 0 <= first < end <= stages
         assert (slot == -1) == (end - first == stages)
         done[tile, first:end] += 1
-        load[block] += end - first
+        load[cluster] += end - first
     assert (done == 1).all()
     slots = pieces[pieces[:, 4] >= 0, 4]
     assert len(set(slots)) == len(slots)
-    assert (slots < 2 * processors).all()
-    if blocks == processors:  # as on the device: nobody does more than the mean
+    assert (slots < 2 * clusters).all()
+    if launched == clusters:  # as on the device: nobody does more than the mean
         least = -(-8 // products)
         if stages >= least:
-            assert load.max() <= max(tiles * stages // processors + 1, least)
+            assert load.max() <= max(tiles * stages // clusters + 1, least)
         else:  # too short to be cut: nobody has a tile more than another
             assert (pieces[:, 4] == -1).all()
-            assert load.max() == -(-tiles // processors) * stages
+            assert load.max() == -(-tiles // clusters) * stages
 
 
-@pytest.mark.parametrize("side", [1, 2, 11, 12, 13, 24, 25, 40, 61])
+@pytest.mark.parametrize("side", [1, 2, 7, 8, 9, 16, 17, 40, 61])
 def test_banded_index_enumerates_the_upper_triangle(device: EmulatedDevice, side: int) -> None:
     row, column = ctypes.c_int64(), ctypes.c_int64()
     walked = []
@@ -398,15 +399,46 @@ def test_banded_index_enumerates_the_upper_triangle(device: EmulatedDevice, side
     assert sorted(walked) == [(i, j) for i in range(side) for j in range(i, side)]
 
 
+@pytest.mark.parametrize("columns", [128, 256])
+@pytest.mark.parametrize("side", [1, 2, 9])
+def test_tiles_of_both_blocks_hold_every_pair_once(
+    device: EmulatedDevice, side: int, columns: int
+) -> None:
+    """By 128 x 128 entries; what is left of the diagonal (a square's corner) is not summed."""
+    column = ctypes.c_int()
+    held = np.zeros((2 * side, 2 * side), int)
+    for tile in range(side * (side + 1) // 2 * (256 // columns)):
+        for rank in (0, 1):
+            row = device.library.emulated_tile_origin(
+                tile, side, columns, rank, ctypes.byref(column)
+            )
+            assert row % 128 == column.value % 128 == 0
+            first = column.value // 128
+            held[row // 128, first : first + columns // 128] += 1
+    left = np.tril(held, -1)
+    np.testing.assert_array_equal(held - left, np.triu(np.ones_like(held)))
+    corners = np.zeros_like(held)
+    corners[np.arange(1, 2 * side, 2), np.arange(0, 2 * side, 2)] = 1
+    np.testing.assert_array_equal(left, corners)
+
+
+def test_wide_tiles_are_for_one_plane_of_rows_that_are_not_too_long(
+    device: EmulatedDevice,
+) -> None:
+    columns = device.library.emulated_tile_columns
+    assert [columns(planes, 128) for planes in (1, 2, 3)] == [256, 128, 128]
+    assert [columns(1, features) for features in (65_536, 65_600)] == [256, 128]
+
+
 def test_banded_tiles_share_their_panels(device: EmulatedDevice) -> None:
-    """Of 132 tiles in a row, rows and columns are few; the last of a very large side is right."""
+    """Of 66 squares in a row, rows and columns are few; the last of a very large side is right."""
     row, column = ctypes.c_int64(), ctypes.c_int64()
     side = 512
     panels = set()
-    for index in range(30_000, 30_132):
+    for index in range(30_000, 30_066):
         device.library.emulated_banded_index(index, side, ctypes.byref(row), ctypes.byref(column))
         panels |= {("row", row.value), ("column", column.value)}
-    assert len(panels) <= 24
+    assert len(panels) <= 18
     side = 2**24
     device.library.emulated_banded_index(
         side * (side + 1) // 2 - 1, side, ctypes.byref(row), ctypes.byref(column)
@@ -428,6 +460,14 @@ def test_matrix_units_of_long_rows(
     split, flag = device.split_rows(x, planes)
     assert split.shape[2] // 64 > 64
     assert_plane_degree_close(device.sm90_degree(split, edge, flag), x, edge, planes)
+
+
+def test_matrix_units_of_one_plane_of_very_long_rows(device: EmulatedDevice) -> None:
+    """Too many features for the matrix unit to add up: in narrow tiles."""
+    x = random_rows((3, 65_600))
+    x[2] = x[0] + x[1]
+    split, flag = device.split_rows(x, 1)
+    assert_plane_degree_close(device.sm90_degree(split, "abs", flag), x, "abs", 1)
 
 
 def test_matrix_units_of_a_row_that_is_not_finite(device: EmulatedDevice) -> None:

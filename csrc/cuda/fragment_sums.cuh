@@ -21,35 +21,36 @@
 
 namespace hubprune::cuda {
 
-// Called by whole warps; `thread` counts within the warpgroup. The products are of rows first_row
-// .. and columns first_column .., none a NaN; a diagonal tile (128 rows, of which these are 64)
-// holds every pair twice, and only its rows are summed.
-template <Edge kEdge>
-__device__ __forceinline__ void add_fragment_sums(float (&products)[kTensorValues], int thread,
-                                                  bool diagonal, int64_t first_row,
-                                                  int64_t first_column, int64_t n, double scale,
+constexpr int kFragmentValues = tensor_values(kTensorTile);
+
+// Called by whole warps; `thread` counts within the warpgroup. The kFragmentValues products from
+// kFirst on are of rows first_row .. and columns first_column .., none a NaN, those beyond n zeros,
+// which weigh nothing; a diagonal tile (128 rows, of which these are 64) holds every pair twice,
+// and only its rows are summed.
+template <Edge kEdge, int kFirst, int kValues>
+__device__ __forceinline__ void add_fragment_sums(const float (&products)[kValues], int thread,
+                                                  bool diagonal, int first_row, int first_column,
+                                                  int n, double scale,
                                                   unsigned long long* __restrict__ sums) {
   const int lane = thread % kWarp;
-  const int64_t row = first_row + fragment_row(thread, 0);  // its values 2 and 3: eight rows below
-  const bool whole =
-      !diagonal && first_row + kTensorTile / 2 <= n && first_column + kTensorTile <= n;
+  const int row = first_row + fragment_row(thread, 0);  // its values 2 and 3: eight rows below
+  float weights[kFragmentValues];
 #pragma unroll
-  for (int v = 0; v < kTensorValues; ++v) products[v] = short_weight<kEdge>(products[v]);
-  if (!whole) {  // here, not above: ptxas makes a branch of every turn there
+  for (int v = 0; v < kFragmentValues; ++v) weights[v] = short_weight<kEdge>(products[kFirst + v]);
+  if (diagonal) {  // here, not above: ptxas makes a branch of every turn there
+    const int shift = first_row - first_column;
 #pragma unroll
-    for (int v = 0; v < kTensorValues; ++v) {
-      const int64_t i = first_row + fragment_row(thread, v);
-      const int64_t j = first_column + fragment_column(thread, v);
-      if (i == j || i >= n || j >= n) products[v] = 0.0f;
+    for (int v = 0; v < kFragmentValues; ++v) {
+      if (shift + fragment_row(thread, v) == fragment_column(thread, v)) weights[v] = 0.0f;
     }
   }
 
   double upper = 0.0;
   double lower = 0.0;
 #pragma unroll
-  for (int v = 0; v < kTensorValues; v += 4) {
-    upper += static_cast<double>(products[v] + products[v + 1]);
-    lower += static_cast<double>(products[v + 2] + products[v + 3]);
+  for (int v = 0; v < kFragmentValues; v += 4) {
+    upper += static_cast<double>(weights[v] + weights[v + 1]);
+    lower += static_cast<double>(weights[v + 2] + weights[v + 3]);
   }
   for (int step = 1; step < 4; step *= 2) {
     upper += __shfl_xor_sync(kFullWarp, upper, step);
@@ -64,12 +65,12 @@ __device__ __forceinline__ void add_fragment_sums(float (&products)[kTensorValue
   if (diagonal) return;
 
   // A quad's lane and its seven fellows hold the same 32 columns: each ends up with 4 of them.
-  constexpr int kColumns = kTensorValues / 2;
+  constexpr int kColumns = kFragmentValues / 2;
   float column_sums[kColumns];
 #pragma unroll
   for (int q = 0; q < kColumns; ++q) {
     const int v = q / 2 * 4 + q % 2;
-    column_sums[q] = products[v] + products[v + 2];
+    column_sums[q] = weights[v] + weights[v + 2];
   }
   exchange_half<16>(column_sums, (lane & 16) != 0, 16);
   exchange_half<8>(column_sums, (lane & 8) != 0, 8);
@@ -77,7 +78,7 @@ __device__ __forceinline__ void add_fragment_sums(float (&products)[kTensorValue
   const int first = lane & (16 + 8 + 4);
 #pragma unroll
   for (int q = 0; q < kColumns / 8; ++q) {
-    const int64_t column = first_column + fragment_column(thread, first * 2 + q / 2 * 4 + q % 2);
+    const int column = first_column + fragment_column(thread, first * 2 + q / 2 * 4 + q % 2);
     if (column < n) {
       const double sum = static_cast<double>(column_sums[q]);
       atomicAdd(sums + column, static_cast<unsigned long long>(to_fixed_point(sum, scale)));

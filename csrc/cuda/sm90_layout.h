@@ -10,27 +10,49 @@
 
 namespace hubprune::cuda {
 
-constexpr int kTensorTile = 128;   // rows and columns of a tile
-constexpr int kTensorDepth = 64;   // features staged at once: 128 bytes, the swizzle's row
-constexpr int kTensorStep = 16;    // features of one matrix instruction
-constexpr int kTensorValues = 64;  // float registers a thread holds of 64 x 128 products
+constexpr int kTensorTile = 128;  // rows of a block's tile
+constexpr int kNarrow = 128;      // columns of a tile
+constexpr int kWide = 256;        // ... with one plane
+constexpr int kTensorDepth = 64;  // features staged at once: 128 bytes, the swizzle's row
+constexpr int kTensorStep = 16;   // features of one matrix instruction
 
-// The ring between the copies and the products holds the operands of this many planes, 32 KB each.
-// A stage is all planes of kTensorDepth features: 6, 3 or 2 stages.
-constexpr int kTensorSlots = 6;
+// The two blocks of a cluster have tiles of the same columns, one below the other: each copies half
+// of the columns for both.
+constexpr int kClusterBlocks = 2;
+constexpr int kSquare = kClusterBlocks * kTensorTile;  // rows and columns, of one tile or two
 
-constexpr HUBPRUNE_SHARED int tensor_stages(int planes) { return kTensorSlots / planes; }
+// Float registers a thread of a warpgroup holds of 64 rows.
+constexpr HUBPRUNE_SHARED int tensor_values(int columns) { return columns / 2; }
 
-// Stages that are added up inside the matrix unit. It truncates its float32 sums after every
-// instruction, so that they fall short by up to 2^-24 of themselves each time. With three planes
-// the products of the largest are the last four instructions of a stage, and no other is added to
-// them: 1.4e-7 of a degree of 4300 features, where two stages are 6e-7 and 64 are 2e-5. Two planes
-// reach 2e-6 with four stages; one plane keeps 1e-3 in any case.
+// The ring between the copies and the products holds the operands of 6 planes (32 KB each), or of 4
+// of wide tiles (48 KB).
+constexpr HUBPRUNE_SHARED int tensor_slots(int columns) { return columns == kWide ? 4 : 6; }
+
+// A stage is all planes of kTensorDepth features: 4 wide ones, or 6, 3 or 2.
+constexpr HUBPRUNE_SHARED int tensor_stages(int columns, int planes) {
+  return tensor_slots(columns) / planes;
+}
+
+// For the same products wide tiles move four fifths of the bytes through shared memory and two
+// thirds through the cache, but their sums leave no registers for others: all features are added up
+// inside the matrix unit. 65 536 make up to 2.4e-4 of a sum, where one plane keeps 1e-3 in any
+// case.
+constexpr int64_t kWideFeatures = 65536;
+
+constexpr HUBPRUNE_SHARED int tile_columns(int planes, int64_t features) {
+  return planes == 1 && features <= kWideFeatures ? kWide : kNarrow;
+}
+
+// Stages of narrow tiles that are added up inside the matrix unit. It truncates its float32 sums
+// after every instruction, so that they fall short by up to 2^-24 of themselves each time. With
+// three planes the products of the largest are the last four instructions of a stage, and no other
+// is added to them: 1.4e-7 of a degree of 4300 features, where two stages are 6e-7 and 64 are 2e-5.
+// Two planes reach 2e-6 with four stages; one plane keeps 1e-3 in any case.
 constexpr HUBPRUNE_SHARED int promoted_stages(int planes) {
   return planes == 1 ? 64 : planes == 2 ? 4 : 1;
 }
 
-// Row (0 to 63) and column (0 to 127) of register `value` of a thread (0 to 127) of a warpgroup:
+// Row (0 to 63) and column (0 to 255) of register `value` of a thread (0 to 127) of a warpgroup:
 // each warp holds 16 rows; a quad of lanes holds 8 neighbouring columns of one row, two a lane.
 HUBPRUNE_SHARED int fragment_row(int thread, int value) {
   return thread / 32 * 16 + thread % 32 / 4 + value / 2 % 2 * 8;

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 // The products of a piece of a tile (sm90_schedule.h) on Hopper's units: one thread copies the
-// planes of its rows and columns into a ring in shared memory, two warpgroups multiply them.
+// planes of its rows and columns into a ring in shared memory, two warpgroups multiply them. Of the
+// columns each of the cluster's two blocks copies half, for both.
 //
-//   total = sum over plane pairs of planes_a planes_b', 64 x 128 a warpgroup, in registers
+//   total = sum over plane pairs of planes_a planes_b', 64 x 128 or 64 x 256 a warpgroup, in
+//   registers
 //
-// Bound: the matrix unit or the L2 cache, by the number of planes: a stage of 64 features is 32 KB
-// of L2 a plane, and 512, 1536 or 3072 cycles of the matrix unit for 1, 2 or 3 planes. One plane is
-// probably bound by the L2: the matrix units of 132 multiprocessors at full rate would read 8448
-// bytes a cycle (5632 and 4224 with 2 and 3 planes), 64 operations a byte, where an A100's L2 gives
-// 5120 and Hopper's is not published. Clusters of 2 x 2 or 4 x 4 tiles with multicast would halve
-// or quarter that.
-// Numerics: sums of promoted_stages() stages in the matrix unit, which truncates; these are added
-// in float32, to nearest.
+// Bound: the matrix unit, or shared memory, by an estimate. A stage of 64 features takes 1024
+// cycles of the matrix unit for one plane (wide tiles), 1536 or 3072 for 2 or 3 (narrow ones), in
+// which a block moves 128, 208 or 384 KB to and from its shared memory: 1024, 1664 or 3072 cycles
+// at 128 bytes each. Of the L2 cache it reads 32, 48 or 72 KB: 132 multiprocessors 4224, 4224 or
+// 3168 bytes a cycle; Hopper's L2 is not published, an A100's gives 5120. Numerics: sums of
+// promoted_stages() stages in the matrix unit, which truncates; these are added in float32, to
+// nearest. Wide tiles add up all in the matrix unit.
 #pragma once
 
 #include <cstdint>
@@ -28,22 +29,33 @@ namespace hubprune::cuda {
 constexpr int kWarpgroup = 128;
 constexpr int kMultiplyGroups = 2;  // of 64 rows each
 constexpr int kTensorThreads = (1 + kMultiplyGroups) * kWarpgroup;
-constexpr int kOperandValues = kTensorTile * kTensorDepth;
 constexpr int kOperandAlignment = 1024;  // where the swizzle's pattern repeats
 
 // A plane of the features of a stage, of the tile's rows and of its columns.
+template <int kColumns>
 struct PlaneOperands {
-  uint16_t rows[kOperandValues];
-  uint16_t columns[kOperandValues];
+  uint16_t rows[kTensorTile * kTensorDepth];
+  uint16_t columns[kColumns * kTensorDepth];
 };
 
+template <int kColumns>
 struct TensorMemory {
-  PlaneOperands slots[kTensorSlots];  // stage s of `planes`: from slot s * planes on
-  uint64_t full[kTensorSlots];        // the copies of a stage have arrived
-  uint64_t empty[kTensorSlots];       // every multiplying warp has read a stage
+  static constexpr int kSlots = tensor_slots(kColumns);
+  PlaneOperands<kColumns> slots[kSlots];  // stage s of `planes`: from slot s * planes on
+  uint64_t full[kSlots];                  // the copies of a stage have arrived
+  uint64_t empty[kSlots];                 // every multiplying warp of the cluster has read a stage
 };
-constexpr size_t kTensorBytes = sizeof(TensorMemory) + kOperandAlignment;
-static_assert(kTensorBytes <= 227 * 1024, "shared memory of a block");
+
+template <int kColumns>
+constexpr size_t tensor_bytes() {
+  constexpr size_t kBytes = sizeof(TensorMemory<kColumns>) + kOperandAlignment;
+  static_assert(kBytes <= 227 * 1024, "shared memory of a block");
+  return kBytes;
+}
+
+// Rows of what one copy moves: a block's share of the columns.
+template <int kColumns>
+constexpr int kBoxRows = kColumns / kClusterBlocks;
 
 // A place in the ring, walked alike by the copying and the multiplying threads.
 struct RingPlace {
@@ -58,81 +70,114 @@ struct RingPlace {
   }
 };
 
-// One thread: copies the stages of a piece of the tile at (row, column), as fast as the ring
-// empties. `map`: planes (n, planes, pitch); `stages`: tensor_stages(planes), a division that a
-// stage should not wait for.
-__device__ __forceinline__ void copy_piece(const CUtensorMap& map, TensorMemory& shared,
-                                           const TensorPiece& piece, int row, int column,
+// One thread of the block of that rank: copies the stages of a piece of the tile at (row, column),
+// as fast as the cluster's rings empty. `map`: planes (n, planes, pitch); `stages`:
+// tensor_stages(kColumns, planes), a division that a stage should not wait for.
+template <int kColumns>
+__device__ __forceinline__ void copy_piece(const CUtensorMap& map, TensorMemory<kColumns>& shared,
+                                           const TensorPiece& piece, int row, int column, int rank,
                                            int planes, int stages, int pitch, RingPlace& place) {
-  const int end = static_cast<int>(piece.end) * kTensorDepth;
-  for (int k = static_cast<int>(piece.first) * kTensorDepth; k < end; k += kTensorDepth) {
+  constexpr int kBox = kBoxRows<kColumns>;
+  constexpr unsigned kBoth = (1u << kClusterBlocks) - 1;
+  const int share = rank * kBox;
+  const int end = piece.end * kTensorDepth;
+  for (int k = piece.first * kTensorDepth; k < end; k += kTensorDepth) {
     uint64_t* full = &shared.full[place.stage];
-    PlaneOperands* slot = &shared.slots[place.stage * planes];
+    PlaneOperands<kColumns>* slot = &shared.slots[place.stage * planes];
     sm90::barrier_wait(&shared.empty[place.stage], place.parity ^ 1);
-    sm90::barrier_expect(full, static_cast<uint32_t>(planes) * sizeof(PlaneOperands));
+    sm90::barrier_expect(full, static_cast<uint32_t>(planes) * sizeof(*slot));
     for (int plane = 0; plane < planes; ++plane, ++slot) {
-      sm90::copy_box(slot->rows, &map, full, plane * pitch + k, row);
-      sm90::copy_box(slot->columns, &map, full, plane * pitch + k, column);
+      const int feature = plane * pitch + k;
+#pragma unroll
+      for (int r = 0; r < kTensorTile; r += kBox) {
+        sm90::copy_box(slot->rows + r * kTensorDepth, &map, full, feature, row + r);
+      }
+      sm90::copy_box(slot->columns + share * kTensorDepth, &map, full, feature, column + share,
+                     kBoth);
     }
     place.advance(stages);
   }
 }
 
 // Starts the products of the plane pairs from kIndex on of a stage, whose operands begin at the
-// shared addresses `rows` and `columns`; `part` is added to, or replaced. The pairs are constants:
+// shared addresses `rows` and `columns`; `sums` are added to, or replaced. The pairs are constants:
 // ptxas closes a group of products after every turn of a loop that it does not unroll.
-template <int kPlanes, int kIndex = 0>
+template <int kPlanes, int kColumns, int kIndex = 0>
 __device__ __forceinline__ void multiply_pairs(uint32_t rows, uint32_t columns, bool add,
-                                               float (&part)[kTensorValues]) {
+                                               float (&sums)[tensor_values(kColumns)]) {
   if constexpr (kIndex < plane_pair_count(kPlanes)) {
     constexpr PlanePair kPair = plane_pair(kPlanes, kIndex);
-    const uint32_t a = rows + kPair.left * sizeof(PlaneOperands);
-    const uint32_t b = columns + kPair.right * sizeof(PlaneOperands);
+    const uint32_t a = rows + kPair.left * sizeof(PlaneOperands<kColumns>);
+    const uint32_t b = columns + kPair.right * sizeof(PlaneOperands<kColumns>);
 #pragma unroll
     for (int k = 0; k < kTensorDepth; k += kTensorStep) {
       const auto along = static_cast<uint32_t>(k) * 2;
-      sm90::multiply(part, operand_descriptor(a + along), operand_descriptor(b + along),
+      sm90::multiply(sums, operand_descriptor(a + along), operand_descriptor(b + along),
                      add || kIndex > 0 || k > 0);
     }
-    multiply_pairs<kPlanes, kIndex + 1>(rows, columns, add, part);
+    multiply_pairs<kPlanes, kColumns, kIndex + 1>(rows, columns, add, sums);
   }
 }
 
-// A warpgroup: 64 rows of a piece. `total` = the sums of its stages.
-template <int kPlanes>
-__device__ __forceinline__ void multiply_piece(TensorMemory& shared, int group, int stages,
-                                               RingPlace& place, float (&total)[kTensorValues]) {
-  constexpr int kPromoted = promoted_stages(kPlanes);
-  const bool first_lane = thread_index() % kWarp == 0;
+// A warp: tells both blocks that it has read a stage, the half of its columns that came from the
+// other block too.
+template <int kColumns>
+__device__ __forceinline__ void release_stage(TensorMemory<kColumns>& shared, int stage) {
+  const int lane = thread_index() % kWarp;
+  if (lane < kClusterBlocks) sm90::barrier_arrive(&shared.empty[stage], lane);
+}
+
+// A warpgroup: 64 rows. `sums` = the next stages, added up in the matrix unit.
+template <int kPlanes, int kColumns>
+__device__ __forceinline__ void multiply_stages(TensorMemory<kColumns>& shared, int group,
+                                                int stages, RingPlace& place,
+                                                float (&sums)[tensor_values(kColumns)]) {
   const int first_value = group * kTensorTile / kMultiplyGroups * kTensorDepth;
-#pragma unroll
-  for (int v = 0; v < kTensorValues; ++v) total[v] = 0.0f;
-  for (int first = 0; first < stages; first += kPromoted) {
-    const int end = first + kPromoted < stages ? first + kPromoted : stages;
-    float part[kTensorValues];
-    int previous = 0;
-    for (int stage = first; stage < end; ++stage) {
-      sm90::barrier_wait(&shared.full[place.stage], place.parity);
-      const PlaneOperands& slot = shared.slots[place.stage * kPlanes];
-      const bool add = kPromoted > 1 && stage > first;
-      sm90::multiply_begin();
-      multiply_pairs<kPlanes>(sm90::shared_address(slot.rows + first_value),
-                              sm90::shared_address(slot.columns), add, part);
-      sm90::multiply_commit();
-      if (add) {
-        sm90::multiply_wait<1>();  // all but this stage's
-        if (first_lane) sm90::barrier_arrive(&shared.empty[previous]);
-      }
-      previous = place.stage;
-      place.advance(tensor_stages(kPlanes));
+  int previous = 0;
+  int stage = 0;
+#pragma unroll 1
+  do {  // there is one
+    sm90::barrier_wait(&shared.full[place.stage], place.parity);
+    const PlaneOperands<kColumns>& slot = shared.slots[place.stage * kPlanes];
+    const bool add = stage > 0;
+    sm90::multiply_begin();
+    multiply_pairs<kPlanes, kColumns>(sm90::shared_address(slot.rows + first_value),
+                                      sm90::shared_address(slot.columns), add, sums);
+    sm90::multiply_commit();
+    if (add) {
+      sm90::multiply_wait<1>();  // all but this stage's
+      release_stage(shared, previous);
     }
-    // While one warpgroup adds, the other multiplies: with two and three planes 64 additions a
-    // thread to every 48 or 24 matrix instructions of 64 cycles.
-    sm90::multiply_wait<0>();
-    if (first_lane) sm90::barrier_arrive(&shared.empty[previous]);
-    sm90::settle(part);
+    previous = place.stage;
+    place.advance(tensor_stages(kColumns, kPlanes));
+  } while (++stage < stages);
+  sm90::multiply_wait<0>();
+  release_stage(shared, previous);
+  sm90::settle(sums);
+}
+
+// A warpgroup: 64 rows of a piece. `total` = the sums of its stages.
+template <int kPlanes, int kColumns>
+__device__ __forceinline__ void multiply_piece(TensorMemory<kColumns>& shared, int group,
+                                               int stages, RingPlace& place,
+                                               float (&total)[tensor_values(kColumns)]) {
+  if constexpr (kColumns == kWide) {
+    multiply_stages<kPlanes>(shared, group, stages, place, total);
+  } else {
+    constexpr int kPromoted = promoted_stages(kPlanes);
 #pragma unroll
-    for (int v = 0; v < kTensorValues; ++v) total[v] += part[v];
+    for (float& sum : total) sum = 0.0f;
+    for (int first = 0; first < stages; first += kPromoted) {
+      // A single stage has to be known as such: its sums are replaced, never added to.
+      const int left = stages - first;
+      const int count = kPromoted == 1 ? 1 : left < kPromoted ? left : kPromoted;
+      float part[tensor_values(kColumns)];
+      // While one warpgroup adds, the other multiplies: with two and three planes 64 additions a
+      // thread to every 48 or 24 matrix instructions of 64 cycles.
+      multiply_stages<kPlanes>(shared, group, count, place, part);
+#pragma unroll
+      for (int v = 0; v < tensor_values(kColumns); ++v) total[v] += part[v];
+    }
   }
 }
 

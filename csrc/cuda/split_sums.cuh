@@ -4,7 +4,7 @@
 // Every block leaves its sums in a slot and counts itself; the one that counts last adds all slots
 // up in the order of their features, its own among them: the same bits whoever comes last. Each
 // warp does so for its own 16 x 128 products; nobody waits.
-// Bound: bytes, 64 KB a piece written and read, most of it in L2.
+// Bound: bytes, 64 or 128 KB a block and piece written and read, most of it in L2.
 // Numerics: float32 sums of float32 sums, as between stages.
 #pragma once
 
@@ -17,34 +17,38 @@
 
 namespace hubprune::cuda {
 
-constexpr int64_t kSlotValues = kTensorTile * kTensorTile;
-constexpr int kSlotThreads = kSlotValues / kTensorValues;  // the multiplying ones of a block
+constexpr int kSlotThreads = 256;  // the multiplying ones of a block
 constexpr int kSlotWarps = kSlotThreads / kWarp;
 
-// slots (2 parts, 64, kSlotThreads), arrivals (cut tiles, kSlotWarps), zeroed before.
+// slots (2 parts, kClusterBlocks, values a thread, kSlotThreads), arrivals (cut tiles,
+// kClusterBlocks, kSlotWarps), zeroed before.
 struct SplitTiles {
   float* slots;
   unsigned* arrivals;
 };
 
-// Called by whole warps, `thread` counts the multiplying threads of the block. True for the warp
-// that is the last of its tile: `sums` then hold all of the tile's stages.
-__device__ __forceinline__ bool put_together(float (&sums)[kTensorValues], int thread,
+// Called by whole warps of the block of that rank, `thread` counts its multiplying threads. True
+// for the warp that is the last of its tile: `sums` then hold all of the tile's stages.
+template <int kValues>
+__device__ __forceinline__ bool put_together(float (&sums)[kValues], int thread, int rank,
                                              const TensorSchedule& schedule,
                                              const TensorPiece& piece, const SplitTiles& split) {
-  float* own = split.slots + piece.slot * kSlotValues + thread;
+  constexpr int64_t kSlotValues = static_cast<int64_t>(kValues) * kSlotThreads;
+  float* ranked = split.slots + rank * kSlotValues + thread;
+  float* own = ranked + piece.slot * kClusterBlocks * kSlotValues;
 #pragma unroll
-  for (int v = 0; v < kTensorValues; ++v) own[v * kSlotThreads] = sums[v];
+  for (int v = 0; v < kValues; ++v) own[v * kSlotThreads] = sums[v];
   __threadfence();
   __syncwarp();
 
   const int64_t cut = piece.tile - schedule.whole;
-  const int64_t first = part_of(schedule, cut * schedule.stages);
-  const int64_t last = part_of(schedule, (cut + 1) * schedule.stages - 1);
+  const int first = part_of(schedule, cut * schedule.stages);
+  const int last = part_of(schedule, (cut + 1) * schedule.stages - 1);
   unsigned before = 0;
   if (thread % kWarp == 0) {
     __threadfence();  // after the lanes have met: what the count releases is the stores of all
-    before = atomicAdd(split.arrivals + cut * kSlotWarps + thread / kWarp, 1u);
+    before =
+        atomicAdd(split.arrivals + (cut * kClusterBlocks + rank) * kSlotWarps + thread / kWarp, 1u);
   }
   before = __shfl_sync(kFullWarp, before, 0);
   if (before != static_cast<unsigned>(last - first)) return false;
@@ -53,11 +57,12 @@ __device__ __forceinline__ bool put_together(float (&sums)[kTensorValues], int t
                  // memory
 
 #pragma unroll
-  for (int v = 0; v < kTensorValues; ++v) sums[v] = 0.0f;
-  for (int64_t part = first; part <= last; ++part) {
-    const float* slot = split.slots + piece_slot(schedule, part, piece.tile) * kSlotValues + thread;
+  for (int v = 0; v < kValues; ++v) sums[v] = 0.0f;
+  for (int part = first; part <= last; ++part) {
+    const float* slot =
+        ranked + piece_slot(schedule, part, piece.tile) * kClusterBlocks * kSlotValues;
 #pragma unroll
-    for (int v = 0; v < kTensorValues; ++v) sums[v] += __ldcg(slot + v * kSlotThreads);
+    for (int v = 0; v < kValues; ++v) sums[v] += __ldcg(slot + v * kSlotThreads);
   }
   return true;
 }

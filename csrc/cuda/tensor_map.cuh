@@ -31,15 +31,16 @@ static inline cudaError_t find_encode(EncodeTiled* encode) {
   return found == cudaDriverEntryPointSuccess && function ? cudaSuccess : cudaErrorNotSupported;
 }
 
-// Boxes of 128 rows and 64 features of planes (n, width), 16-byte chunks swizzled over 128 bytes.
-static inline cudaError_t encode_planes(const uint16_t* planes, int64_t n, int64_t width,
+// Boxes of `rows` rows and 64 features of planes (n, width), 16-byte chunks swizzled over 128
+// bytes.
+static inline cudaError_t encode_planes(const uint16_t* planes, int64_t n, int64_t width, int rows,
                                         CUtensorMap* map) {
   EncodeTiled encode = nullptr;
   const cudaError_t error = find_encode(&encode);
   if (error != cudaSuccess) return error;
   const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(n)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(width) * sizeof(uint16_t)};
-  const cuuint32_t box[2] = {kTensorDepth, kTensorTile};
+  const cuuint32_t box[2] = {kTensorDepth, static_cast<cuuint32_t>(rows)};
   const cuuint32_t steps[2] = {1, 1};
   const CUresult result =
       encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<uint16_t*>(planes), sizes,

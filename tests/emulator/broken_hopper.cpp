@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Deliberate mistakes with Hopper's units, in a small pipeline: two pairs of boxes go through a
-// ring of one stage, one warpgroup of three multiplies them. test_emulator.py names what has to be
-// reported.
+// Deliberate mistakes with Hopper's units, in small pipelines: two pairs of boxes go through a ring
+// of one stage, one warpgroup multiplies them; in one block, or in two of a cluster that copy half
+// of the columns each, for both. test_emulator.py names what has to be reported.
 #include "cuda/launch.cuh"
 #include "cuda/sm90.cuh"
 #include "cuda/tensor_map.cuh"
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(3 * kGroup, 1)
   constexpr bool kTooMany =
       kMistake == Mistake::kTakesTooMany || kMistake == Mistake::kTakesTheFile;
   sm90::take_registers<kTooMany ? 256 : 232>();
-  float sums[kTensorValues];
+  float sums[tensor_values(kTensorTile)];
   for (int k = 0; k < 2; ++k) {
     if (kMistake == Mistake::kLeavesEarly && k == 1) return;
     if (kMistake != Mistake::kDoesNotWait) sm90::barrier_wait(&stage.full, k);
@@ -115,9 +115,81 @@ __global__ void __launch_bounds__(3 * kGroup, 1)
   }
 }
 
+enum class ClusterMistake {
+  kNone,
+  kNoMeeting,
+  kForgetsTheOther,
+  kCopiesForItself,
+  kNoSuchBlock,
+  kLeavesTheOther,
+};
+
+// data (64): column 0 of the sum of both products, by the block of rank 1.
+template <ClusterMistake kMistake>
+__global__ void __launch_bounds__(2 * kGroup, 1)
+    cluster_kernel(const __grid_constant__ CUtensorMap map, float* data) {
+  constexpr int kHalf = kTensorTile / kClusterBlocks;
+  constexpr int kWarps = kGroup / kWarp;
+  constexpr bool kAlone = kMistake == ClusterMistake::kForgetsTheOther;
+  unsigned char* memory = block_bytes();
+  const uint32_t pad = (1024 - sm90::shared_address(memory) % 1024) % 1024;
+  auto& stage = *reinterpret_cast<Stage*>(memory + pad);
+  const int thread = thread_index() % kGroup;
+  const int rank = static_cast<int>(block_index());
+  if (thread_index() == 0) {
+    sm90::barrier_init(&stage.full, 1);
+    sm90::barrier_init(&stage.empty, kAlone ? kWarps : kClusterBlocks * kWarps);
+    sm90::barrier_init_done();
+  }
+  if (kMistake == ClusterMistake::kNoMeeting) {
+    __syncthreads();
+  } else {
+    sm90::cluster_barrier();
+  }
+
+  if (thread_index() >= kGroup) {
+    for (int k = 0; k < 2 && thread == 0; ++k) {
+      sm90::barrier_wait(&stage.empty, 1 - k);
+      sm90::barrier_expect(&stage.full, (kHalf + kTensorTile) * kTensorDepth * 2);
+      const int share = rank * kHalf;
+      const unsigned ranks = kMistake == ClusterMistake::kCopiesForItself ? 1u << rank
+                             : kMistake == ClusterMistake::kNoSuchBlock   ? 7
+                                                                          : 3;
+      sm90::copy_box(stage.rows, &map, &stage.full, k * kTensorDepth, 0);
+      sm90::copy_box(stage.columns + share * kTensorDepth, &map, &stage.full, k * kTensorDepth,
+                     share, ranks);
+    }
+  } else {
+    float sums[tensor_values(kTensorTile)];
+    for (int k = 0; k < 2; ++k) {
+      sm90::barrier_wait(&stage.full, k);
+      sm90::multiply_begin();
+      for (int step = 0; step < kTensorDepth; step += kTensorStep) {
+        const auto along = static_cast<uint32_t>(step) * 2;
+        sm90::multiply(sums, operand_descriptor(sm90::shared_address(stage.rows) + along),
+                       operand_descriptor(sm90::shared_address(stage.columns) + along),
+                       k > 0 || step > 0);
+      }
+      sm90::multiply_commit();
+      sm90::multiply_wait<0>();
+      if (kAlone && thread % kWarp == 0) sm90::barrier_arrive(&stage.empty);
+      if (!kAlone && thread % kWarp < kClusterBlocks) {
+        sm90::barrier_arrive(&stage.empty, thread % kWarp);
+      }
+    }
+    sm90::settle(sums);
+    if (rank == 1 && thread % 4 == 0) {
+      data[fragment_row(thread, 0)] = sums[0];
+      data[fragment_row(thread, 2)] = sums[2];
+    }
+  }
+  if (kMistake != ClusterMistake::kLeavesTheOther) sm90::cluster_barrier();
+}
+
 struct Case {
   const char* name;
   void (*kernel)(const CUtensorMap, float*);
+  bool cluster = false;
 };
 
 constexpr Case kCases[] = {
@@ -140,6 +212,12 @@ constexpr Case kCases[] = {
     {"outside", pipeline_kernel<Mistake::kOutside>},
     {"takes_too_many", pipeline_kernel<Mistake::kTakesTooMany>},
     {"takes_the_file", pipeline_kernel<Mistake::kTakesTheFile>},
+    {"correct_cluster", cluster_kernel<ClusterMistake::kNone>, true},
+    {"no_meeting", cluster_kernel<ClusterMistake::kNoMeeting>, true},
+    {"forgets_the_other", cluster_kernel<ClusterMistake::kForgetsTheOther>, true},
+    {"copies_for_itself", cluster_kernel<ClusterMistake::kCopiesForItself>, true},
+    {"no_such_block", cluster_kernel<ClusterMistake::kNoSuchBlock>, true},
+    {"leaves_the_other", cluster_kernel<ClusterMistake::kLeavesTheOther>, true},
 };
 constexpr int kCaseCount = static_cast<int>(sizeof kCases / sizeof kCases[0]);
 
@@ -157,11 +235,17 @@ const char* broken_hopper_name(int index) {
 int broken_hopper_run(int index, const uint16_t* matrix, int64_t rows, float* data) {
   using namespace hubprune::cuda;
   CUtensorMap map;
+  const Case& broken = kCases[index];
   Launches launches("broken", 0, nullptr);
-  launches.check(encode_planes(matrix, rows, 2 * kTensorDepth, &map));
-  launches.check(cudaFuncSetAttribute(
-      kCases[index].kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes)));
-  launches.kernel(kCases[index].kernel, 1, 3 * kGroup, kBytes, map, data);
+  const int box = broken.cluster ? kTensorTile / kClusterBlocks : kTensorTile;
+  launches.check(encode_planes(matrix, rows, 2 * kTensorDepth, box, &map));
+  launches.check(cudaFuncSetAttribute(broken.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      static_cast<int>(kBytes)));
+  if (broken.cluster) {
+    launches.cluster_kernel(broken.kernel, 1, kClusterBlocks, 2 * kGroup, kBytes, map, data);
+  } else {
+    launches.kernel(broken.kernel, 1, 3 * kGroup, kBytes, map, data);
+  }
   return static_cast<int>(launches.status());
 }
 

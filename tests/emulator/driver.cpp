@@ -181,15 +181,25 @@ void emulated_banded_index(int64_t index, int64_t side, int64_t* row, int64_t* c
   *column = tile.column;
 }
 
-// The pieces of all blocks, (block, tile, first, end, slot) each, up to `most`; their number.
-int64_t emulated_pieces(int64_t tiles, int64_t stages, int64_t products, int64_t processors,
-                        int64_t blocks, int64_t* pieces, int64_t most) {
-  const cuda::TensorSchedule schedule = cuda::tensor_schedule(tiles, stages, products, processors);
+// First row and column of a block's tile.
+int emulated_tile_origin(int64_t tile, int64_t side, int columns, int rank, int* column) {
+  const cuda::TileOrigin origin = cuda::tile_origin(tile, side, columns, rank);
+  *column = origin.column;
+  return origin.row;
+}
+int emulated_tile_columns(int planes, int64_t features) {
+  return cuda::tile_columns(planes, features);
+}
+
+// The pieces of all clusters, (cluster, tile, first, end, slot) each, up to `most`; their number.
+int64_t emulated_pieces(int64_t tiles, int stages, int products, int clusters, int launched,
+                        int64_t* pieces, int64_t most) {
+  const cuda::TensorSchedule schedule = cuda::tensor_schedule(tiles, stages, products, clusters);
   int64_t count = 0;
-  for (int64_t block = 0; block < blocks; ++block) {
-    cuda::PieceWalk walk = cuda::first_piece(block, blocks);
+  for (int cluster = 0; cluster < launched; ++cluster) {
+    cuda::PieceWalk walk = cuda::first_piece(cluster, launched);
     for (cuda::TensorPiece piece; cuda::next_piece(schedule, walk, piece) && count < most;) {
-      const int64_t words[] = {block, piece.tile, piece.first, piece.end, piece.slot};
+      const int64_t words[] = {cluster, piece.tile, piece.first, piece.end, piece.slot};
       for (int64_t word : words) *pieces++ = word;
       ++count;
     }
