@@ -285,11 +285,11 @@ class EmulatedDevice:
         self.release()
         return degrees
 
-    def split_rows(self, x: Array, planes: int) -> tuple[Array, int]:
+    def split_rows(self, x: Array, planes: int, shift: int = 0) -> tuple[Array, int]:
         """Return bfloat16 planes (n, planes, pitch) as uint16, and the flag."""
         n, d = x.shape
         pitch = self.library.emulated_split_rows_pitch(d)
-        x_at, out = self.upload(x), self.allocate(n * planes * pitch * 2)
+        x_at, out = self.upload(x, shift), self.allocate(n * planes * pitch * 2)
         flag = self.upload(np.zeros(1, np.uint64))
         self.finish(self.library.emulated_split_rows(x_at, n, d, planes, out, flag, 0))
         split = self.download(out, (n, planes, pitch), np.uint16)

@@ -60,7 +60,7 @@ KERNELS: Final = {
     "row_norms": 4,
     "weighted_degree": 26,
     "weighted_degree_mma": 16,
-    "weighted_degree_panels": 5,
+    "weighted_degree_panels": 6,
     "weighted_degree_sm90": 6,
 }
 

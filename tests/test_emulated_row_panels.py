@@ -218,6 +218,20 @@ def test_planes_add_up_to_the_unit_rows(device: EmulatedDevice) -> None:
         np.testing.assert_array_equal(values[:, 0, :70], expected)
 
 
+@pytest.mark.parametrize("d", [4, 68, 2052])
+def test_planes_are_the_same_wherever_and_however_large_the_rows_are(
+    device: EmulatedDevice, d: int
+) -> None:
+    x = random_rows((3, d))
+    split, _ = device.split_rows(x, 2)
+    for shift in (4, 8, 16):
+        np.testing.assert_array_equal(device.split_rows(x, 2, shift)[0], split)
+    for scale in (2.0**-100, 2.0**100):
+        scaled, nonfinite = device.split_rows(x * np.float32(scale), 2)
+        assert nonfinite == 0
+        np.testing.assert_array_equal(scaled, split)
+
+
 def test_panels_that_would_be_summed_wrongly_are_refused(device: EmulatedDevice) -> None:
     sums = np.zeros(131, np.int64)
     for rows, stride, first, edge in (

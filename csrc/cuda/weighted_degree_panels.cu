@@ -29,51 +29,78 @@
 namespace hubprune::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int64_t kPitch = 64;  // features a matrix unit takes at once
+constexpr int kSplitThreads = 512;  // two blocks a multiprocessor: their rows stay in its L1 cache
+constexpr int kQuad = 4;            // features a thread takes at once
+constexpr int64_t kPitch = 64;      // ... and a matrix unit
 
 struct SplitMemory {
-  double squares[kThreads / kWarp];
+  double squares[kSplitThreads / kWarp];
 };
 
-// planes (n, count, pitch), pitch even: one block per row, which it reads a second time while its
-// values are still in the cache; a pair of features a thread makes one store of a plane.
-__global__ void __launch_bounds__(kThreads)
+struct alignas(16) Quad {
+  float values[kQuad];
+};
+struct alignas(8) PlaneQuad {
+  uint16_t values[kQuad];
+};
+
+// Features first .. first + 3 of a row, zeros beyond d. Rows that all start at 16 bytes are
+// `aligned`.
+template <bool kAligned>
+__device__ __forceinline__ Quad load_quad(const float* __restrict__ row, int64_t first, int64_t d) {
+  Quad quad = {};
+  if (kAligned && first < d) quad = *reinterpret_cast<const Quad*>(row + first);
+#pragma unroll
+  for (int k = 0; k < kQuad && !kAligned; ++k) {
+    if (first + k < d) quad.values[k] = row[first + k];
+  }
+  return quad;
+}
+
+// planes (n, count, pitch / 4): one block per row, which it reads a second time while its values
+// are still in the cache.
+template <bool kAligned>
+__global__ void __launch_bounds__(kSplitThreads, 2)
     split_rows_kernel(const float* __restrict__ x, int64_t n, int64_t d, int64_t pitch, int count,
-                      uint32_t* __restrict__ planes, unsigned long long* __restrict__ nonfinite) {
+                      PlaneQuad* __restrict__ planes, unsigned long long* __restrict__ nonfinite) {
   SplitMemory& shared = block_memory<SplitMemory>();
-  const int64_t pairs = pitch / 2;
+  const int64_t quads = pitch / kQuad;
   for (int64_t row = block_index(); row < n; row += grid_blocks()) {
     // Load: the row's length
     const float* __restrict__ values = x + row * d;
     double square = 0.0;
 #pragma unroll 4
-    for (int64_t k = thread_index(); k < d; k += kThreads) {
-      const double value = static_cast<double>(values[k]);
-      square += value * value;
+    for (int64_t q = thread_index(); q < quads; q += kSplitThreads) {
+      const Quad quad = load_quad<kAligned>(values, q * kQuad, d);
+#pragma unroll
+      for (int k = 0; k < kQuad; ++k) {
+        const auto value = static_cast<double>(quad.values[k]);
+        square += value * value;
+      }
     }
     square = block_sum(square, shared.squares);
     const bool finite = square <= DBL_MAX;
     if (!finite && thread_index() == 0) atomicOr(nonfinite, 1ull);
-    const double norm = finite ? sqrt(square) : 0.0;
+    // A zero row stays zero; what becomes of one that is not finite nobody reads.
+    const double scale = finite && square > 0.0 ? 1.0 / sqrt(square) : 0.0;
 
     // Compute and store
-    for (int64_t pair = thread_index(); pair < pairs; pair += kThreads) {
-      double left[2] = {};
-      for (int k = 0; k < 2; ++k) {
-        // A zero row stays zero; so does a non-finite one, whose flag says more.
-        if (2 * pair + k < d && norm > 0.0) {
-          left[k] = static_cast<double>(values[2 * pair + k]) / norm;
-        }
+#pragma unroll 2
+    for (int64_t q = thread_index(); q < quads; q += kSplitThreads) {
+      const Quad quad = load_quad<kAligned>(values, q * kQuad, d);
+      double left[kQuad];
+#pragma unroll
+      for (int k = 0; k < kQuad; ++k) {
+        left[k] = static_cast<double>(quad.values[k]) * scale;
       }
       for (int plane = 0; plane < count; ++plane) {
-        uint32_t parts[2];
-        for (int k = 0; k < 2; ++k) {
-          const uint16_t part = to_bfloat16(static_cast<float>(left[k]));
-          left[k] -= static_cast<double>(from_bfloat16(part));
-          parts[k] = part;
+        PlaneQuad parts;
+#pragma unroll
+        for (int k = 0; k < kQuad; ++k) {
+          parts.values[k] = to_bfloat16(static_cast<float>(left[k]));
+          left[k] -= static_cast<double>(from_bfloat16(parts.values[k]));
         }
-        planes[(row * count + plane) * pairs + pair] = parts[0] | parts[1] << 16;
+        planes[(row * count + plane) * quads + q] = parts;
       }
     }
   }
@@ -143,8 +170,10 @@ Status launch_split_rows(const float* x, int64_t n, int64_t d, int planes, uint1
   if (planes < 1 || planes > kMostPlanes) return Status::kInvalidValue;
   if (n == 0) return Status::kOk;
   Launches launches("weighted_degree", device, stream);
-  launches.kernel(split_rows_kernel, n, kThreads, sizeof(SplitMemory), x, n, d, split_rows_pitch(d),
-                  planes, reinterpret_cast<uint32_t*>(out), nonfinite);
+  const bool aligned = d % kQuad == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(Quad) == 0;
+  launches.kernel(aligned ? split_rows_kernel<true> : split_rows_kernel<false>, n, kSplitThreads,
+                  sizeof(SplitMemory), x, n, d, split_rows_pitch(d), planes,
+                  reinterpret_cast<PlaneQuad*>(out), nonfinite);
   return launches.status();
 }
 
