@@ -399,7 +399,7 @@ def check_route(
 @large
 @pytest.mark.parametrize("route", LONG_ROUTES)
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
-@pytest.mark.parametrize(("n", "d"), [(2048, 18432), (20000, 1024), (66000, 64)])
+@pytest.mark.parametrize(("n", "d"), [(2048, 18432), (20000, 1024), (66000, 64), (130, 66000)])
 def test_degree_of_long_rows_in_wide_layers(
     monkeypatch: pytest.MonkeyPatch, n: int, d: int, precision: str, route: str
 ) -> None:
