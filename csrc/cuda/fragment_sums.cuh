@@ -6,7 +6,7 @@
 //
 // Bound: issue slots: 64 weights, 28 shuffles of columns and 6 sums in fixed point a thread; 16 +
 // 128 atomic additions a warp.
-// Numerics: rows in float64 from pairs of weights in float32, the 16 weights of a column in
+// Numerics: rows in float64 from four weights each in float32, the 16 weights of a column in
 // float32, in a fixed order; then 64-bit fixed point, whose order changes no bit.
 #pragma once
 
@@ -48,9 +48,10 @@ __device__ __forceinline__ void add_fragment_sums(const float (&products)[kValue
   double upper = 0.0;
   double lower = 0.0;
 #pragma unroll
-  for (int v = 0; v < kFragmentValues; v += 4) {
-    upper += static_cast<double>(weights[v] + weights[v + 1]);
-    lower += static_cast<double>(weights[v + 2] + weights[v + 3]);
+  for (int v = 0; v < kFragmentValues; v += 8) {
+    upper += static_cast<double>((weights[v] + weights[v + 1]) + (weights[v + 4] + weights[v + 5]));
+    lower +=
+        static_cast<double>((weights[v + 2] + weights[v + 3]) + (weights[v + 6] + weights[v + 7]));
   }
   for (int step = 1; step < 4; step *= 2) {
     upper += __shfl_xor_sync(kFullWarp, upper, step);

@@ -20,6 +20,7 @@ constexpr int kTensorStep = 16;   // features of one matrix instruction
 // of the columns for both.
 constexpr int kClusterBlocks = 2;
 constexpr int kSquare = kClusterBlocks * kTensorTile;  // rows and columns, of one tile or two
+constexpr HUBPRUNE_SHARED int column_share(int columns) { return columns / kClusterBlocks; }
 
 // Float registers a thread of a warpgroup holds of 64 rows.
 constexpr HUBPRUNE_SHARED int tensor_values(int columns) { return columns / 2; }
@@ -70,6 +71,11 @@ HUBPRUNE_SHARED uint64_t operand_descriptor(uint32_t address) {
   const uint64_t group = (8 * 128) >> 4;  // bytes between groups of 8 rows
   const uint64_t swizzle_128_bytes = 1;
   return start | leading << 16 | group << 32 | swizzle_128_bytes << 62;
+}
+
+// What `features` further along its rows adds to an operand's descriptor.
+constexpr HUBPRUNE_SHARED uint64_t descriptor_step(int features) {
+  return static_cast<uint64_t>(features) * 2 >> 4;
 }
 
 // Where the copy engine puts byte `byte` (0 to 127) of row `row` of a tile: the 16-byte chunk

@@ -43,7 +43,7 @@ struct TensorMemory {
   static constexpr int kSlots = tensor_slots(kColumns);
   PlaneOperands<kColumns> slots[kSlots];  // stage s of `planes`: from slot s * planes on
   uint64_t full[kSlots];                  // the copies of a stage have arrived
-  uint64_t empty[kSlots];                 // every multiplying warp of the cluster has read a stage
+  uint64_t empty[kSlots];                 // every multiplying warp of the cluster has read a slot
 };
 
 template <int kColumns>
@@ -52,10 +52,6 @@ constexpr size_t tensor_bytes() {
   static_assert(kBytes <= 227 * 1024, "shared memory of a block");
   return kBytes;
 }
-
-// Rows of what one copy moves: a block's share of the columns.
-template <int kColumns>
-constexpr int kBoxRows = kColumns / kClusterBlocks;
 
 // A place in the ring, walked alike by the copying and the multiplying threads.
 struct RingPlace {
@@ -70,61 +66,87 @@ struct RingPlace {
   }
 };
 
+// How the copy engine sees the planes (n, planes, pitch): in boxes of a tile's rows, and of a
+// block's share of its columns.
+struct PlaneMaps {
+  CUtensorMap rows;
+  CUtensorMap columns;
+};
+
 // One thread of the block of that rank: copies the stages of a piece of the tile at (row, column),
-// as fast as the cluster's rings empty. `map`: planes (n, planes, pitch); `stages`:
-// tensor_stages(kColumns, planes), a division that a stage should not wait for.
+// as fast as the cluster's rings empty. `stages`: tensor_stages(kColumns, planes), a division that
+// a stage should not wait for.
 template <int kColumns>
-__device__ __forceinline__ void copy_piece(const CUtensorMap& map, TensorMemory<kColumns>& shared,
+__device__ __forceinline__ void copy_piece(const PlaneMaps& maps, TensorMemory<kColumns>& shared,
                                            const TensorPiece& piece, int row, int column, int rank,
                                            int planes, int stages, int pitch, RingPlace& place) {
-  constexpr int kBox = kBoxRows<kColumns>;
   constexpr unsigned kBoth = (1u << kClusterBlocks) - 1;
-  const int share = rank * kBox;
+  const int share = rank * column_share(kColumns);
   const int end = piece.end * kTensorDepth;
   for (int k = piece.first * kTensorDepth; k < end; k += kTensorDepth) {
     uint64_t* full = &shared.full[place.stage];
-    PlaneOperands<kColumns>* slot = &shared.slots[place.stage * planes];
-    sm90::barrier_wait(&shared.empty[place.stage], place.parity ^ 1);
-    sm90::barrier_expect(full, static_cast<uint32_t>(planes) * sizeof(*slot));
-    for (int plane = 0; plane < planes; ++plane, ++slot) {
+    for (int plane = planes - 1; plane >= 0; --plane) {  // as they are read for the last time
+      const int at = place.stage * planes + plane;
+      PlaneOperands<kColumns>& slot = shared.slots[at];
       const int feature = plane * pitch + k;
-#pragma unroll
-      for (int r = 0; r < kTensorTile; r += kBox) {
-        sm90::copy_box(slot->rows + r * kTensorDepth, &map, full, feature, row + r);
+      sm90::barrier_wait(&shared.empty[at], place.parity ^ 1);
+      if (plane == planes - 1) {
+        sm90::barrier_expect(full, static_cast<uint32_t>(planes) * sizeof(slot));
       }
-      sm90::copy_box(slot->columns + share * kTensorDepth, &map, full, feature, column + share,
-                     kBoth);
+      sm90::copy_box(slot.rows, &maps.rows, full, feature, row);
+      sm90::copy_box(slot.columns + share * kTensorDepth, &maps.columns, full, feature,
+                     column + share, kBoth);
     }
     place.advance(stages);
   }
 }
 
-// Starts the products of the plane pairs from kIndex on of a stage, whose operands begin at the
-// shared addresses `rows` and `columns`; `sums` are added to, or replaced. The pairs are constants:
-// ptxas closes a group of products after every turn of a loop that it does not unroll.
-template <int kPlanes, int kColumns, int kIndex = 0>
+// Starts the products of the pairs of planes (left, kSum - left) of a stage, whose operands begin
+// at the shared addresses `rows` and `columns`; `sums` are added to, or replaced. The pairs are
+// constants: ptxas closes a group of products after every turn of a loop that it does not unroll.
+template <int kColumns, int kSum, int kLeft = 0>
 __device__ __forceinline__ void multiply_pairs(uint32_t rows, uint32_t columns, bool add,
                                                float (&sums)[tensor_values(kColumns)]) {
-  if constexpr (kIndex < plane_pair_count(kPlanes)) {
-    constexpr PlanePair kPair = plane_pair(kPlanes, kIndex);
-    const uint32_t a = rows + kPair.left * sizeof(PlaneOperands<kColumns>);
-    const uint32_t b = columns + kPair.right * sizeof(PlaneOperands<kColumns>);
+  if constexpr (kLeft <= kSum) {
+    constexpr uint32_t kPlaneBytes = sizeof(PlaneOperands<kColumns>);
+    const uint64_t a = operand_descriptor(rows + kLeft * kPlaneBytes);
+    const uint64_t b = operand_descriptor(columns + (kSum - kLeft) * kPlaneBytes);
 #pragma unroll
     for (int k = 0; k < kTensorDepth; k += kTensorStep) {
-      const auto along = static_cast<uint32_t>(k) * 2;
-      sm90::multiply(sums, operand_descriptor(a + along), operand_descriptor(b + along),
-                     add || kIndex > 0 || k > 0);
+      const uint64_t along = descriptor_step(k);
+      sm90::multiply(sums, a + along, b + along, add || kLeft > 0 || k > 0);
     }
-    multiply_pairs<kPlanes, kColumns, kIndex + 1>(rows, columns, add, sums);
+    multiply_pairs<kColumns, kSum, kLeft + 1>(rows, columns, add, sums);
   }
 }
 
-// A warp: tells both blocks that it has read a stage, the half of its columns that came from the
+// A warp: tells both blocks that it has read a slot, the half of its columns that came from the
 // other block too.
 template <int kColumns>
-__device__ __forceinline__ void release_stage(TensorMemory<kColumns>& shared, int stage) {
+__device__ __forceinline__ void release_slot(TensorMemory<kColumns>& shared, int slot) {
   const int lane = thread_index() % kWarp;
-  if (lane < kClusterBlocks) sm90::barrier_arrive(&shared.empty[stage], lane);
+  if (lane < kClusterBlocks) sm90::barrier_arrive(&shared.empty[slot], lane);
+}
+
+// A warpgroup: the products of a stage, the smallest first, from slot `first` on. They form a group
+// for every sum of the planes' numbers: when that is done, no later product needs the plane of that
+// number, whose slot is `busy` until the next group has begun.
+template <int kPlanes, int kColumns, int kSum = kPlanes - 1>
+__device__ __forceinline__ void multiply_stage(TensorMemory<kColumns>& shared, int first,
+                                               uint32_t rows, uint32_t columns, bool add, int& busy,
+                                               float (&sums)[tensor_values(kColumns)]) {
+  if constexpr (kSum >= 0) {
+    const bool begun = add || kSum < kPlanes - 1;
+    sm90::multiply_begin();
+    multiply_pairs<kColumns, kSum>(rows, columns, begun, sums);
+    sm90::multiply_commit();
+    if (begun) {
+      sm90::multiply_wait<1>();  // all but this group
+      release_slot(shared, busy);
+    }
+    busy = first + kSum;
+    multiply_stage<kPlanes, kColumns, kSum - 1>(shared, first, rows, columns, add, busy, sums);
+  }
 }
 
 // A warpgroup: 64 rows. `sums` = the next stages, added up in the matrix unit.
@@ -133,26 +155,19 @@ __device__ __forceinline__ void multiply_stages(TensorMemory<kColumns>& shared, 
                                                 int stages, RingPlace& place,
                                                 float (&sums)[tensor_values(kColumns)]) {
   const int first_value = group * kTensorTile / kMultiplyGroups * kTensorDepth;
-  int previous = 0;
+  int busy = 0;
   int stage = 0;
 #pragma unroll 1
   do {  // there is one
+    const int first = place.stage * kPlanes;
+    const PlaneOperands<kColumns>& slot = shared.slots[first];
     sm90::barrier_wait(&shared.full[place.stage], place.parity);
-    const PlaneOperands<kColumns>& slot = shared.slots[place.stage * kPlanes];
-    const bool add = stage > 0;
-    sm90::multiply_begin();
-    multiply_pairs<kPlanes, kColumns>(sm90::shared_address(slot.rows + first_value),
-                                      sm90::shared_address(slot.columns), add, sums);
-    sm90::multiply_commit();
-    if (add) {
-      sm90::multiply_wait<1>();  // all but this stage's
-      release_stage(shared, previous);
-    }
-    previous = place.stage;
+    multiply_stage<kPlanes>(shared, first, sm90::shared_address(slot.rows + first_value),
+                            sm90::shared_address(slot.columns), stage > 0, busy, sums);
     place.advance(tensor_stages(kColumns, kPlanes));
   } while (++stage < stages);
   sm90::multiply_wait<0>();
-  release_stage(shared, previous);
+  release_slot(shared, busy);
   sm90::settle(sums);
 }
 

@@ -10,10 +10,10 @@
 // first + rows - 1 with rows first .. n - 1; sums (n).
 // Bound: bytes. The planes read x once (and once more from the cache) and write 2 to 6 bytes an
 // entry, a panel is read once.
-// Numerics: y in float64, three planes hold it to 2^-24; weights and sums as in tile_sums.cuh, in
-// fixed point: the same bits for the same panels, whatever their number and order.
-// A row with a NaN or an infinity sets `nonfinite`, which makes every degree NaN.
-// Twin: hubprune.reference.weighted_degree.
+// Numerics: y in float64, rounded to float32, which three planes hold; weights and sums as in
+// tile_sums.cuh, in fixed point: the same bits for the same panels, whatever their number and
+// order. A row with a NaN or an infinity sets `nonfinite`, which makes every degree NaN. Twin:
+// hubprune.reference.weighted_degree.
 #include <cfloat>
 #include <cmath>
 
@@ -88,17 +88,17 @@ __global__ void __launch_bounds__(kSplitThreads, 2)
 #pragma unroll 2
     for (int64_t q = thread_index(); q < quads; q += kSplitThreads) {
       const Quad quad = load_quad<kAligned>(values, q * kQuad, d);
-      double left[kQuad];
+      float left[kQuad];
 #pragma unroll
       for (int k = 0; k < kQuad; ++k) {
-        left[k] = static_cast<double>(quad.values[k]) * scale;
+        left[k] = static_cast<float>(static_cast<double>(quad.values[k]) * scale);
       }
       for (int plane = 0; plane < count; ++plane) {
         PlaneQuad parts;
 #pragma unroll
         for (int k = 0; k < kQuad; ++k) {
-          parts.values[k] = to_bfloat16(static_cast<float>(left[k]));
-          left[k] -= static_cast<double>(from_bfloat16(parts.values[k]));
+          parts.values[k] = to_bfloat16(left[k]);
+          left[k] -= from_bfloat16(parts.values[k]);  // exact
         }
         planes[(row * count + plane) * quads + q] = parts;
       }

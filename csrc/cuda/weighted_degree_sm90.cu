@@ -36,11 +36,12 @@ namespace {
 // Registers a thread: a block starts with as many for each as the file holds, and the warpgroups
 // share out these, not the file.
 constexpr int kLaunchRegisters = 65536 / kTensorThreads / 8 * 8;
-constexpr int kCopyRegisters = 56;  // less does not hold a walk over the pieces
-constexpr int kMultiplyRegisters = 224;
-static_assert(kCopyRegisters + kMultiplyGroups * kMultiplyRegisters <=
-                  (1 + kMultiplyGroups) * kLaunchRegisters,
-              "registers of a block");
+constexpr int kBlockRegisters = (1 + kMultiplyGroups) * kLaunchRegisters;
+// Less does not hold the sums of a wide tile, or a walk over the pieces.
+template <int kColumns>
+constexpr int kMultiplyRegisters = kColumns == kWide ? 224 : 216;
+template <int kColumns>
+constexpr int kCopyRegisters = kBlockRegisters - kMultiplyGroups * kMultiplyRegisters<kColumns>;
 
 __device__ __forceinline__ int cluster_rank() {
   return static_cast<int>(block_index() % kClusterBlocks);
@@ -53,7 +54,7 @@ __device__ __forceinline__ PieceWalk first_piece_here() {
 
 // One thread: every piece of this block.
 template <int kColumns>
-__device__ __forceinline__ void copy_pieces(const CUtensorMap& map, TensorMemory<kColumns>& shared,
+__device__ __forceinline__ void copy_pieces(const PlaneMaps& maps, TensorMemory<kColumns>& shared,
                                             const TensorSchedule& schedule, int n, int planes,
                                             int pitch) {
   const int stages = tensor_stages(kColumns, planes);
@@ -63,7 +64,7 @@ __device__ __forceinline__ void copy_pieces(const CUtensorMap& map, TensorMemory
   PieceWalk walk = first_piece_here();
   for (TensorPiece piece; next_piece(schedule, walk, piece);) {
     const TileOrigin tile = tile_origin(piece.tile, side, kColumns, rank);
-    copy_piece(map, shared, piece, tile.row, tile.column, rank, planes, stages, pitch, place);
+    copy_piece(maps, shared, piece, tile.row, tile.column, rank, planes, stages, pitch, place);
   }
 }
 
@@ -97,7 +98,7 @@ __device__ __forceinline__ void add_pieces(TensorMemory<kColumns>& shared, int g
   for (TensorPiece piece; next_piece(schedule, walk, piece);) {
     float total[tensor_values(kColumns)];
     const int stages = piece.end - piece.first;
-    if (kColumns == kWide || planes == 1) {
+    if (planes == 1) {
       multiply_piece<1>(shared, group, stages, place, total);
     } else if (planes == 2) {
       multiply_piece<2>(shared, group, stages, place, total);
@@ -116,9 +117,9 @@ __device__ __forceinline__ void add_pieces(TensorMemory<kColumns>& shared, int g
 // Adds to sums (n), zeroed before. In clusters of kClusterBlocks blocks.
 template <Edge kEdge, int kColumns>
 __global__ void __launch_bounds__(kTensorThreads, 1)
-    weighted_degree_sm90_kernel(const __grid_constant__ CUtensorMap map,
+    weighted_degree_sm90_kernel(const __grid_constant__ PlaneMaps maps,
                                 const __grid_constant__ TensorSchedule schedule,
-                                const SplitTiles split, int n, int planes, int pitch, double scale,
+                                const SplitTiles split, int n, int count, int pitch, double scale,
                                 const unsigned long long* __restrict__ nonfinite,
                                 unsigned long long* __restrict__ sums) {
   unsigned char* memory = block_bytes();
@@ -126,10 +127,11 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
   auto& shared = *reinterpret_cast<TensorMemory<kColumns>*>(
       memory + (kOperandAlignment - start % kOperandAlignment) % kOperandAlignment);
   if (*nonfinite) return;  // every degree is NaN whatever the sums hold
+  const int planes = kColumns == kWide ? 1 : count;
   if (thread_index() == 0) {
-    for (int stage = 0; stage < tensor_stages(kColumns, planes); ++stage) {
-      sm90::barrier_init(&shared.full[stage], 1);
-      sm90::barrier_init(&shared.empty[stage],
+    for (int slot = 0; slot < tensor_slots(kColumns); ++slot) {
+      sm90::barrier_init(&shared.full[slot], 1);
+      sm90::barrier_init(&shared.empty[slot],
                          kClusterBlocks * kMultiplyGroups * kWarpgroup / kWarp);
     }
     sm90::barrier_init_done();
@@ -138,12 +140,12 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
 
   const int group = thread_index() / kWarpgroup;
   if (group == 0) {
-    sm90::give_registers<kCopyRegisters>();
+    sm90::give_registers<kCopyRegisters<kColumns>>();
     if (thread_index() == 0) {
-      copy_pieces(map, shared, schedule, n, planes, pitch);
+      copy_pieces(maps, shared, schedule, n, planes, pitch);
     }
   } else {
-    sm90::take_registers<kMultiplyRegisters>();
+    sm90::take_registers<kMultiplyRegisters<kColumns>>();
     add_pieces<kEdge>(shared, group - 1, schedule, split, n, planes, scale, sums);
   }
   sm90::cluster_barrier();  // until then the other block copies and counts in this one's memory
@@ -187,10 +189,11 @@ void launch_tiles(Launches& launches, const uint16_t* planes, int count, int64_t
                                       static_cast<int>(kBytes)));
   launches.zero(scratch.split.arrivals, scratch.arrivals * static_cast<int64_t>(sizeof(unsigned)));
   // After calls of the runtime, which make its context the thread's: this one is the driver's.
-  CUtensorMap map;
-  launches.check(encode_planes(planes, n, count * pitch, kBoxRows<kColumns>, &map));
+  PlaneMaps maps;
+  launches.check(encode_planes(planes, n, count * pitch, kTensorTile, &maps.rows));
+  launches.check(encode_planes(planes, n, count * pitch, column_share(kColumns), &maps.columns));
   launches.cluster_kernel(kernel, busy_clusters(scratch.schedule, clusters), kClusterBlocks,
-                          kTensorThreads, kBytes, map, scratch.schedule, scratch.split, n, count,
+                          kTensorThreads, kBytes, maps, scratch.schedule, scratch.split, n, count,
                           pitch, fixed_point_scale(n), nonfinite, sums);
 }
 
@@ -207,6 +210,7 @@ bool sm90_available(int device) {
 }
 
 int64_t sm90_degree_scratch_bytes(int count, int64_t n, int64_t pitch, int device) {
+  if (count < 1 || count > kMostPlanes) return 0;  // the launch will refuse it
   return DegreeScratch(nullptr, count, n, pitch, clusters_of(device)).bytes;
 }
 
