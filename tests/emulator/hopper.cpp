@@ -121,18 +121,18 @@ uint32_t place(int rank, uint32_t address) {
   return static_cast<uint32_t>(rank) << kRankShift | address;
 }
 uint32_t place(const void* pointer) { return place(current_rank(), shared_address(pointer)); }
-int rank_at(uint32_t place) { return static_cast<int>(place >> kRankShift); }
-unsigned char* memory(uint32_t place) {
-  return shared_start(rank_at(place)) + (place % (1u << kRankShift) - base);
+int rank_at(uint32_t at) { return static_cast<int>(at >> kRankShift); }
+unsigned char* memory(uint32_t at) {
+  return shared_start(rank_at(at)) + (at % (1u << kRankShift) - base);
 }
 
-Barrier& find(uint32_t place) {
-  const int rank = rank_at(place);
+Barrier& find(uint32_t at) {
+  const int rank = rank_at(at);
   if (rank >= cluster_size()) fail("cluster: it has no block of rank %d", rank);
   if (rank != current_rank() && has_left(rank)) {
     fail("cluster: the block of rank %d has left, and its shared memory with it", rank);
   }
-  const auto found = barriers.find(place);
+  const auto found = barriers.find(at);
   if (found == barriers.end()) fail("barrier: it was never initialised");
   Barrier& barrier = found->second;
   const bool ordered = rank == current_rank() ? barrier.created_after != barriers_passed()

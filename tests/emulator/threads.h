@@ -16,8 +16,8 @@ int threads_of_block();
 int cluster_size();                  // blocks
 int current_rank();                  // of the current thread's block in its cluster
 bool has_left(int rank);             // whether no thread of that block is left
-uint32_t barriers_passed();          // __syncthreads and the next of the current block so far
-uint32_t cluster_barriers_passed();  // those of all blocks of the cluster
+uint32_t barriers_passed();          // by the current block so far, its cluster's included
+uint32_t cluster_barriers_passed();  // by all blocks of the cluster
 
 // A block's dynamic shared memory; `shared_bytes` of it belong to the launch.
 unsigned char* shared_start(int rank);
