@@ -31,6 +31,7 @@ __all__ = [
     "check_model",
     "device_of",
     "duplicate",
+    "equal_tensors",
     "evaluating",
     "first_line",
     "fresh",
@@ -67,6 +68,14 @@ def tensors_of(tree: Any) -> list[torch.Tensor]:
     else:
         children = []
     return [tensor for child in children for tensor in tensors_of(child)]
+
+
+def equal_tensors(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> bool:
+    """Whether two runs returned the same bits; a NaN equals a NaN."""
+    return len(first) == len(second) and all(
+        a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+        for a, b in zip(first, second, strict=True)
+    )
 
 
 def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:

@@ -23,21 +23,23 @@ three):
    the example inputs.
 
 Layers between a convolution and its readers are assumed to be pure functions of their input in
-evaluation mode; a model that computes something else on another input shape or in training mode is
-only known as far as the example inputs show it.
+evaluation mode; a model that computes something else on another input shape is only known as far as
+the example inputs show it, and one that does so in training mode as far as `branches` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from torch import nn
 
 from ..cutting import Cut, SideKey
-from ..model_runs import ExampleInputs, analysing, duplicate, first_line, tensors_of
+from ..model_runs import ExampleInputs, analysing, first_line, tensors_of
 from .analysis import Analysis
 from .blocks import Block
+from .branches import copy_for_analysis, training_branches
 from .coupling import Coupling
 from .probe import NaNFoundError, Probe
 from .proof import failure_of
@@ -64,6 +66,8 @@ class ChannelGroups:
     rows : dict of str to list of int
         Linear and recurrent layers that take each channel by itself, along another axis than that
         of their input features -> the same for the rows of their input.
+    awake : frozenset of str
+        Modules in training mode, so that branches that run only then are seen.
     """
 
     blocks: list[Block]
@@ -72,6 +76,7 @@ class ChannelGroups:
     outputs: tuple[str, ...]
     sides: dict[SideKey, list[int]]
     rows: dict[str, list[int]]
+    awake: frozenset[str]
     _model: nn.Module = field(repr=False)
     _inputs: ExampleInputs = field(repr=False)
 
@@ -114,7 +119,7 @@ class ChannelGroups:
         str or None
             What goes wrong, in words; None when the cuts are right.
         """
-        return failure_of(cuts, self._model, self._inputs)
+        return failure_of(cuts, self._model, self._inputs, self.awake)
 
 
 def find_channel_groups(
@@ -150,23 +155,24 @@ def find_channel_groups(
     Notes
     -----
     Costs a copy of the model, one forward pass with gradients, and about log2(filters) + 3
-    replays of everything but the convolutions and linear layers.
+    replays of everything but the convolutions and linear layers; three copies and forward passes
+    more where a layer is not called in evaluation mode.
     """
-    with analysing(model):
-        twin = duplicate(model).eval()
-        for parameter in twin.parameters():
-            if parameter.is_floating_point() or parameter.is_complex():
-                parameter.requires_grad_(True)  # Torch-Pruning traces through autograd
-        with Probe(twin, example_inputs) as probe:
-            _record(probe)
-            coupling = Coupling(
-                twin,
-                example_inputs,
-                trainable={name for name, p in model.named_parameters() if p.requires_grad},
-                called=set(probe.calls),
-            )
-            analysis = Analysis(coupling, probe, roots, veto)
-            analysis.probe_until_stable()
+    with analysing(model), ExitStack() as stack:
+        probe = stack.enter_context(_recorded(model, example_inputs))
+        awake = training_branches(model, example_inputs, probe.calls)
+        if awake:
+            stack.close()
+            probe = stack.enter_context(_recorded(model, example_inputs, awake))
+        coupling = Coupling(
+            probe.model,
+            example_inputs,
+            trainable={name for name, p in model.named_parameters() if p.requires_grad},
+            called=set(probe.calls),
+        )
+        analysis = Analysis(coupling, probe, roots, veto)
+        analysis.probe_until_stable()
+        stack.close()
         blocks, sides, rows = analysis.settled()
     return ChannelGroups(
         blocks,
@@ -175,9 +181,24 @@ def find_channel_groups(
         coupling.outputs,
         sides,
         rows,
+        awake,
         model,
         example_inputs,
     )
+
+
+@contextmanager
+def _recorded(
+    model: nn.Module, example_inputs: ExampleInputs, awake: Collection[str] = ()
+) -> Iterator[Probe]:
+    """Watch a copy that has run once."""
+    twin = copy_for_analysis(model, awake)
+    for parameter in twin.parameters():
+        if parameter.is_floating_point() or parameter.is_complex():
+            parameter.requires_grad_(True)  # Torch-Pruning traces through autograd
+    with Probe(twin, example_inputs) as probe:
+        _record(probe)
+        yield probe
 
 
 def _record(probe: Probe) -> None:

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..cutting import Cut
 from ..layer_kinds import BATCH_NORMS
-from ..model_runs import duplicate, layer_input, tensors_of, undisturbed_rng
+from ..model_runs import layer_input, tensors_of, undisturbed_rng
+from .branches import copy_for_analysis
 from .groups import ChannelGroups
 from .sources import Channel, SourceProbe
 
@@ -154,7 +155,7 @@ def find_readers(
     names = [cut.target for cut in cuts if cut.side == "in"]
     if not names:
         return {}
-    model = duplicate(model).eval()
+    model = copy_for_analysis(model, groups.awake)
     probe = SourceProbe(model, example_inputs, groups)
     with undisturbed_rng(model), torch.inference_mode(False), torch.no_grad(), probe:
         with _Signs(model) as signs:

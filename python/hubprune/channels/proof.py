@@ -32,12 +32,13 @@ from ..layer_kinds import channel_axis, is_producer
 from ..model_runs import (
     ExampleInputs,
     analysing,
-    duplicate,
+    equal_tensors,
     first_line,
     map_tensors,
     run,
     tensors_of,
 )
+from .branches import copy_for_analysis
 
 __all__ = ["failure_of"]
 
@@ -63,12 +64,15 @@ class _Setting:
         Whether no value changes its sign or comes nearer to zero, for what must stay positive.
     still : frozenset of str
         Layers that get no noise.
+    awake : frozenset of str
+        Modules in training mode, for branches that run only then.
     """
 
     exact: bool
     strength: float
     outward: bool = False
     still: frozenset[str] = frozenset()
+    awake: frozenset[str] = frozenset()
 
 
 # (strength, outward), the most telling first. Stronger noise, and the opposite, is for layers that
@@ -103,13 +107,21 @@ class _Seen:
         return [*self.read.values(), *self.outputs]
 
 
-def failure_of(cuts: Sequence[Cut], model: nn.Module, example_inputs: ExampleInputs) -> str | None:
-    """Say what goes wrong with some cuts of a model on example inputs; None if they are right."""
+def failure_of(
+    cuts: Sequence[Cut],
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    awake: frozenset[str] = frozenset(),
+) -> str | None:
+    """Say what goes wrong with some cuts of a model on example inputs; None if they are right.
+
+    In evaluation mode, but for the modules `awake` (`branches`).
+    """
     still: frozenset[str] = frozenset()
     with analysing(model), torch.no_grad():
         while True:
             try:
-                setting, seen = _silenced(cuts, model, example_inputs, still)
+                setting, seen = _silenced(cuts, model, example_inputs, still, awake)
             except Exception as error:
                 return (
                     "the forward pass fails with zeros in place of its filters "
@@ -144,11 +156,12 @@ def _silenced(
     model: nn.Module,
     example_inputs: ExampleInputs,
     still: frozenset[str],
+    awake: frozenset[str],
 ) -> tuple[_Setting, _Seen]:
     """Run the silenced copy in the most telling way that it survives."""
     for exact in (True, False):
         for strength, outward in _NOISES:
-            setting = _Setting(exact, strength, outward, still)
+            setting = _Setting(exact, strength, outward, still, awake)
             try:
                 seen = _Bench(cuts, setting).run(model, example_inputs)
             except Exception:
@@ -184,12 +197,8 @@ def _is_random(
     example_inputs: ExampleInputs,
 ) -> bool:
     """Whether a model computes something else with other random numbers."""
-    once = seen.tensors()
-    again = _Bench(cuts, setting).run(model, example_inputs, seed=1).tensors()
-    return len(once) != len(again) or not all(
-        a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
-        for a, b in zip(once, again, strict=True)
-    )
+    again = _Bench(cuts, setting).run(model, example_inputs, seed=1)
+    return not equal_tensors(seen.tensors(), again.tensors())
 
 
 class _Bench:
@@ -231,7 +240,8 @@ class _Bench:
         """Run a copy of its own, because a model may write into its weights and buffers."""
         whole = self._expected is None
         # What is cut is cast afterwards, when there is less of it.
-        twin = duplicate(model, torch.float64 if whole and self.setting.exact else None).eval()
+        kind = torch.float64 if whole and self.setting.exact else None
+        twin = copy_for_analysis(model, self.setting.awake, kind)
         if not whole:
             apply_cuts(twin, self._cuts)
         if self.setting.exact:

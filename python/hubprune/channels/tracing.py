@@ -40,7 +40,8 @@ def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     Parameters
     ----------
     model : torch.nn.Module
-        All its parameters require gradients: it is traced through autograd.
+        All its parameters require gradients: it is traced through autograd, in the mode that each
+        module is in.
     example_inputs : tensor, sequence or mapping
         What it is called with.
 
@@ -55,7 +56,7 @@ def dependency_graph(model: nn.Module, example_inputs: ExampleInputs) -> Any:
     ValueError
         If the model cannot be traced.
     """
-    graph, loose = _Graph(), _LooseEnds()
+    graph, loose = _Graph(), _LooseEnds([module for module in model.modules() if module.training])
     try:
         # Its warnings are about parameters that it would cut by itself; here it cuts nothing.
         with (
@@ -135,14 +136,17 @@ class _LooseEnds(TorchFunctionMode):
     """Finds where a model brings together what it then throws away.
 
     Such as the last sum of a WaveNet's residual stream: a trace backwards from the outputs does not
-    show what the layer must fit that adds to it.
+    show what the layer must fit that adds to it. Runs it with the modules `awake` in training mode.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, awake: Sequence[nn.Module]) -> None:
         super().__init__()
         self._loose: dict[int, torch.Tensor] = {}
+        self._awake = awake
 
     def run(self, model: nn.Module, example_inputs: ExampleInputs) -> Any:
+        for module in self._awake:  # Torch-Pruning has put all into evaluation mode
+            module.training = True
         with self:
             return run(model, example_inputs)
 

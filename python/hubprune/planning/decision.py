@@ -112,8 +112,12 @@ def plan(
     Every plan is proven on the example inputs before it is returned: a pruned copy computes what
     the whole model computes with zeros in place of the removed channels, in float64 and with noise
     on the output of every layer, so that zeros as an example do as well as any. A layer that fails
-    is kept. Layers that run only in training, or only on other inputs, are not seen. A model that
-    is random in evaluation mode is compared under the same random numbers.
+    is kept. A model that is random in evaluation mode is compared under the same random numbers.
+
+    *Branches that run in training only*, such as auxiliary heads, are cut and proven with the rest,
+    unless the model does something else too in training mode: is random beyond its dropout layers,
+    calls other layers instead, needs targets. Their layers are kept then, as those are that run
+    only on other inputs; what they read may be cut.
 
     *Budgets* count all parameters and the multiply-adds of `hubprune.report` on the example inputs,
     exactly: what the plan's last step says remains is what the report finds. Only multiply-adds of
