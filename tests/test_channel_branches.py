@@ -70,7 +70,7 @@ def with_dead_filters(kind: Callable[[], Supervised]) -> Supervised:
     return model.eval()
 
 
-def halves_in_training(model: nn.Module) -> None:
+def train_without_chance(model: nn.Module) -> None:
     """Training mode for the model, evaluation mode for what is random or has statistics in it."""
     model.train()
     for module in model.modules():
@@ -96,8 +96,8 @@ def test_an_auxiliary_head_is_pruned_with_what_it_reads() -> None:
     }
     pruned = hp.prune(model, plan)
     torch.testing.assert_close(pruned.eval()(x), model.eval()(x))
-    halves_in_training(pruned)
-    halves_in_training(model)
+    train_without_chance(pruned)
+    train_without_chance(model)
     torch.testing.assert_close(pruned(x), model(x))
 
 

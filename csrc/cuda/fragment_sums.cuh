@@ -21,7 +21,7 @@
 
 namespace hubprune::cuda {
 
-constexpr int kFragmentValues = tensor_values(kTensorTile);
+constexpr int kFragmentValues = tensor_values(kNarrow);
 
 // Called by whole warps; `thread` counts within the warpgroup. The kFragmentValues products from
 // kFirst on are of rows first_row .. and columns first_column .., none a NaN, those beyond n zeros,

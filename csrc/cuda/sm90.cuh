@@ -39,14 +39,8 @@ __device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes
       : "memory");
 }
 
-__device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
-               : "memory");
-}
-
-// ... at the barrier that block `rank` of the cluster has at the same place. Orders no loads and
-// stores of this block for the other: a warpgroup's products, once waited for, have read their
-// operands.
+// At the barrier that block `rank` of the cluster has at the same place. Orders no loads and stores
+// of this block for the other: a warpgroup's products, once waited for, have read their operands.
 __device__ __forceinline__ void barrier_arrive(uint64_t* barrier, int rank) {
   asm volatile(
       "{\n"

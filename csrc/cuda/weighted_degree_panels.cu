@@ -37,9 +37,6 @@ struct SplitMemory {
   double squares[kSplitThreads / kWarp];
 };
 
-struct alignas(16) Quad {
-  float values[kQuad];
-};
 struct alignas(8) PlaneQuad {
   uint16_t values[kQuad];
 };
@@ -47,12 +44,16 @@ struct alignas(8) PlaneQuad {
 // Features first .. first + 3 of a row, zeros beyond d. Rows that all start at 16 bytes are
 // `aligned`.
 template <bool kAligned>
-__device__ __forceinline__ Quad load_quad(const float* __restrict__ row, int64_t first, int64_t d) {
-  Quad quad = {};
-  if (kAligned && first < d) quad = *reinterpret_cast<const Quad*>(row + first);
+__device__ __forceinline__ Packet<float> load_quad(const float* __restrict__ row, int64_t first,
+                                                   int64_t d) {
+  Packet<float> quad = {};
+  if constexpr (kAligned) {
+    if (first < d) quad = *reinterpret_cast<const Packet<float>*>(row + first);
+  } else {
 #pragma unroll
-  for (int k = 0; k < kQuad && !kAligned; ++k) {
-    if (first + k < d) quad.values[k] = row[first + k];
+    for (int k = 0; k < kQuad; ++k) {
+      if (first + k < d) quad.values[k] = row[first + k];
+    }
   }
   return quad;
 }
@@ -71,7 +72,7 @@ __global__ void __launch_bounds__(kSplitThreads, 2)
     double square = 0.0;
 #pragma unroll 4
     for (int64_t q = thread_index(); q < quads; q += kSplitThreads) {
-      const Quad quad = load_quad<kAligned>(values, q * kQuad, d);
+      const Packet<float> quad = load_quad<kAligned>(values, q * kQuad, d);
 #pragma unroll
       for (int k = 0; k < kQuad; ++k) {
         const auto value = static_cast<double>(quad.values[k]);
@@ -87,7 +88,7 @@ __global__ void __launch_bounds__(kSplitThreads, 2)
     // Compute and store
 #pragma unroll 2
     for (int64_t q = thread_index(); q < quads; q += kSplitThreads) {
-      const Quad quad = load_quad<kAligned>(values, q * kQuad, d);
+      const Packet<float> quad = load_quad<kAligned>(values, q * kQuad, d);
       float left[kQuad];
 #pragma unroll
       for (int k = 0; k < kQuad; ++k) {
@@ -170,7 +171,8 @@ Status launch_split_rows(const float* x, int64_t n, int64_t d, int planes, uint1
   if (planes < 1 || planes > kMostPlanes) return Status::kInvalidValue;
   if (n == 0) return Status::kOk;
   Launches launches("weighted_degree", device, stream);
-  const bool aligned = d % kQuad == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(Quad) == 0;
+  const bool aligned =
+      d % kQuad == 0 && reinterpret_cast<uintptr_t>(x) % alignof(Packet<float>) == 0;
   launches.kernel(aligned ? split_rows_kernel<true> : split_rows_kernel<false>, n, kSplitThreads,
                   sizeof(SplitMemory), x, n, d, split_rows_pitch(d), planes,
                   reinterpret_cast<PlaneQuad*>(out), nonfinite);

@@ -68,13 +68,13 @@ __device__ __forceinline__ void copy_pieces(const PlaneMaps& maps, TensorMemory<
   }
 }
 
-// A warpgroup: what its 64 rows of a tile add to the sums, kTensorTile columns at a time.
+// A warpgroup: what its 64 rows of a tile add to the sums, kNarrow columns at a time.
 template <Edge kEdge, int kFirst = 0, int kValues>
 __device__ __forceinline__ void add_tile(const float (&total)[kValues], int thread, int group,
                                          const TileOrigin& tile, int n, double scale,
                                          unsigned long long* __restrict__ sums) {
   if constexpr (kFirst < kValues) {
-    const int column = tile.column + kFirst / kFragmentValues * kTensorTile;
+    const int column = tile.column + kFirst / kFragmentValues * kNarrow;
     if (column >= tile.row) {
       add_fragment_sums<kEdge, kFirst>(total, thread, column == tile.row,
                                        tile.row + group * kTensorTile / kMultiplyGroups, column, n,
@@ -160,20 +160,21 @@ int clusters_of(int device) {
 }
 
 struct DegreeScratch {
+  int columns;  // of a tile
   TensorSchedule schedule;
   SplitTiles split;
   int64_t arrivals;
   int64_t bytes;
 
   DegreeScratch(void* memory, int count, int64_t n, int64_t pitch, int clusters)
-      : schedule(tensor_schedule(
-            triangular_count(ceil_divide(n, kSquare)) * (kSquare / tile_columns(count, pitch)),
-            static_cast<int>(pitch / kTensorDepth), plane_pair_count(count), clusters)) {
+      : columns(tile_columns(count, pitch)),
+        schedule(tensor_schedule(triangular_count(ceil_divide(n, kSquare)) * (kSquare / columns),
+                                 static_cast<int>(pitch / kTensorDepth), plane_pair_count(count),
+                                 clusters)) {
     Scratch pieces(memory);
     arrivals = (schedule.tiles - schedule.whole) * kClusterBlocks * kSlotWarps;
     split.arrivals = pieces.take<unsigned>(arrivals);
-    split.slots = pieces.take<float>(2 * schedule.parts * kClusterBlocks * kTensorTile *
-                                     tile_columns(count, pitch));
+    split.slots = pieces.take<float>(2 * schedule.parts * kClusterBlocks * kTensorTile * columns);
     bytes = pieces.bytes();
   }
 };
@@ -226,8 +227,7 @@ Status launch_sm90_degree(const uint16_t* planes, int count, int64_t n, int64_t 
   const int clusters = clusters_of(device);
   const DegreeScratch scratch(scratch_memory, count, n, pitch, clusters);
   Launches launches("weighted_degree_sm90", device, stream);
-  const auto launch =
-      tile_columns(count, pitch) == kWide ? launch_tiles<kWide> : launch_tiles<kNarrow>;
+  const auto launch = scratch.columns == kWide ? launch_tiles<kWide> : launch_tiles<kNarrow>;
   launch(launches, planes, count, n, pitch, edge, nonfinite, sums, scratch, clusters);
   return launches.status();
 }

@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(3 * kGroup, 1)
     if (kMistake == Mistake::kReadsEarly && k == 1) break;
     sm90::multiply_wait<0>();
     if (thread % kWarp == 0 || kMistake == Mistake::kArrivesTooOften) {
-      sm90::barrier_arrive(&stage.empty);
+      sm90::barrier_arrive(&stage.empty, 0);
     }
   }
   sm90::settle(sums);
@@ -128,7 +128,7 @@ enum class ClusterMistake {
 template <ClusterMistake kMistake>
 __global__ void __launch_bounds__(2 * kGroup, 1)
     cluster_kernel(const __grid_constant__ CUtensorMap map, float* data) {
-  constexpr int kHalf = kTensorTile / kClusterBlocks;
+  constexpr int kHalf = column_share(kTensorTile);
   constexpr int kWarps = kGroup / kWarp;
   constexpr bool kAlone = kMistake == ClusterMistake::kForgetsTheOther;
   unsigned char* memory = block_bytes();
@@ -172,10 +172,8 @@ __global__ void __launch_bounds__(2 * kGroup, 1)
       }
       sm90::multiply_commit();
       sm90::multiply_wait<0>();
-      if (kAlone && thread % kWarp == 0) sm90::barrier_arrive(&stage.empty);
-      if (!kAlone && thread % kWarp < kClusterBlocks) {
-        sm90::barrier_arrive(&stage.empty, thread % kWarp);
-      }
+      const int to = thread % kWarp;
+      if (kAlone ? to == rank : to < kClusterBlocks) sm90::barrier_arrive(&stage.empty, to);
     }
     sm90::settle(sums);
     if (rank == 1 && thread % 4 == 0) {
@@ -237,7 +235,7 @@ int broken_hopper_run(int index, const uint16_t* matrix, int64_t rows, float* da
   CUtensorMap map;
   const Case& broken = kCases[index];
   Launches launches("broken", 0, nullptr);
-  const int box = broken.cluster ? kTensorTile / kClusterBlocks : kTensorTile;
+  const int box = broken.cluster ? column_share(kTensorTile) : kTensorTile;
   launches.check(encode_planes(matrix, rows, 2 * kTensorDepth, box, &map));
   launches.check(cudaFuncSetAttribute(broken.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       static_cast<int>(kBytes)));

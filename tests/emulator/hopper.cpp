@@ -318,8 +318,6 @@ void barrier_arrive(uint64_t* object, int rank) {
   complete_if_due(barrier);
 }
 
-void barrier_arrive(uint64_t* object) { barrier_arrive(object, current_rank()); }
-
 void barrier_wait(uint64_t* object, uint32_t parity) {
   const uint32_t at = place(object);
   Barrier* barrier = &find(at);

@@ -26,7 +26,6 @@ uint32_t shared_address(const void* pointer);
 void barrier_init(uint64_t* barrier, int arrivals);
 void barrier_init_done();
 void barrier_expect(uint64_t* barrier, uint32_t bytes);
-void barrier_arrive(uint64_t* barrier);
 void barrier_arrive(uint64_t* barrier, int rank);  // at the same place in that block
 void barrier_wait(uint64_t* barrier, uint32_t parity);
 

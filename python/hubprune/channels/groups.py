@@ -172,7 +172,6 @@ def find_channel_groups(
         )
         analysis = Analysis(coupling, probe, roots, veto)
         analysis.probe_until_stable()
-        stack.close()
         blocks, sides, rows = analysis.settled()
     return ChannelGroups(
         blocks,

@@ -20,7 +20,6 @@ inline void barrier_init_done() { unit::barrier_init_done(); }
 inline void barrier_expect(uint64_t* barrier, uint32_t bytes) {
   unit::barrier_expect(barrier, bytes);
 }
-inline void barrier_arrive(uint64_t* barrier) { unit::barrier_arrive(barrier); }
 inline void barrier_arrive(uint64_t* barrier, int rank) { unit::barrier_arrive(barrier, rank); }
 inline void cluster_barrier() { ::emulator::cluster_barrier(); }
 inline void barrier_wait(uint64_t* barrier, uint32_t parity) {
