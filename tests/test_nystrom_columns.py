@@ -70,6 +70,18 @@ def test_rows_that_are_not_finite_and_empty_input() -> None:
     assert columns(x, torch.empty(0, dtype=torch.int64)).shape == (20, 0)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("n", "d", "m"), [(133, 65, 130), (530, 145, 513), (9, 2449, 9), (643, 2305, 641)]
+)
+@pytest.mark.usefixtures("level")
+def test_the_bits_of_the_matrix(n: int, d: int, m: int, dtype: torch.dtype) -> None:
+    """Groups of landmarks, blocks and spans of features, each with a remainder."""
+    x = random_rows(n, d, dtype)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(d))[:m]
+    assert torch.equal(columns(x, order), hp.pairwise_cosine(x)[:, order])
+
+
 @pytest.mark.parametrize("edge", EDGES)
 def test_self_weights_are_the_diagonal(edge: str) -> None:
     """A finite float32 row can have an infinite norm; it is as long as any other."""

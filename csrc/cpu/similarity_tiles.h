@@ -177,8 +177,9 @@ static inline void add_up(T* sum, Vector<T> added, bool first) {
 }
 
 // One register block: kTileRows rows of `a` times kPanel rows of `b` over `depth` features, while
-// the lines of `request` are on their way.
-template <class T>
+// the lines of `request` are on their way. Of `a` the next row is kRowStep values further, the next
+// feature kFeatureStep; `b` is a panel.
+template <int64_t kRowStep, int64_t kFeatureStep, class T>
 static inline void register_block(const T* a, const T* b, int64_t depth, bool first,
                                   Request<T> request, T* tile) {
   constexpr int64_t kWidth = kPanel<T>;
@@ -195,10 +196,10 @@ static inline void register_block(const T* a, const T* b, int64_t depth, bool fi
         const Vector<T> b1 = load(b + kLanes<T>);
 #pragma GCC unroll 8
         for (int r = 0; r < kTileRows; ++r) {
-          left[r] += a[r] * b0;
-          right[r] += a[r] * b1;
+          left[r] += a[r * kRowStep] * b0;
+          right[r] += a[r * kRowStep] * b1;
         }
-        a += kWidth;
+        a += kFeatureStep;
         b += kWidth;
       }
     }
@@ -258,24 +259,26 @@ static inline void visit_tile(const TileShape& shape, const Visit& visit) {
   }
 }
 
-// The cosines of a tile of rows of `x` and rows of `y`, row stride kTileMax, not yet clamped: whole
-// register blocks, so up to kTileRows - 1 rows and kPanel - 1 columns more, which hold zeros.
+// The sums of a tile over spans of kSpan features: the first span's go to `tile`, each of the
+// others' first to `part`; what adding them loses is kept in `lost`. Row stride kTileMax each.
 template <class T>
-static inline void similarity_tile(const Panels<T>& x, const Panels<T>& y, const TileShape& shape,
-                                   T* tile) {
-  const int64_t d = x.d;
-  alignas(64) T part[kTileMax * kTileMax];
-  alignas(64) T lost[kTileMax * kTileMax];
-  if (d == 0) visit_tile<T>(shape, [&](int64_t at) { store(tile + at, Vector<T>{}); });
-  if (d > kSpan) visit_tile<T>(shape, [&](int64_t at) { store(lost + at, Vector<T>{}); });
-  for (int64_t k = 0; k < d; k += kSpan) {
-    T* sums = k == 0 ? tile : part;
-    multiply_panels<T, kDepth>(
-        x.data, y.data, Span{k, d - k < kSpan ? d : k + kSpan, d}, shape,
-        [&](const T* a, const T* b, int64_t depth, bool first, Request<T> request, int64_t at) {
-          register_block(a, b, depth, first, request, sums + at);
-        });
-    if (k == 0) continue;
+struct TileSums {
+  T* tile;
+  T* part;
+  T* lost;
+
+  // Where the span from feature k on is added up.
+  T* of_span(int64_t k) const { return k == 0 ? tile : part; }
+
+  // Before the first span of rows of d,
+  void start(const TileShape& shape, int64_t d) const {
+    if (d == 0) visit_tile<T>(shape, [&](int64_t at) { store(tile + at, Vector<T>{}); });
+    if (d > kSpan) visit_tile<T>(shape, [&](int64_t at) { store(lost + at, Vector<T>{}); });
+  }
+
+  // after the span from feature k on,
+  void add_span(const TileShape& shape, int64_t k) const {
+    if (k == 0) return;
     visit_tile<T>(shape, [&](int64_t at) {
       const Vector<T> before = load(tile + at);
       const Vector<T> added = load(part + at);
@@ -284,8 +287,34 @@ static inline void similarity_tile(const Panels<T>& x, const Panels<T>& y, const
       store(lost + at, load(lost + at) + (added - (after - before)));
     });
   }
-  if (d <= kSpan) return;
-  visit_tile<T>(shape, [&](int64_t at) { store(tile + at, load(tile + at) + load(lost + at)); });
+
+  // and after the last.
+  void finish(const TileShape& shape, int64_t d) const {
+    if (d <= kSpan) return;
+    visit_tile<T>(shape, [&](int64_t at) { store(tile + at, load(tile + at) + load(lost + at)); });
+  }
+};
+
+// The cosines of a tile of rows of `x` and rows of `y`, row stride kTileMax, not yet clamped: whole
+// register blocks, so up to kTileRows - 1 rows and kPanel - 1 columns more, which hold zeros.
+template <class T>
+static inline void similarity_tile(const Panels<T>& x, const Panels<T>& y, const TileShape& shape,
+                                   T* tile) {
+  const int64_t d = x.d;
+  alignas(64) T part[kTileMax * kTileMax];
+  alignas(64) T lost[kTileMax * kTileMax];
+  const TileSums<T> all{tile, part, lost};
+  all.start(shape, d);
+  for (int64_t k = 0; k < d; k += kSpan) {
+    T* sums = all.of_span(k);
+    multiply_panels<T, kDepth>(
+        x.data, y.data, Span{k, d - k < kSpan ? d : k + kSpan, d}, shape,
+        [&](const T* a, const T* b, int64_t depth, bool first, Request<T> request, int64_t at) {
+          register_block<1, kPanel<T>>(a, b, depth, first, request, sums + at);
+        });
+    all.add_span(shape, k);
+  }
+  all.finish(shape, d);
 }
 
 template <class T>

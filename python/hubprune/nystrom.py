@@ -31,7 +31,7 @@ from .arguments import (
     shape_text,
 )
 from .landmarks import DEFINITE_EDGES, LANDMARK_RULES, Selection, seed_of, select_landmarks
-from .nystrom_factor import CHUNK_ROWS, NystromError, NystromFactor
+from .nystrom_factor import NystromError, NystromFactor, row_blocks
 
 __all__ = ["Nystrom", "NystromError", "NystromFactor", "nystrom"]
 
@@ -245,9 +245,11 @@ def _factor_one(
     directions, signs = (
         small_factor(inner, rank, edge) if root is None else (root, torch.ones_like(root[0]))
     )
-    factor = torch.cat(
-        [(block.double() @ directions).to(x.dtype) for block in columns.split(CHUNK_ROWS)]
-    )
+    factor = columns.new_empty(len(columns), len(signs))
+    first = 0
+    for block in row_blocks(columns):
+        factor[first : first + len(block)] = block @ directions
+        first += len(block)
     return chosen.indices, factor, signs.to(x.dtype)
 
 

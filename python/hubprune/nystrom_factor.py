@@ -31,9 +31,10 @@ from .arguments import (
 from .checkpointing import save_tensors
 from .landmarks import counter_bits, seed_of
 
-__all__ = ["CHUNK_ROWS", "NystromError", "NystromFactor"]
+__all__ = ["NystromError", "NystromFactor", "row_blocks"]
 
-CHUNK_ROWS = 8192  # of a factor, in float64 at a time
+_DEVICE_ROWS = 8192  # of a factor, in float64 at a time
+_CACHED_VALUES = 1 << 16  # on a CPU, whose caches hold that in float64 beside what is made of it
 _LANDMARK_COLUMNS = 16  # that an error estimate compares, beside those that are no landmarks
 _HELD_OUT_STREAM, _LANCZOS_STREAM = 11, 13
 
@@ -142,9 +143,7 @@ class NystromFactor:
         """
         total = self.factor.sum(-2, keepdim=True, dtype=torch.float64)
         signs = self.signs.double()[..., None, :]
-        parts = [
-            ((block * (total - block)) * signs).sum(-1) for block in self._blocks(torch.float64)
-        ]
+        parts = [((block * (total - block)) * signs).sum(-1) for block in row_blocks(self.factor)]
         return torch.cat(parts, -1).to(self.factor.dtype)
 
     def eigenvector(
@@ -329,9 +328,15 @@ class NystromFactor:
         except (safetensors.SafetensorError, ValueError) as error:
             raise ValueError(f"{path} holds no Nystroem factor: {error}") from error
 
-    def _blocks(self, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-        for block in self.factor.split(CHUNK_ROWS, -2):
-            yield block.to(dtype)
+
+def row_blocks(matrix: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield float64 copies of a few rows of (..., n, k) at a time."""
+    rows = _DEVICE_ROWS
+    if matrix.device.type == "cpu":
+        values = math.prod(matrix.shape[:-2]) * matrix.shape[-1]  # of one row
+        rows = max(1, _CACHED_VALUES // max(1, values))
+    for block in matrix.split(rows, -2):
+        yield block.double()
 
 
 def _check_saved(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
@@ -384,7 +389,7 @@ def _compare_columns(
             continue
         exact = torch.ops.hubprune.nystrom_columns(x, drawn, edge).double()
         rows = factor.index_select(0, drawn).double() * signs.double()
-        guess = torch.cat([block.double() @ rows.mT for block in factor.split(CHUNK_ROWS)])
+        guess = torch.cat([block @ rows.mT for block in row_blocks(factor)])
         error = exact - guess
         scale = len(stratum) / len(drawn)
         error_square += scale * float(error.square().sum())
