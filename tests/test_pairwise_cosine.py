@@ -32,7 +32,10 @@ def test_matches_the_reference(n: int, d: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("n", "m", "d"), [(1, 5, 3), (33, 129, 9), (70, 3, 70), (65, 64, 300)])
+@pytest.mark.parametrize(
+    ("n", "m", "d"),
+    [(1, 5, 3), (33, 129, 9), (70, 3, 70), (65, 64, 300), (905, 130, 65), (898, 7, 2500)],
+)
 @pytest.mark.usefixtures("level")
 def test_two_sets_match_the_reference(n: int, m: int, d: int, dtype: torch.dtype) -> None:
     x, y = random_rows(n, d, dtype), random_rows(m, d, dtype, seed=1)
@@ -99,7 +102,9 @@ def test_not_finite_rows_stay_in_their_row_and_column() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 9), (33, 70, 9), (70, 33, 49), (65, 3, 300)])
+@pytest.mark.parametrize(
+    ("n", "m", "d"), [(1, 1, 9), (33, 70, 9), (70, 33, 49), (65, 3, 300), (900, 5, 70)]
+)
 @pytest.mark.usefixtures("level")
 def test_zero_rows_as_nan(n: int, m: int, d: int, dtype: torch.dtype) -> None:
     """What the operator is told to do for torch users, in whose 0 / 0 a zero row ends."""
@@ -197,12 +202,15 @@ def test_properties(seed: int, n: int, d: int) -> None:
     assert_within(hp.pairwise_cosine(x @ rotation), s, 5e-15)
 
 
-def test_any_number_of_threads_gives_the_same_bits(threads: list[int]) -> None:
-    x = torch.randn(300, 33)
+@pytest.mark.parametrize("between", [False, True])
+def test_any_number_of_threads_gives_the_same_bits(between: bool, threads: list[int]) -> None:
+    """Also where two sets go by strips on few threads and by tiles on many."""
+    x = torch.randn(1100, 80) if between else torch.randn(300, 33)
+    others = torch.cat([torch.randn(513, 80), x[:3]]) if between else None
     results = []
     for count in threads:
         torch.set_num_threads(count)
-        results.append(hp.pairwise_cosine(x))
+        results.append(hp.pairwise_cosine(x, others))
     assert all(torch.equal(results[0], other) for other in results[1:])
 
 

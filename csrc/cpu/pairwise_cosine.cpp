@@ -6,15 +6,44 @@
 // without y) for long rows, by the n m writes for short ones. Twin:
 // hubprune.reference.pairwise_cosine.
 #include "cpu/level_kernels.h"
-#include "cpu/similarity_tiles.h"
+#include "cpu/row_strips.h"
 
 namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
+// Long rows of x beside another matrix pass in strips, without a copy, where there are enough of
+// them to share among threads. Tiles give the same bits.
+static bool by_strips(int64_t n, int64_t d, bool symmetric, int threads) {
+  return !symmetric && d > kShortRows && tiles_of(n, kTileMax) >= 4 * static_cast<int64_t>(threads);
+}
+
+// The memory of one matrix, and of one thread's strip.
 template <class T>
-int64_t pairwise_cosine_scratch(int64_t n, int64_t m, int64_t d, bool symmetric, int) {
+struct CosineWork {
+  Panels<T> x;  // not by strips
+  Panels<T> y;
+  RowStrip<T> strip;
+
+  static CosineWork take(Scratch& scratch, int64_t n, int64_t m, int64_t d, bool symmetric,
+                         int threads, int thread) {
+    CosineWork own{};
+    if (by_strips(n, d, symmetric, threads)) {
+      own.y = Panels<T>::take(scratch, m, d);
+      for (int t = 0; t < threads; ++t) {
+        const auto strip = RowStrip<T>::take(scratch, m);
+        if (t == thread) own.strip = strip;
+      }
+      return own;
+    }
+    own.x = Panels<T>::take(scratch, n, d);
+    own.y = symmetric ? own.x : Panels<T>::take(scratch, m, d);
+    return own;
+  }
+};
+
+template <class T>
+int64_t pairwise_cosine_scratch(int64_t n, int64_t m, int64_t d, bool symmetric, int threads) {
   Scratch scratch(nullptr);
-  Panels<T>::take(scratch, n, d);
-  if (!symmetric) Panels<T>::take(scratch, m, d);
+  CosineWork<T>::take(scratch, n, m, d, symmetric, threads, 0);
   return scratch.bytes();
 }
 
@@ -91,11 +120,7 @@ static void write_matrix(const Panels<T>& x, const Panels<T>& y, bool symmetric,
         tile[r * kTileMax + r] = zero_diagonal ? T(0) : self_weight<kEdge, T>(x.kinds[i0 + r]);
       }
     }
-    for (int64_t r = 0; r < shape.height; ++r) {
-      const int64_t first = shape.first_column<T>(r);
-      __builtin_memcpy(out + (i0 + r) * y.n + j0 + first, tile + r * kTileMax + first,
-                       static_cast<size_t>(shape.width - first) * sizeof(T));
-    }
+    write_tile(tile, shape, y.n, out + i0 * y.n);
     if (!symmetric) return;  // no self-similarity to correct either: x and y are different sets
     for (int64_t j = 0; j < shape.width; ++j) {
       T* row = out + (j0 + j) * y.n + i0;
@@ -105,26 +130,58 @@ static void write_matrix(const Panels<T>& x, const Panels<T>& y, bool symmetric,
   });
 }
 
+template <Edge kEdge, class T>
+static void write_strips(const T* x, int64_t n, const Panels<T>& y, const RowStrip<T>& strip,
+                         bool nan_zero_rows, const Team& team, T* out) {
+  team.share(tiles_of(n, kTileMax), [&](int64_t index) {
+    const int64_t i0 = index * kTileMax;
+    const int64_t height = n - i0 < kTileMax ? n - i0 : kTileMax;
+    const T* rows = x + i0 * y.d;
+    UnitScale units[kTileMax];
+    for (int64_t r = 0; r < height; ++r) {
+      units[r] = unit_scale(rows + r * y.d, y.d);
+      if (nan_zero_rows && units[r].inverse == 0.0) {
+        units[r].inverse = std::numeric_limits<double>::quiet_NaN();
+      }
+    }
+    multiply_strip(rows, units, height, y, strip, [&](T* tile, const TileShape& shape) {
+      weigh_tile<kEdge>(tile, shape);
+      write_tile(tile, shape, y.n, out + i0 * y.n);
+    });
+  });
+}
+
 template <class T>
 void pairwise_cosine(const T* x, const T* y, int64_t batch, int64_t n, int64_t m, int64_t d,
                      Edge edge, bool zero_diagonal, bool nan_zero_rows, T* out, void* scratch,
                      int threads) {
   if (batch == 0 || n == 0 || m == 0) return;
   const bool symmetric = y == nullptr;
-  for (int64_t b = 0; b < batch; ++b) {
+  const auto work_of = [&](int thread) {
     Scratch block(scratch);
-    const auto rows = Panels<T>::take(block, n, d);
-    rows.pack(x + b * n * d, threads);
-    if (nan_zero_rows) rows.make_zero_rows_nan();
-    auto others = rows;
+    return CosineWork<T>::take(block, n, m, d, symmetric, threads, thread);
+  };
+  const auto work = work_of(0);
+  for (int64_t b = 0; b < batch; ++b) {
+    const T* rows = x + b * n * d;
+    T* matrix = out + b * n * m;
     if (!symmetric) {
-      others = Panels<T>::take(block, m, d);
-      others.pack(y + b * m * d, threads);
-      if (nan_zero_rows) others.make_zero_rows_nan();
+      work.y.pack(y + b * m * d, threads);
+      if (nan_zero_rows) work.y.make_zero_rows_nan();
     }
+    if (by_strips(n, d, symmetric, threads)) {
+      parallel_region(threads_for(pair_operations(n, m, d), threads), [&](const Team& team) {
+        with_edge(edge, [&](auto tag) {
+          write_strips<decltype(tag)::value>(rows, n, work.y, work_of(team.thread).strip,
+                                             nan_zero_rows, team, matrix);
+        });
+      });
+      continue;
+    }
+    work.x.pack(rows, threads);
+    if (nan_zero_rows) work.x.make_zero_rows_nan();
     with_edge(edge, [&](auto tag) {
-      write_matrix<decltype(tag)::value>(rows, others, symmetric, zero_diagonal, out + b * n * m,
-                                         threads);
+      write_matrix<decltype(tag)::value>(work.x, work.y, symmetric, zero_diagonal, matrix, threads);
     });
   }
 }

@@ -369,6 +369,17 @@ static inline void weigh_tile(T* tile, const TileShape& shape) {
   }
 }
 
+// Copies a tile to an array whose first row is the tile's and whose row stride is `stride`; of one
+// on the diagonal what was computed.
+template <class T>
+static inline void write_tile(const T* tile, const TileShape& shape, int64_t stride, T* out) {
+  for (int64_t r = 0; r < shape.height; ++r) {
+    const int64_t first = shape.first_column<T>(r);
+    __builtin_memcpy(out + r * stride + shape.j0 + first, tile + r * kTileMax + first,
+                     static_cast<size_t>(shape.width - first) * sizeof(T));
+  }
+}
+
 // The operations of a product of all pairs, for threads_for.
 static inline double pair_operations(int64_t n, int64_t m, int64_t d) {
   return static_cast<double>(n) * static_cast<double>(m) * static_cast<double>(d + 2);
