@@ -38,7 +38,8 @@ def compare(model: Any = None, test: Any = None, **options: Any) -> hp.Compariso
         **options,
     }
     model = network() if model is None else model
-    return hp.compare(model, classes(), classes(seed=1), test, **options)
+    valid = options.pop("valid", classes(seed=1))
+    return hp.compare(model, classes(), valid, test, **options)
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +225,7 @@ def test_a_comparison_can_be_widened(tmp_path: Path) -> None:
         ({"finetune": {"epochs": 2}}, "finetune was None and is {'epochs': 2}"),
         ({"keep": ["0"]}, "keep was [] and is ['0']"),
         ({"test": classes(8)}, "examples.test was None and is 8"),
+        ({"valid": classes(seed=5)}, "the examples of valid are others"),
         ({"metric": "log_loss"}, "metric was 'accuracy' and is 'log_loss'"),
         (
             {"example_inputs": torch.randn(1, 1, 12, 5)},
@@ -447,6 +449,8 @@ def test_json_and_csv(found: hp.Comparison) -> None:
 
 
 def test_the_plot(tmp_path: Path, found: hp.Comparison, saved_figures: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"path must end in \.png; got '.*plot\.svg'"):
+        found.plot(tmp_path / "plot.svg")
     path = found.plot(tmp_path / "plot.png", title="a title")
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     (figure,) = saved_figures

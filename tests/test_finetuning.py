@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import hubprune as hp
 from hubprune.checkpointing import read_file, write_file
 from hubprune.finetuning import Mixup, SpecAugment
-from training_cases import Masked, Pairs, classes, network, tags
+from training_cases import SHAPE, Masked, Pairs, classes, network, tags
 
 HERE = Path(__file__).parent
 
@@ -582,6 +582,45 @@ def test_a_checkpoint_of_another_run_is_refused(
     assert path.read_bytes() != before
 
 
+class Restless(Pairs):
+    """Its noise comes from a generator that nobody seeds again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator()
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        inputs, label = super().__getitem__(index)
+        return inputs + torch.randn(SHAPE, generator=self.generator), label
+
+
+def test_a_checkpoint_notices_other_examples(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    valid = classes(seed=1)
+
+    def again(train: Any, valid: Any = valid) -> None:
+        hp.finetune(network(), train, valid, epochs=1, checkpoint=path)
+
+    inputs, targets = classes()
+    again((inputs, targets))
+    again((inputs.numpy(), targets))
+    for other in (classes(seed=3), (inputs, targets.roll(1))):
+        with pytest.raises(ValueError, match="of another run: the examples of train are others"):
+            again(other)
+    with pytest.raises(ValueError, match="of another run: the examples of valid are others"):
+        again((inputs, targets), classes(seed=2))
+    path.unlink()
+    again(Pairs(noise=0.1))  # from the global generators: what they give is part of the run
+    again(Pairs(noise=0.1))
+    with pytest.raises(ValueError, match="the examples of train are others"):
+        again(Pairs(noise=0.2))
+    path.unlink()
+    unlike = Restless()
+    again(unlike)
+    again(unlike)
+    again(Pairs())  # what cannot be known is taken for the same
+
+
 def own_loss(gamma: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     def loss(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         losses = nn.functional.cross_entropy(output, targets, reduction="none")
@@ -862,7 +901,8 @@ def test_a_loss_that_is_not_finite_names_epoch_and_batch() -> None:
     with pytest.raises(RuntimeError, match=r"the loss is nan in epoch 1, batch [1-4] of 4: try"):
         hp.finetune(network(), (inputs, targets), None, batch_size=16, augment=in_order)
     with pytest.raises(
-        RuntimeError, match="after epoch 0: the model computes NaN on example 20 of"
+        RuntimeError,
+        match="after epoch 0: the model computes NaN on example 20 of valid, which is not finite",
     ):
         hp.finetune(network(), classes(), (inputs, targets))
 

@@ -26,7 +26,8 @@ EXAMPLE = torch.zeros(1, *SHAPE)
 def run(model: nn.Module | None = None, **options: Any) -> hp.IterativeResult:
     settings = {"ratio": 0.5, "steps": 2, "finetune": OPTIONS, **options}
     model = network() if model is None else model
-    return hp.prune_iteratively(model, EXAMPLE, classes(), classes(32, 1), **settings)
+    train = settings.pop("train", classes())
+    return hp.prune_iteratively(model, EXAMPLE, train, classes(32, 1), **settings)
 
 
 def sizes(model: nn.Module) -> dict[str, torch.Size]:
@@ -200,8 +201,12 @@ def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         run(directory=folder, steps=3)
     with pytest.raises(ValueError, match="the model or its weights are others"):
         run(network(1), directory=folder)
-    with pytest.raises(ValueError, match="is of another run: lr was"):
+    with pytest.raises(ValueError, match=r"holds another run: finetune\.lr was"):
         run(directory=folder, finetune={**OPTIONS, "lr": 0.5})
+    with pytest.raises(ValueError, match=r"holds another run: the examples of train are others$"):
+        run(directory=folder, train=classes(64, 5))
+    with pytest.raises(ValueError, match=r"finetune must hold options of epochs, .*; got 'foo'"):
+        run(directory=folder, finetune={"foo": 1})
     saved = json.loads((folder / "steps.json").read_text())
     (folder / "steps.json").write_text(json.dumps(saved | {"example_inputs": [[1, 2]]}))
     with pytest.raises(ValueError, match=r"example_inputs was \[\[1, 2\]\] and is"):

@@ -106,7 +106,8 @@ def compare(
         A folder for the rows, each stored when it is finished, and for the state of the row in
         work: an interrupted comparison goes on where it stopped. Scorers, ratios, seeds and
         compensations may be added later; everything else must be the same, also the code and the
-        values of a model function, a loss or an augmentation.
+        values of a model function, a loss or an augmentation, and a sample of the examples
+        (of a loader only their number).
     progress : callable (done, total, text), optional
         Called before and after each row.
 
@@ -121,6 +122,8 @@ def compare(
         If an argument is wrong, or the directory holds another comparison: what differs is named.
     RuntimeError
         If a model computes NaN or a loss is not finite.
+    FileExistsError
+        If the directory is a file, or holds other files.
 
     Notes
     -----
@@ -150,11 +153,12 @@ def compare(
         check_compensation(name, None if name == "none" else batches)
     bench = Bench(
         model, train, valid, test, example_inputs, options, layers, keep, round_to, batches,
-        metric, output, batch_size,
+        metric, output, batch_size, stored=directory is not None,
     )  # fmt: skip
-    store = (
-        None if directory is None else Store(Path(directory), bench.configuration, bench.unknown)
-    )
+    store = None
+    if directory is not None:
+        configuration = {**bench.configuration, **bench.contents}
+        store = Store(Path(directory), configuration, bench.unknown)
     jobs = grid.jobs()
     rows: dict[Job, ComparisonRow] = {}
     missing = []

@@ -14,7 +14,7 @@ from .arguments import check_choice, shape_text
 from .checkpointing import fingerprint
 from .comparison_result import ComparisonRow
 from .comparison_store import Job, Store, rule_text
-from .description import described
+from .description import CONTENTS, described, plain_value
 from .finetuning import FineTuned
 from .finetuning import finetune as fine_tune
 from .layer_kinds import CONVOLUTIONS
@@ -50,6 +50,7 @@ class Bench:
         metric: str | None,
         output: str | None,
         batch_size: int,
+        stored: bool,
     ) -> None:
         if isinstance(model, nn.Module):
             check_model(model)
@@ -79,6 +80,9 @@ class Bench:
         self.metric = metric or METRICS[self.task][0]
         self.unknown: list[str] = []  # what a stored comparison cannot be compared by
         self.configuration = self._configuration(known)
+        self.contents = (
+            {} if not stored else {each.name + CONTENTS: each.digest() for each in known}
+        )
         self._planned = False
         self._base: tuple[int, nn.Module, str] | None = None
         self._expected: dict[int, str] = {}
@@ -96,7 +100,9 @@ class Bench:
             "output": self.output,
             "finetune": None
             if options is None
-            else {name: _plain(each, f"finetune.{name}", self.unknown) for name, each in options},
+            else {
+                name: plain_value(each, f"finetune.{name}", self.unknown) for name, each in options
+            },
             "layers": None if self.layers is None else sorted(self.layers),
             "keep": sorted(self.keep),
             "round_to": self.round_to,
@@ -230,14 +236,3 @@ def _check_examples(known: list[Examples], example_inputs: ExampleInputs) -> Non
                 f"{each.name} must have inputs of as many axes as example_inputs, which are "
                 f"{shape_text(shape)} for an example; got {shape_text(each.input_shape)}"
             )
-
-
-def _plain(value: Any, name: str, unknown: list[str]) -> Any:
-    """An option as JSON holds it."""
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, list | tuple):
-        return list(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return described(value, name, unknown)

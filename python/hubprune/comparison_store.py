@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .comparison_result import UNPRUNED, ComparisonRow, row_of
-from .description import differences
+from .description import CONTENTS, differences
 from .file_writing import remove_leftovers, replaced_file
 from .json_numbers import all_writable
 from .scorers import Scorer
@@ -78,7 +78,8 @@ class Store:
         if not self._begun():
             return
         named = "format" not in saved
-        different = differences(saved, wanted, later=("format", "example_inputs"))
+        contents = [name + CONTENTS for name in ("train", "valid", "test")]
+        different = differences(saved, wanted, later=("format", "example_inputs", *contents))
         if different and named and _has_functions(wanted):
             raise ValueError(
                 f"{self.folder} is of an earlier version of hubprune, which kept only the names of "

@@ -26,7 +26,10 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Description", "described", "differences"]
+__all__ = ["CONTENTS", "Description", "described", "differences", "plain_value"]
+
+#: Ends the keys of `Examples.digest` in a configuration.
+CONTENTS = "_contents"
 
 #: A text, or texts by what they are of.
 Description: TypeAlias = "str | dict[str, Any]"
@@ -76,6 +79,17 @@ def described(value: Any, name: str, unknown: list[str] | None = None) -> Descri
     return found if len(text) <= _LONGEST_DESCRIPTION else f"{_head(found)}#{_digest(text)}"
 
 
+def plain_value(value: Any, name: str, unknown: list[str] | None = None) -> Any:
+    """Return an option as JSON holds it: as it is where JSON can, else `described`."""
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, list | tuple):
+        return list(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return described(value, name, unknown)
+
+
 def differences(
     saved: Mapping[str, Any], wanted: Mapping[str, Any], *, later: Collection[str] = ()
 ) -> list[str]:
@@ -84,13 +98,13 @@ def differences(
     Of what is nested, only the entries that differ: "finetune.epochs was 30 and is 3".
 
     Of the model they hold a `fingerprint`, which says nothing to a person and is not shown; neither
-    are the hashes in descriptions. What is named in `later` was not kept by earlier versions: where
-    `saved` lacks it, it is taken for the same.
+    are the hashes in descriptions, nor those of examples. What is named in `later` is not always
+    known, by earlier versions for one: where either lacks it, it is taken for the same.
     """
     found: list[str] = []
     for key in dict.fromkeys([*wanted, *saved]):
         was, is_now = saved.get(key), wanted.get(key)
-        if was != is_now and (key in saved or key not in later):
+        if was != is_now and not (key in later and (was is None or is_now is None)):
             found += _difference(key, was, is_now)
     return found
 
@@ -102,6 +116,8 @@ def _difference(key: str, was: Any, is_now: Any) -> list[str]:
             return [f"{key}.{text}" for text in differences(was, is_now)]
     elif key == "model":
         return ["the model or its weights are others"]
+    elif key.endswith(CONTENTS):
+        return [f"the examples of {key.removesuffix(CONTENTS)} are others"]
     elif head is None:
         return [f"{key} was {_shown(was)} and is {_shown(is_now)}"]
     if head == _head(is_now):

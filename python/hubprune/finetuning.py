@@ -276,6 +276,8 @@ def finetune(
         If the loss is not finite (epoch and batch are named), or the model computes NaN.
     ImportError
         If `energy` is asked for and codecarbon is not installed.
+    OSError
+        If the checkpoint cannot be written; FileNotFoundError where its folder does not exist.
 
     Notes
     -----
@@ -285,11 +287,12 @@ def finetune(
     or torch: they are seeded for each epoch, and put back afterwards. (The workers of a loader with
     ``persistent_workers=True`` keep generators of their own from epoch to epoch: with random data a
     resumed run differs there.)
-    Data are known by length and shape only: a checkpoint does not notice other data of the same
-    shape. Of a loss, an augmentation or a metric of the caller's own it notices other code,
-    defaults, attributes, weights, and values from outside that it reads; a warning names what it
-    cannot tell (an open file, a lock). A metric that does not get strictly better leaves the
-    earlier weights the best.
+    Of the data a checkpoint knows length and shape, and a sample: 16 inputs, with all targets where
+    arrays were given. Of a loader, and of a data set with a random state of its own, it does not
+    notice other data of the same shape. Of a loss, an augmentation or a metric of the caller's own
+    it notices other code, defaults, attributes, weights, and values from outside that it reads; a
+    warning names what it cannot tell (an open file, a lock). A metric that does not get strictly
+    better leaves the earlier weights the best.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from torch import nn
 
 from .arguments import check_count
 from .checkpointing import fingerprint
-from .description import differences
+from .description import differences, plain_value
 from .file_writing import remove_leftovers, replaced_file
 from .finetuning import evaluate, finetune
 from .json_numbers import all_writable
@@ -27,6 +28,7 @@ from .report import report
 from .scorers import Scorer, make_scorer
 from .surgery import load_pruned, prune, save_pruned
 from .tables import text_table
+from .training_state import OtherRunError
 
 __all__ = ["IterativeResult", "prune_iteratively", "stepwise_count"]
 
@@ -162,6 +164,9 @@ def prune_iteratively(
         holds another run: the message says what differs.
     RuntimeError
         If the loss is not finite, or the model computes NaN.
+    OSError
+        If the directory cannot be used: FileExistsError for a file, or a folder with other files;
+        FileNotFoundError where its parent does not exist.
 
     Notes
     -----
@@ -206,6 +211,9 @@ def prune_iteratively(
             "global": bool(global_),
             "compensate": compensate,
             "seed": seed,
+            "finetune": {
+                name: plain_value(each, f"finetune.{name}") for name, each in options.items()
+            },
             "model": fingerprint(model),
             "example_inputs": [list(each.shape) for each in tensors_of(example_inputs)],
         }
@@ -238,15 +246,20 @@ def prune_iteratively(
             composed = one if composed is None else composed.then(one)
             if place is not None:
                 save_pruned(cut, composed, place)
-        tuned = _finetune(
-            cut,
-            train,
-            valid,
-            **options,
-            seed=seed + step - 1,
-            checkpoint=None if place is None else place.with_name(f"{place.name}.safetensors"),
-            progress=_named(progress, step, steps),
-        )
+        try:
+            tuned = _finetune(
+                cut,
+                train,
+                valid,
+                **options,
+                seed=seed + step - 1,
+                checkpoint=None if place is None else place.with_name(f"{place.name}.safetensors"),
+                progress=_named(progress, step, steps),
+            )
+        except OtherRunError as error:
+            raise ValueError(
+                f"directory: {folder} holds another run: {'; '.join(error.different)}"
+            ) from error
         current = tuned.model
         record = _record(step, model, current, example_inputs, names, tuned, None)
         history.append(record)
@@ -273,6 +286,10 @@ def _check_options(
     wrong = sorted(_OURS.intersection(options or {}))
     if wrong:
         raise ValueError(f"finetune must not hold {wrong[0]!r}: it is set for each step")
+    known = [name for name in inspect.signature(finetune).parameters if name not in _OURS]
+    for name in options or {}:
+        if name not in known[3:]:  # behind model, train and valid
+            raise ValueError(f"finetune must hold options of {', '.join(known[3:])}; got {name!r}")
     return dict(options or {})
 
 
@@ -291,7 +308,7 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
         if not isinstance(saved, dict) or saved.pop("format", None) != _FORMAT:
             raise ValueError(f"directory: {file} was not written by prune_iteratively")
         wanted = json.loads(json.dumps(settings))  # tuples as lists
-        different = differences(saved, wanted, later=["example_inputs"])
+        different = differences(saved, wanted, later=["example_inputs", "finetune"])
         if different:
             raise ValueError(f"directory: {folder} holds another run: {'; '.join(different)}")
         return

@@ -17,7 +17,7 @@ from torch import nn
 
 from .arguments import check_choice, check_count
 from .checkpointing import fill, fingerprint, state_of
-from .description import described
+from .description import CONTENTS, described
 from .energy import EnergyMeter
 from .model_runs import check_model, device_of, duplicate
 from .objective import LoneExampleError, Loss, Metric, Objective, fitting, run_batch
@@ -92,6 +92,7 @@ class TrainingRun:
                 )
         self.freeze = sorted({freeze} if isinstance(freeze, str) else freeze)
         self.checkpoint: Path | None = None
+        self.contents: dict[str, str | None] = {}  # of the examples, beside the configuration
 
     def set_options(self, **options: Any) -> None:
         for name in ("epochs", "batch_size"):
@@ -155,8 +156,10 @@ class TrainingRun:
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"checkpoint: {path} must be a file in a folder that exists")
         self.checkpoint = path
+        for name, examples in (("train", self.train), ("valid", self.valid)):
+            self.contents[name + CONTENTS] = None if examples is None else examples.digest()
         if resume and path.exists():
-            self.state.resume(path, self.configuration, self.unknown)
+            self.state.resume(path, {**self.configuration, **self.contents}, self.unknown)
 
     def finish(self, meter: EnergyMeter | None, progress: Progress | None) -> dict[str, Any]:
         """Run what is left of the epochs; give the entries of the result."""
@@ -185,7 +188,7 @@ class TrainingRun:
                     with meter.measure(self.state.energy):
                         self._advance(report)
                 if self.checkpoint is not None:
-                    self.state.save(self.checkpoint, self.configuration)
+                    self.state.save(self.checkpoint, {**self.configuration, **self.contents})
                 stopped = self._stopped()
         self._give_back()
         return self._result(stopped, meter)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 #: Streams of random numbers that must not depend on each other.
 SHUFFLE, GLOBAL, AUGMENT, SUBSET, VALID = range(5)
+
+_DIGEST_EXAMPLES = 16
 
 
 def stream_seed(seed: int, epoch: int, stream: int) -> int:
@@ -140,6 +143,26 @@ class Examples:
             ) from error
         return _checked(batch, self.name)
 
+    def digest(self) -> str | None:
+        """Hash what tells one data set from another: some inputs, and the targets that are at hand.
+
+        None where that cannot be known: of a loader, and where examples read twice after the same
+        seed are not the same.
+        """
+        if self.loader is not None or self.count is None:
+            return None
+        last = min(self.count, _DIGEST_EXAMPLES) - 1
+        rows = sorted({round(k * (self.count - 1) / max(last, 1)) for k in range(last + 1)})
+        if self._arrays is not None:
+            inputs, targets = self._arrays
+            return _hash(inputs[torch.as_tensor(rows, device=inputs.device)], targets)
+        found = set()
+        with preserved_rng():
+            for _ in range(2):
+                seed_everything(0)
+                found.add(_hash(*self._collate(rows)))
+        return found.pop() if len(found) == 1 else None
+
     def batch_count(self, size: int, examples: int | None = None) -> int | None:
         """How many batches `batches` gives, where that is known."""
         if self.loader is not None:
@@ -237,6 +260,14 @@ class Examples:
         if known is not None and len(known) == self.count:
             return [int(label) for label in known]
         return [int(self._dataset[index][1]) for index in range(self.count or 0)]
+
+
+def _hash(*tensors: torch.Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _lists_pairs(data: Sequence[Any]) -> bool:

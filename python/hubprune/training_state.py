@@ -12,13 +12,24 @@ import torch
 from torch import nn
 
 from .checkpointing import fill, read_file, state_of, write_file
-from .description import differences
+from .description import CONTENTS, differences
 from .json_numbers import all_numbers
 
-__all__ = ["TrainingState"]
+__all__ = ["OtherRunError", "TrainingState"]
 
 #: The first format kept no more of a loss, an augmentation or a metric than its name.
 _FORMAT, _FORMAT_OF_NAMES = "fine-tuning 2", "fine-tuning 1"
+
+
+class OtherRunError(ValueError):
+    """A checkpoint is of another run; `different` says in what."""
+
+    def __init__(self, path: Path, different: list[str]) -> None:
+        super().__init__(
+            f"checkpoint: {path} is of another run: {'; '.join(different)}. Delete it, or pass "
+            "resume=False, to start again; or choose another file"
+        )
+        self.different = different
 
 
 class TrainingState:
@@ -64,12 +75,13 @@ class TrainingState:
             raise ValueError(f"checkpoint: {path} holds no fine-tuning")
         if values["format"] == _FORMAT_OF_NAMES:
             _check_names(path, values["configuration"], configuration)
-        different = differences(values["configuration"], configuration, later=["loader"])
+        different = differences(
+            values["configuration"],
+            configuration,
+            later=["loader", "train" + CONTENTS, "valid" + CONTENTS],
+        )
         if different:
-            raise ValueError(
-                f"checkpoint: {path} is of another run: {'; '.join(different)}. Delete it, or "
-                "pass resume=False, to start again; or choose another file"
-            )
+            raise OtherRunError(path, different)
         if unknown:
             warnings.warn(
                 f"checkpoint {path} is resumed, but whether {', '.join(unknown)} did not "
