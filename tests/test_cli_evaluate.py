@@ -81,7 +81,7 @@ def test_classes(capsys: pytest.CaptureFixture[str], module: str) -> None:
     assert got["device"] == "cpu"
     assert got["model"] == f"{module}:net"
     assert got["data"] == f"{module}:pair"
-    other = result(capsys, f"{module}:net", "--data", f"{module}:loader", "--batch-size", "2")
+    other = result(capsys, f"{module}:net", "--data", f"{module}:loader", "--batch-size", "4096")
     assert other["examples"] is None
     assert other["metrics"] == pytest.approx(got["metrics"], abs=1e-6)
 

@@ -118,6 +118,9 @@ def test_compare(run: Run, user: str, features: Path, tmp_path: Path) -> None:
     status, again, err = run(*words, "--json")
     assert status == 0, err
     assert hp.Comparison.from_json(again) == found
+    status, out, err = run(*words, "--scorers", "pairs", "--no-plot")
+    assert status == 0, err
+    assert "2 rows of study/state are not in these tables: this command did not ask" in out
     status, _, err = run(*words, "--lr", 0.03)
     assert status == 2
     assert err.endswith("holds another comparison: finetune.lr was 0.02 and is 0.03\n")
@@ -162,6 +165,10 @@ def test_compare_goes_on_after_an_interruption(
     status, out, err = run(*words)
     assert (status, out) == (130, "")
     assert err.endswith("interrupted; the same command goes on from study/state\n")
+    status, out, err = run("info", "study")
+    assert (status, err) == (0, "")
+    assert "study: a comparison that is not finished, 2 rows so far" in out
+    assert json.loads(run("info", "study", "--json")[1]) == {"unfinished": True, "rows": 2}
     status, out, err = run(*words)
     assert status == 0, err
     assert "the weights that the factory gives" in out

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +208,20 @@ def test_replaced_file_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stop"), replaced_file(tmp_path / "a") as temporary:
         fail(temporary)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_is_written_to_and_a_folder_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        with replaced_file(pipe) as file:
+            file.write_text("all of it")
+        assert read.result(60) == "all of it"
+    assert pipe.is_fifo()
+    with pytest.raises(IsADirectoryError, match="Is a folder, not a file"), replaced_file(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 # ---- audio files --------------------------------------------------------------------------------

@@ -212,6 +212,12 @@ def test_bad_input() -> None:
         hp.report(model, None, x)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="plan must be a PruningPlan; got dict"):
         hp.report(model, model, x, plan={})  # type: ignore[arg-type]
+    wide = torch.zeros(1, 5, 6, 6)
+    with pytest.raises(ValueError, match=r"^model cannot run on example_inputs .RuntimeError: "):
+        hp.report(model, model, wide)
+    plans = [hp.plan(model, x, ratio=ratio) for ratio in (0.25, 0.5)]
+    with pytest.raises(ValueError, match="plan must be that of pruned; layer '0' goes from "):
+        hp.report(model, hp.prune(model, plans[0]), x, plan=plans[1])
     with pytest.raises(ValueError, match="example_inputs"):
         hp.report(model, model, torch.zeros(1, 1, 6, 6, device="meta"))
 

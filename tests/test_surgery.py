@@ -392,6 +392,21 @@ def test_damaged_files(damage: Callable[[Path], None], message: str, saved: Save
         hp.load_pruned(built("residual"), saved[2])
 
 
+def test_two_prunings_are_saved_as_one_plan(tmp_path: Path) -> None:
+    model, x = build("residual")
+    first = hp.plan(model, x, ratio=0.25)
+    once = hp.prune(model, first)
+    second = hp.plan(once, x, ratio=0.25)
+    twice = hp.prune(once, second)
+    hp.save_pruned(twice, second, tmp_path / "second")
+    with pytest.raises(ValueError, match=r"save both steps as one, first_plan\.then\(second_plan"):
+        hp.load_pruned(built("residual"), tmp_path / "second")
+    hp.save_pruned(twice, first.then(second), tmp_path / "both")
+    loaded = hp.load_pruned(built("residual"), tmp_path / "both")
+    for a, b in zip(outputs(loaded(x)), outputs(twice(x)), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_a_plan_of_another_release_is_not_called_damaged(saved: Saved) -> None:
     plan = json.loads((saved[2] / "plan.json").read_text())
     (saved[2] / "plan.json").write_text(json.dumps({**plan, "version": 2}))

@@ -251,7 +251,11 @@ class Comparison:
         ------
         ImportError
             If matplotlib is not installed.
+        ValueError
+            If the file's name ends otherwise than in .png.
         """
+        if Path(path).suffix.lower() != ".png":
+            raise ValueError(f"path must end in .png; got {os.fspath(path)!r}")
         points, baselines = [], {}
         for group, rows in self.groups().items():
             scorer, _, compensate = group

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import shutil
@@ -49,9 +50,25 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
-        The file to write. If the block raises, it is removed and `path` stays as it was.
+        The file to write. If the block raises, it is removed and `path` stays as it was. A device
+        or a pipe is not replaced: it is given what was written.
+
+    Raises
+    ------
+    IsADirectoryError
+        If `path` is a folder.
     """
-    target = Path(path).resolve()  # behind a link: the link stays
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a folder, not a file", str(path))
+    if path.exists() and not path.is_file():
+        with tempfile.TemporaryDirectory() as elsewhere:
+            file = Path(elsewhere) / path.name
+            yield file
+            with file.open("rb") as written, path.open("wb") as device:
+                shutil.copyfileobj(written, device)
+        return
+    target = path.resolve()  # behind a link: the link stays
     folder = Path(
         tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}-", suffix=".part", dir=target.parent)
     )

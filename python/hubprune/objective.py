@@ -201,8 +201,10 @@ class Objective:
                     scores = scores.to(compute_dtype(scores)).cpu()
                 bad = _first_nan(scores, len(targets))
                 if bad is not None:
+                    finite = bool(inputs[bad].isfinite().all()) if bad < len(inputs) else True
+                    because = "" if finite else ", which is not finite itself"
                     raise RuntimeError(
-                        f"the model computes NaN on example {seen + bad} of {data.name}"
+                        f"the model computes NaN on example {seen + bad} of {data.name}{because}"
                     )
                 rows.append(scores)
                 labels.append(targets.cpu())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from .model_runs import (
     check_example_inputs,
     check_model,
     evaluating,
+    first_line,
     run,
     undisturbed_rng,
 )
@@ -171,7 +173,7 @@ def report(
     TypeError
         If an argument is of the wrong kind.
     ValueError
-        If the inputs do not fit, or the models have different layers.
+        If the inputs do not fit, the models have different layers, or the plan is another's.
 
     Notes
     -----
@@ -201,7 +203,9 @@ def report(
             "pruned must have the layers of model; they differ in "
             f"{', '.join(repr(name) for name in other[:3]) or 'their order'}"
         )
-    whole, left = count(model, example_inputs), count(pruned, example_inputs)
+    if plan is not None:
+        _check_sizes(plan, before, after)
+    whole, left = _counts("model", model, example_inputs), _counts("pruned", pruned, example_inputs)
     seconds = _times(model, pruned, example_inputs) if latency else ((None, None), (None, None))
     dead = plan.dead if plan is not None else {}
     layers = tuple(
@@ -222,6 +226,30 @@ def report(
     return Report(
         layers, rest, _totals(model, whole, seconds[0]), _totals(pruned, left, seconds[1])
     )
+
+
+def _counts(name: str, model: nn.Module, example_inputs: ExampleInputs) -> Counts:
+    try:
+        return count(model, example_inputs)
+    except Exception as error:  # whatever a forward pass may raise
+        raise ValueError(
+            f"{name} cannot run on example_inputs ({type(error).__name__}: {first_line(error)})"
+        ) from error
+
+
+def _check_sizes(
+    plan: PruningPlan, before: Mapping[str, nn.Module], after: Mapping[str, nn.Module]
+) -> None:
+    """Require that the plan leads from one model to the other."""
+    for name, kept in plan.layers.items():
+        if name not in before:
+            raise ValueError(f"plan must be of this model; it has no layer {name!r}")
+        sizes = _filters(before[name]), _filters(after[name])
+        if sizes != (plan.filters[name], len(kept)):
+            raise ValueError(
+                f"plan must be that of pruned; layer {name!r} goes from {plan.filters[name]} to "
+                f"{len(kept)} filters in the plan and from {sizes[0]} to {sizes[1]} in the models"
+            )
 
 
 def _filters(module: nn.Module) -> int | None:

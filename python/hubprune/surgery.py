@@ -229,7 +229,13 @@ def load_pruned(factory: Callable[[], nn.Module], path: StrPath) -> nn.Module:
         model = factory()
         if not isinstance(model, nn.Module):
             raise TypeError(f"factory must return a torch.nn.Module; got {type(model).__name__}")
-        apply_cuts(model, plan.cuts)
+        try:
+            apply_cuts(model, plan.cuts)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. factory must give the model that the plan was made for; if that was "
+                "pruned before, save both steps as one, first_plan.then(second_plan)"
+            ) from error
         take_dtypes(model, state)
         try:
             fill(model, state)

@@ -10,7 +10,7 @@ import torch
 
 from ..model_runs import first_line
 
-__all__ = ["count", "device_of", "input_shape", "ratios", "seed"]
+__all__ = ["count", "device_of", "examples", "input_shape", "ratios", "seed"]
 
 
 def seed(text: str) -> int:
@@ -22,10 +22,18 @@ def seed(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """A number of threads or examples, for argparse."""
+    """A number of threads, for argparse."""
     value = int(text) if text.isdecimal() else 0
     if not 1 <= value <= 1024:  # far above any machine; torch takes less than 2**31
         raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1024; got {text!r}")
+    return value
+
+
+def examples(text: str) -> int:
+    """A number of examples, for argparse."""
+    value = int(text) if text.isdecimal() else 0
+    if not 1 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 2**31 - 1; got {text!r}")
     return value
 
 

@@ -39,8 +39,9 @@ _EPILOG = (
     "  hubprune compare my_package.nets:train_one --data features --output study\n"
     "      (a factory with a parameter `seed` gives a base network for each seed)\n\n"
     "Start it again with the same words after an interruption: it goes on where it stopped. More\n"
-    "scorers, ratios and seeds may be added. The output folder holds table.md, comparison.png,\n"
-    "comparison.json (hubprune.Comparison.from_json), rows.csv and the state.\n\n"
+    "scorers, ratios and seeds may be added to those of before, which are named again: the tables\n"
+    "hold what was asked for. The output folder holds table.md, comparison.png, comparison.json\n"
+    "(hubprune.Comparison.from_json), rows.csv and the state.\n\n"
 ) + DATA_HELP
 
 
@@ -131,6 +132,13 @@ def _run(arguments: argparse.Namespace) -> Any:
             directory=_state(arguments),
             progress=bar.step,
         )
+    left_out = len(list((_state(arguments) / "rows").glob("*.json"))) - len(found.rows)
+    if left_out > 0:
+        notes = [
+            *notes,
+            f"{left_out} rows of {_state(arguments)} are not in these tables: this command did not "
+            "ask for their scorers, ratios, seeds or compensations",
+        ]
     title = f"{arguments.model}: {weights}"
     table = found.table()
     _save(found, table, output, title, None if arguments.no_plot else arguments.model)

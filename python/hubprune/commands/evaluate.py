@@ -12,7 +12,7 @@ from typing import Any
 from ..datasets import KNOWN_DATA, open_data
 from ..finetuning import evaluate
 from ..tables import text_table
-from .arguments import count, device_of, seed
+from .arguments import device_of, examples, seed
 from .command import Command
 from .data import SPLITS, has_split, read_arrays
 from .models import MODELS_EPILOG, load_model, load_saved
@@ -63,7 +63,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what one-hot targets of a folder or .npz file are (default classes)",
     )
     parser.add_argument(
-        "--batch-size", type=count, default=32, metavar="N", help="examples a pass (default 32)"
+        "--batch-size", type=examples, default=32, metavar="N", help="examples a pass (default 32)"
     )
     parser.add_argument(
         "--device", default="cpu", metavar="NAME", help="such as cuda or cuda:1 (default cpu)"

@@ -42,6 +42,13 @@ def _run(arguments: argparse.Namespace) -> Any:
         comparison = _read_comparison(arguments.path)
         if comparison is not None:
             return comparison.to_dict() if arguments.json else comparison.table()
+        if (rows := _unfinished_rows(arguments.path)) is not None:
+            if arguments.json:
+                return {"unfinished": True, "rows": rows}
+            return (
+                f"{arguments.path}: a comparison that is not finished, {rows} rows so far; "
+                "`hubprune compare` with the same words goes on with it"
+            )
         decision = read_plan(arguments.path)
         return decision.to_dict() if arguments.json else decision.summary()
     if arguments.json:
@@ -53,6 +60,14 @@ def _run(arguments: argparse.Namespace) -> Any:
     with redirect_stdout(io.StringIO()) as shown:
         show_config()
     return f"{shown.getvalue()}\n{MODELS_EPILOG}\n\n{SCORERS_EPILOG}"
+
+
+def _unfinished_rows(path: Path) -> int | None:
+    """How many rows an interrupted comparison has; None: the folder holds no such thing."""
+    state = path / "state"
+    if not (state / "configuration.json").is_file():
+        return None
+    return len(list(state.glob("rows/*.json")))
 
 
 def _read_comparison(path: Path) -> Comparison | None:
