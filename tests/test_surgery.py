@@ -407,6 +407,25 @@ def test_two_prunings_are_saved_as_one_plan(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("kind", ["depthwise", "PReLU"])
+def test_a_single_channel_that_is_left_is_saved(kind: str, tmp_path: Path) -> None:
+    """With one channel a depthwise convolution is a plain one, and a PReLU has one slope."""
+
+    def make() -> nn.Sequential:
+        middle = nn.PReLU(2) if kind == "PReLU" else nn.Conv1d(2, 2, 3, groups=2)
+        return nn.Sequential(nn.Conv1d(1, 2, 3), middle, nn.ReLU(), nn.Conv1d(2, 3, 3))
+
+    model, x = make(), torch.randn(2, 1, 16)
+    plan = hp.plan(model, x, ratio=0.5)
+    assert {len(kept) for kept in plan.layers.values()} == {1}
+    pruned = hp.prune(model, plan)
+    hp.save_pruned(pruned, plan, tmp_path / "net")
+    assert torch.equal(hp.load_pruned(make, tmp_path / "net")(x), pruned(x))
+    assert hp.report(model, pruned, x, plan=plan).layers[0].filters_after == 1
+    with pytest.raises(ValueError, match="does not fit"):
+        hp.save_pruned(make(), plan, tmp_path / "other")
+
+
 def test_a_plan_of_another_release_is_not_called_damaged(saved: Saved) -> None:
     plan = json.loads((saved[2] / "plan.json").read_text())
     (saved[2] / "plan.json").write_text(json.dumps({**plan, "version": 2}))

@@ -73,9 +73,17 @@ def _current_size(model: nn.Module, cut: Cut, done: bool) -> tuple[int | None, s
     size = side_size(module, cut.side)
     if size is None and done and is_depthwise(module) and cut.side in ("in", "out"):
         size = sizes(module)["out_channels"]  # a grouped convolution left with one channel a group
+    elif size is None and done and cut.side == "channels" and _has_one_channel(module):
+        size = 1  # a depthwise convolution or a PReLU: with one channel, not told from the others
     if size is None:
         return None, f"'{cut.target}' is a {type(module).__name__} without a side '{cut.side}'"
     return size, ""
+
+
+def _has_one_channel(module: nn.Module) -> bool:
+    if isinstance(module, nn.PReLU):
+        return module.num_parameters == 1
+    return isinstance(module, CONVOLUTIONS) and module.in_channels == module.out_channels == 1
 
 
 _SIDE_WORDS = {
