@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 import hubprune as hp
 from cases import DCASE, assert_within
@@ -480,6 +481,20 @@ def landmark_order(weight: torch.Tensor, bias: torch.Tensor | None, scale: Any) 
         weight.double().numpy(), None if bias is None else bias.double().numpy(), scale
     )
     return np.argsort(-values, kind="stable").tolist()
+
+
+def test_scoring_leaves_a_spectral_norm_as_it_is() -> None:
+    """In training its weight changes whenever it is read."""
+    model = nn.Sequential(nn.Conv1d(1, 4, 3), spectral_norm(nn.Conv1d(4, 4, 3))).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = hp.score_model(model)
+    hp.score(model[1])
+    with pytest.warns(UserWarning, match="is parametrized"):
+        hp.plan(model, torch.randn(2, 1, 9))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    expected = hp.score(model.eval()[1].weight.detach())
+    assert torch.equal(found["1"].values, expected.values)
 
 
 @pytest.mark.parametrize("bias", [True, False])

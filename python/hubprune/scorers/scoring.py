@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..arguments import Array, as_tensor, check_choice, unknown_layer_text
+from ..model_runs import evaluating
 from .base import Contribution, Scorer
 from .graph import Betweenness, Closeness, Eigenvector, WeightedDegree
 from .landmarks import Landmarks, Random
@@ -72,9 +75,9 @@ def filter_weight(module: nn.Module) -> torch.Tensor:
         For a module without filters.
     """
     if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
-        return module.weight.detach()
+        return _read_weight(module)
     if isinstance(module, _TRANSPOSED):
-        weight = module.weight.detach()
+        weight = _read_weight(module)
         groups, kernel = module.groups, weight.shape[2:]
         grouped = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], *kernel)
         return grouped.transpose(1, 2).reshape(-1, weight.shape[0] // groups, *kernel)
@@ -82,6 +85,17 @@ def filter_weight(module: nn.Module) -> torch.Tensor:
         "expected a convolution (1-d to 3-d, transposed or not) or a linear layer; got "
         f"{type(module).__name__}"
     )
+
+
+def _read_weight(module: Any) -> torch.Tensor:
+    """The weight; of a parametrised layer as in evaluation: in training, reading it may change it.
+
+    (Spectral norm takes a step of its power iteration each time.)
+    """
+    if module.training and is_parametrized(module):
+        with evaluating(module):
+            return module.weight.detach()  # type: ignore[no-any-return]
+    return module.weight.detach()  # type: ignore[no-any-return]
 
 
 def score(
