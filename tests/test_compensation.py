@@ -760,3 +760,46 @@ def test_errors(options: dict, error: type[Exception], message: str) -> None:
     plan = hp.plan(model, inputs(), ratio=0.5)
     with pytest.raises(error, match=message):
         hp.prune(model, plan, **options)
+
+
+@pytest.mark.parametrize("how", ["bias", "merge", "interpolate"])
+def test_a_batch_norm_weight_of_zero_in_front_of_a_relu(how: str) -> None:
+    """Such a channel is constant: max(bias, 0), without a spread."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Conv1d(4, 2, 1))
+    with torch.no_grad():
+        model[1].bias.fill_(0.5)
+        model[1].weight[0] = 0.0
+    x = torch.randn(2, 1, 9)
+    pruned = hp.prune(model.eval(), hp.plan(model, x), compensate=how)
+    assert all(bool(value.isfinite().all()) for value in pruned.state_dict().values())
+
+
+@pytest.mark.parametrize("how", ["merge", "interpolate"])
+def test_constant_channels_are_folded_as_constants(how: str) -> None:
+    """Rounding leaves no slope between channels that a layer reads the same of on all batches."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.Conv1d(4, 2, 1)).eval()
+    x = torch.randn(17, 1, 9)
+    plan = hp.plan(model, x)
+    nn.init.zeros_(model[1].weight)
+    for _ in range(50):  # before, one bias in seven gave infinite weights
+        nn.init.uniform_(model[1].bias, 0.5, 2.0)
+        pruned = hp.prune(model, plan, compensate=how, batches=x)
+        kept = model[2].weight[:, list(plan.layers["0"])]
+        torch.testing.assert_close(pruned[2].weight, kept, rtol=0, atol=0)
+        torch.testing.assert_close(pruned(x), model(x), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("spread", [1e-9, 1e-20, 1e-45])
+def test_nothing_is_made_of_channels_that_hardly_vary(spread: float, batches: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.Conv1d(4, 2, 1)).eval()
+    x = torch.randn(17, 1, 9)
+    plan = hp.plan(model, x)
+    kept = list(plan.layers["0"])
+    with torch.no_grad():
+        model[1].weight[kept] = spread
+    pruned = hp.prune(model, plan, compensate="merge", batches=x if batches else None)
+    torch.testing.assert_close(pruned[2].weight, model[2].weight[:, kept], rtol=0, atol=0)

@@ -22,6 +22,7 @@ __all__ = ["Channels", "Moments", "Site", "channels_of", "measured_moments", "pr
 # 1e-1 and 3e-1 the middle is the best on musicnn's MTT_vgg, see prediction.py.
 _RIDGE_PREDICTED = 1e-1
 _RIDGE_MEASURED = 1e-3
+_ROUNDINGS = 8.0  # of a constant channel, in steps of its precision
 _ROWS_AT_ONCE = 1 << 15  # in float64: of a wide layer's spectrograms not all at once
 
 
@@ -90,30 +91,58 @@ class Moments:
 
 
 class _Sums:
-    """Running first and second moments of a layer's input channels."""
+    """Running first and second moments of a layer's input channels, around the first sample.
+
+    Around zero, a channel that is constant on all batches would keep what rounding leaves of its
+    square; around a sample it has no variance, and no covariance with another one either.
+    """
 
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
         places, count = channels.positions.shape
         self.count = 0
+        self.step = 0.0  # the coarsest rounding of the inputs, relative to their size
+        self.origin: torch.Tensor | None = None  # (places, channels)
         self.first = torch.zeros(places, count, dtype=torch.float64, device="cpu")
         self.second = torch.zeros(count, count, dtype=torch.float64, device="cpu")
 
     def add(self, x: torch.Tensor, axis: int) -> None:
         """Add inputs whose channels lie on an axis."""
         rows = x.detach().movedim(axis, -1).reshape(-1, x.shape[axis])
+        if not len(rows):
+            return
         self.count += len(rows)
+        self.step = max(self.step, torch.finfo(rows.dtype).eps)
+        positions = self.channels.positions.to(x.device)
+        if self.origin is None:
+            self.origin = rows[0][positions].double().cpu()
+        origin = self.origin.to(x.device)
         for some in rows.split(_ROWS_AT_ONCE):
-            for number, columns in enumerate(self.channels.positions):
-                part = some[:, columns.to(x.device)].double()  # (samples, channels)
+            for number, columns in enumerate(positions):
+                part = some[:, columns].double() - origin[number]  # (samples, channels)
                 self.first[number] += part.sum(0).cpu()
                 self.second += (part.T @ part).cpu()
 
     def moments(self) -> Moments:
-        mean = self.first / max(1, self.count)
+        if self.origin is None:
+            return Moments(self.first, self.second, _RIDGE_MEASURED)
+        mean = self.first / self.count
         # Each place around its own mean: what the bias of that place cannot make up for.
-        covariance = self.second / max(1, self.count) - mean.T @ mean
-        return Moments(mean, covariance / len(mean), _RIDGE_MEASURED)
+        covariance = (self.second / self.count - mean.T @ mean) / len(mean)
+        mean = mean + self.origin
+        return Moments(mean, _audible(mean, covariance, self.step), _RIDGE_MEASURED)
+
+
+def _audible(mean: torch.Tensor, covariance: torch.Tensor, step: float) -> torch.Tensor:
+    """Zero the covariances of channels that hardly vary: nothing else can be made of them.
+
+    What varies by less than a few rounding steps, of its own mean or of the liveliest channel, is
+    a constant as far as the layers before can compute it.
+    """
+    variance = covariance.diagonal()
+    least = (_ROUNDINGS * step) ** 2 * (mean.square().mean(0) + variance.amax())
+    varies = (variance > least).double()
+    return covariance * varies[:, None] * varies
 
 
 def measured_moments(
@@ -139,5 +168,6 @@ def predicted_moments(predictor: ChannelPredictor, site: Site) -> Moments | str:
     if site.channels.sources is None:
         return "its inputs are sums of several layers' outputs, or in no known order"
     mean, covariance = predictor.moments(site.reader.paths, site.channels.sources)
+    covariance = _audible(mean, covariance, torch.finfo(torch.float32).eps)
     places = len(site.channels.positions)
     return Moments(mean.expand(places, -1), covariance, _RIDGE_PREDICTED)

@@ -234,7 +234,7 @@ def _mean_and_spread(model: nn.Module, path: Path) -> torch.Tensor:
     gamma, beta = gamma.cpu()[list(path.at_norm)], beta.cpu()[list(path.at_norm)]
     if path.rectified != "after norm":
         return torch.stack([beta, gamma])
-    scale = gamma.abs().clamp_min(1e-300)
+    scale = gamma.abs().clamp_min(1e-100)  # of a weight of 0: a * a must stay finite
     a = beta / scale
     density = torch.exp(-0.5 * a * a) / math.sqrt(2.0 * math.pi)
     below = 0.5 * torch.erfc(-a / math.sqrt(2.0))
