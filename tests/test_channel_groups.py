@@ -60,6 +60,20 @@ class Inception(nn.Module):
         return self.head(F.relu(self.after(x)).mean((2, 3)))
 
 
+class Snaked(nn.Module):
+    """Two branches, then an activation with a frequency of its own for each of their channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.three = nn.Conv1d(2, 4, 1), nn.Conv1d(2, 6, 3, padding=1)
+        self.frequency = nn.Parameter(torch.rand(1, 10, 1) + 0.5)
+        self.head = nn.Conv1d(10, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([self.one(x), self.three(x)], 1)
+        return self.head(x + torch.sin(self.frequency * x) ** 2 / self.frequency)
+
+
 class Shortcut(nn.Module):
     """An identity shortcut, then one through a 1x1 convolution."""
 
@@ -312,6 +326,7 @@ CASES = {
         {"one": 0.5, "three": 0.34, "five": 0.8, "after": 0.25},
         {"head": _OUTPUT},
     ),
+    "snaked": Case(of(Snaked, 2, 2, 9), {"one": "one", "three": "three"}, kept={"head": _OUTPUT}),
     "shortcut": Case(
         of(Shortcut, 2, 1, 6, 6),
         {"stem": "stem", "a1": "a1", "a_bn": "a2", "b_bn": "b", "shortcut": "shortcut"},
@@ -383,7 +398,7 @@ CASES = {
         NETWORKS["layer_normed"], {"after": "after"}, kept={"conv": "normalised across channels"}
     ),
     "front_end": Case(
-        NETWORKS["front_end"], {"conv": "conv"}, kept={"stft": "front end: its parameters are"}
+        NETWORKS["front_end"], {"conv": "conv"}, kept={"stft": "is a front end: its parameters are"}
     ),
     "selective_kernel": Case(
         of(SelectiveKernel, 2, 1, 12),

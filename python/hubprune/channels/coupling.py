@@ -253,26 +253,26 @@ class Coupling:
             return
         long = [d for d, size in enumerate(parameter.shape) if size > 1]
         same = [d for d in long if parameter.shape[d] == self.width[name]]
-        if full in self.axes or len(same) == 1:
-            axis = self.axes.get(full, same[0] if same else 0)
-            pairs = [(i, i) for i in range(self.width[name])]
-        elif len(long) == 1:
-            axis, pairs = long[0], list(zip(origins, positions, strict=True))
-        else:
+        known = [self.axes[full]] if full in self.axes else same if len(same) == 1 else long
+        if len(known) != 1:
             self.faults.setdefault(
                 name,
                 f"meets the parameter '{full}' of shape {tuple(parameter.shape)}, in which its "
                 "channels cannot be told",
             )
             return
-        if max((p for _, p in pairs), default=0) >= parameter.shape[axis]:
+        axis = known[0]
+        if parameter.shape[axis] == self.width[name]:
+            origins = positions = list(range(self.width[name]))
+        # else it is longer: of concatenated layers each multiplies a part
+        if len(origins) != len(positions) or max(positions, default=0) >= parameter.shape[axis]:
             return
         if (obstacle := self.obstacle(full)) is not None:
             self.faults.setdefault(name, f"meets the parameter '{full}', which {obstacle}")
             return
         self.axes[full] = axis
         self.width.setdefault(full, int(parameter.shape[axis]))
-        self._couple(name, full, pairs)
+        self._couple(name, full, zip(origins, positions, strict=True))
 
 
 def _shared_parameters(model: nn.Module) -> dict[str, str]:
