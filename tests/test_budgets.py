@@ -359,7 +359,7 @@ def test_a_budget_that_cannot_be_met() -> None:
     with pytest.raises(ValueError, match="at most 1 % of the parameters may remain") as caught:
         hp.plan(model, x, budget={"parameters": 0.01}, keep=["4"])
     message = str(caught.value)
-    assert "\n  4: named in keep" in message
+    assert "\n  4: is named in keep" in message
     assert (
         "\n  10: linear layers are pruned only when named in ratio" in message
         or "output" in message

@@ -204,7 +204,7 @@ def test_prune_options_reach_the_plan(run: Run, factory: str) -> None:
     _, out, _ = run("prune", factory, "-o", "a", "--keep", "2", "--round-to", 3, *shape)
     plan = document(out)["plan"]
     assert len(plan["layers"]["0"]) == 6
-    assert plan["kept"]["2"] == "named in keep"
+    assert plan["kept"]["2"] == "is named in keep"
     _, out, _ = run("prune", factory, "-o", "b", "--global", "--scorer", "l2", *shape)
     assert document(out)["plan"]["steps"][0]["global"] is True
     _, out, _ = run("prune", factory, "-o", "c", "--scorer", "pairs", *shape)

@@ -17,6 +17,7 @@ from torch.nn.utils import prune as masks
 
 import hubprune as hp
 from hubprune import reference
+from hubprune.layer_kinds import is_depthwise
 from hubprune.planning import kept_count
 from networks import NETWORKS, Tagger, build, lively
 
@@ -39,7 +40,7 @@ def widths(plan: hp.PruningPlan) -> dict[str, int]:
                 "fc": "produces the model's output",
             },
         ),
-        ("front_end", {"stft": "front end: its parameters are frozen (requires_grad)"}),
+        ("front_end", {"stft": "is a front end: its parameters are frozen (requires_grad)"}),
         ("layer_normed", {"conv": "is normalised across channels by 'norm'"}),
         ("concatenated", {"head": "produces the model's output"}),
         ("one_dimensional", {"7": "produces the model's output"}),
@@ -78,10 +79,30 @@ def test_linear_layers_are_left_alone_unless_named() -> None:
 def test_keep() -> None:
     model, x = build("residual")
     plan = hp.plan(model, x, keep=["one"])
-    assert plan.kept["one.0"] == "named in keep"
+    assert plan.kept["one.0"] == "is named in keep"
     # The end of `one` is added to the stem and to `two`: they stay with it.
     assert set(plan.layers) == {"two.0"}
     assert "coupled with 'one.3'" in plan.kept["stem.0"]
+
+
+def test_keep_a_depthwise_convolution() -> None:
+    model, x = build("depthwise")
+    free = hp.plan(model, x)
+    follower = next(name for name in free.layers if is_depthwise(model.get_submodule(name)))
+    plan = hp.plan(model, x, keep=[follower])
+    assert plan.kept[follower] == "is named in keep"
+    assert f"feeds '{follower}', which is named in keep" in plan.kept.values()
+    assert 0 < len(plan.layers) < len(free.layers)
+
+
+def test_a_frozen_depthwise_convolution_is_cut_with_the_layer_before_it() -> None:
+    """Such as a fixed blur: only what makes channels of its own can be a front end."""
+    model, x = build("depthwise")
+    free = hp.plan(model, x)
+    for module in model.modules():
+        if is_depthwise(module):
+            module.requires_grad_(False)
+    assert hp.plan(model, x).layers == free.layers
 
 
 def test_one_output_keeps_what_is_coupled_with_it() -> None:

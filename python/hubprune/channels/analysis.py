@@ -330,6 +330,8 @@ class Analysis:
         for (target, side, _), units in self.sides.items():
             blocks = {owner[unit].number for unit in units if unit >= 0}
             obstacle = self.coupling.obstacle(target)
+            if obstacle is None and side == "channels":
+                obstacle = self.veto.get(target)  # a depthwise convolution, which is in no block
             for number in blocks if obstacle is not None else ():
                 words = "is" if target in self.blocks[number].layers else f"feeds '{target}', which"
                 self._drop(number, f"{words} {obstacle}")

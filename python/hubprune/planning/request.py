@@ -179,14 +179,15 @@ def _vetoes(
         _module(modules, name, "keep")
         for layer in layers:
             if layer == name or layer.startswith(f"{name}."):
-                veto[layer] = "named in keep"
+                veto[layer] = "is named in keep"
     # In a model that is frozen as a whole, being frozen does not mark a front end.
     if any(parameter.requires_grad for parameter in modules[""].parameters()):
         for name, module in layers.items():
             own = list(module.parameters(recurse=False))
             frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
-            if frozen and name not in named:
-                veto.setdefault(name, "front end: its parameters are frozen (requires_grad)")
+            # A depthwise one, such as a fixed blur, says nothing about the layers before it.
+            if frozen and name not in named and not is_depthwise(module):
+                veto.setdefault(name, "is a front end: its parameters are frozen (requires_grad)")
     return veto
 
 
