@@ -18,13 +18,16 @@ namespace hubprune::cpu::HUBPRUNE_LEVEL {
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
-constexpr int kTileRows = 8;  // 8 x 2 accumulators of 32 registers
+constexpr int kTileRows = 8;
+constexpr int kBlockRows = 8;  // 8 x 2 accumulators of 32 registers
 #elif defined(__AVX2__)
 constexpr int kVectorBytes = 32;
-constexpr int kTileRows = 4;  // 4 x 2 accumulators of 16 registers
+constexpr int kTileRows = 4;   // 4 x 2 accumulators, and registers for what is done with them
+constexpr int kBlockRows = 6;  // 6 x 2 accumulators of 16 registers, for products alone
 #else
 constexpr int kVectorBytes = 16;
 constexpr int kTileRows = 4;
+constexpr int kBlockRows = 4;
 #endif
 constexpr int64_t kLineBytes = 64;  // of a cache line
 
@@ -77,6 +80,14 @@ static inline void keep_in_memory(T* p) {
 #else
   asm("" : : "r"(p) : "memory");
 #endif
+}
+
+// Lets a loop read at constant offsets from a pointer that does not change in it. GCC would
+// otherwise compute every address ahead of the loop and, as there are more than registers, load it
+// from the stack before each use.
+template <class T>
+static inline void keep_offsets(const T*& p) {
+  asm("" : "+r"(p));
 }
 
 // Lane sums in a fixed order (a binary tree), so that a result does not depend on the compiler.

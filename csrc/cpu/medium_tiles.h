@@ -122,11 +122,11 @@ struct MediumPanels {
 
   // As similarity_tile.
   void multiply(const TileShape& shape, float* tile) const {
-    multiply_panels<float, kPairs>(data, data, Span{0, pairs(), pairs()}, shape,
-                                   [&](const uint32_t* a, const uint32_t* b, int64_t depth,
-                                       bool first, Request<uint32_t> request, int64_t at) {
-                                     medium_block(a, b, depth, first, request, tile + at);
-                                   });
+    multiply_panels<float, kPairs>(
+        data, data, Span{0, pairs(), pairs()}, shape,
+        [&](auto, const uint32_t* a, const uint32_t*, const uint32_t* b, int64_t depth, bool first,
+            Request<uint32_t> request,
+            int64_t at) { medium_block(a, b, depth, first, request, tile + at); });
   }
 
  private:

@@ -57,18 +57,18 @@ template <class T>
 static inline void multiply_group(const T* block, const Panels<T>& y, int64_t height, int64_t j0,
                                   int64_t width, int64_t k, int64_t depth, T* sums) {
   constexpr int64_t kWidth = kPanel<T>;
-  constexpr int64_t kSharing = kTileMax / kTileRows / 2;  // blocks that request one panel
+  constexpr int64_t kSharing = kTileMax / 2;  // rows whose blocks request one panel
   const int64_t next = (k + kDepth < y.d ? k + kDepth : k) * kWidth;
   for (int64_t j = 0; j < width; j += kWidth) {
     const T* panel = y.panel(j0 + j);
     T* columns = sums + j / kTileMax * kTileSize + j % kTileMax;
-    for (int64_t i = 0; i < height; i += kTileRows) {
-      const int64_t share = i / kTileRows;
-      const Request<T> request{panel + next + share % kSharing * (kDepth * kWidth / kSharing),
-                               share < kSharing ? 1 : 0};
-      register_block<kDepth, 1>(block + i * kDepth, panel + k * kWidth, depth, k % kSpan == 0,
-                                request, columns + i * kTileMax);
-    }
+    visit_blocks(height, [&](auto rows, int64_t i) {
+      const Request<T> request{panel + next + i % kSharing * (kDepth * kWidth / kSharing),
+                               i < kSharing ? 1 : 0};
+      const T* a = block + i * kDepth;
+      register_block<kDepth, 1>(rows, a, a, panel + k * kWidth, depth, k % kSpan == 0, request,
+                                columns + i * kTileMax);
+    });
   }
 }
 

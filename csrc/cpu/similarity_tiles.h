@@ -3,10 +3,10 @@
 // the recomputed matvec. The n x n matrix never exists unless an operation writes it.
 //
 // Unit rows are packed once into panels of kPanel rows, feature by feature, so that the inner loop
-// reads one vector pair and kTileRows broadcasts per feature. A tile is kTileRows x kPanel register
-// blocks over kDepth features. A run of kRun features is added up in registers, runs in their
-// block, the blocks of kSpan features in the tile, and spans in a compensated sum. For unit rows,
-// whatever d,
+// reads one vector pair and kBlockRows broadcasts per feature. A tile is kBlockRows x kPanel
+// register blocks over kDepth features. A run of kRun features is added up in registers, runs in
+// their block, the blocks of kSpan features in the tile, and spans in a compensated sum. For unit
+// rows, whatever d,
 //   |error| <= (kRun + kDepth / kRun + kSpan / kDepth + 4) u, u = 2^-24 in float32.
 // The worst rows known (all entries equal, d up to 100 000) reach 9.6e-7, random ones 1e-7. Plain
 // sums of blocks of 128 features reach 2e-6 from d = 128 on, twice what is allowed at "highest".
@@ -30,9 +30,9 @@ constexpr int64_t kTileMax = 128;
 // of the next block of features of both tiles, one or two cache lines every so many features: at
 // d = 18 432 that is 113 G multiply-adds/s instead of 75. As a burst, requests fill the queue of
 // misses, the block's own loads wait behind them, and nothing is gained.
-template <class T>
+template <class T, int kRows = kTileRows>
 constexpr int64_t kRequestEvery =
-    kLineBytes * (kTileMax / kTileRows / 2) / (kPanel<T> * static_cast<int64_t>(sizeof(T)));
+    kLineBytes * (kTileMax / kRows / 2) / (kPanel<T> * static_cast<int64_t>(sizeof(T)));
 
 // Long rows are bound by the product: a larger tile reads the panels half as often, but up to 512
 // rows would be ten tiles or fewer, too few to share among threads. Short rows are bound by what
@@ -136,15 +136,55 @@ struct Span {
   int64_t d;
 };
 
-// Calls block(a, b, depth, first, request, at) for every register block of a tile, kWords words of
-// a span after kWords words: kTileRows rows of `a` times a panel `b`, whether nothing was added up
-// yet, its share of the requests for the words after these, and its place in the tile. x, y: packed
-// rows of span.d words each.
+// The rows of a register block: kCount, of which the first kSplit lie in one panel and the others
+// in the next one.
+template <int kCount, int kSplit = kCount>
+struct BlockRows {
+  static constexpr int count = kCount;
+};
+
+// Calls visit(rows, i) for the register blocks of `height` rows, rounded up to kTileRows: as many
+// as there are of kBlockRows, in pairs, so that what is left are whole blocks of kTileRows.
+template <class Visit>
+static inline void visit_blocks(int64_t height, const Visit& visit) {
+  const int64_t end = tiles_of(height, kTileRows) * kTileRows;
+  int64_t i = 0;
+  if constexpr (kBlockRows > kTileRows) {
+    static_assert(2 * kBlockRows % kTileRows == 0);
+    for (; i + 2 * kBlockRows <= end; i += 2 * kBlockRows) {
+      visit(BlockRows<kBlockRows>{}, i);
+      visit(BlockRows<kBlockRows>{}, i + kBlockRows);
+    }
+  }
+  for (; i < end; i += kTileRows) visit(BlockRows<kTileRows>{}, i);
+}
+
+// Calls visit(rows) with the split of kCount rows of which the first `left` lie in one panel.
+template <int kCount, class Visit>
+static inline void visit_split(int64_t left, const Visit& visit) {
+  if constexpr (kCount == kTileRows) {
+    visit(BlockRows<kCount>{});  // panels are whole blocks of these
+  } else {
+    static_assert(kCount == 6, "starts at multiples of six, which are even");
+    if (left >= kCount) {
+      visit(BlockRows<kCount>{});
+    } else if (left == 4) {
+      visit(BlockRows<kCount, 4>{});
+    } else {
+      visit(BlockRows<kCount, 2>{});
+    }
+  }
+}
+
+// Calls block(rows, a, beyond, b, depth, first, request, at) for every register block of a tile,
+// kWords words of a span after kWords words: rows of `a` (BlockRows: beyond its split, of `beyond`)
+// times a panel `b`, whether nothing was added up yet, its share of the requests for the words
+// after these, and its place in the tile. x, y: packed rows of span.d words each.
 template <class T, int64_t kWords, class Word, class Block>
 static inline void multiply_panels(const Word* x, const Word* y, const Span& span,
                                    const TileShape& shape, const Block& block) {
   constexpr int64_t kWidth = kPanel<T>;
-  const int64_t sharing = shape.edge / kTileRows / 2;  // blocks that request one panel
+  const int64_t sharing = shape.edge / 2;  // rows whose blocks request one panel
   const int64_t d = span.d;
   const Word* rows = x + shape.i0 * d;
   const Word* columns = y + shape.j0 * d;
@@ -155,17 +195,21 @@ static inline void multiply_panels(const Word* x, const Word* y, const Span& spa
     int64_t count = 0;
     for (int64_t j = 0; j < shape.width; j += kWidth) {
       const Word* b = columns + j * d + k * kWidth;
-      const int64_t height = shape.last_row<T>(j);
-      for (int64_t i = 0; i < height; i += kTileRows, ++count) {
+      visit_blocks(shape.last_row<T>(j), [&](auto whole, int64_t i) {
+        constexpr int kCount = decltype(whole)::count;
         const int64_t inside = i % kWidth;
         const Word* a = rows + (i - inside) * d + k * kWidth + inside;
+        const Word* beyond = a + kWidth * d - kWidth;
         const int64_t panel = count / sharing;
         const Word* from = panel < row_panels ? rows + panel * kWidth * d
                                               : columns + (panel - row_panels) * kWidth * d;
         from += next + count % sharing * (kWords * kWidth / sharing);
-        block(a, b, depth, k == span.first, Request<Word>{from, kTileMax / shape.edge},
-              i * kTileMax + j);
-      }
+        count += kCount;
+        const Request<Word> request{from, kTileMax / shape.edge};
+        visit_split<kCount>(kWidth - inside, [&](auto split) {
+          block(split, a, beyond, b, depth, k == span.first, request, i * kTileMax + j);
+        });
+      });
     }
   }
 }
@@ -176,43 +220,49 @@ static inline void add_up(T* sum, Vector<T> added, bool first) {
   store(sum, first ? added : load(sum) + added);
 }
 
-// One register block: kTileRows rows of `a` times kPanel rows of `b` over `depth` features, while
-// the lines of `request` are on their way. Of `a` the next row is kRowStep values further, the next
-// feature kFeatureStep; `b` is a panel.
-template <int64_t kRowStep, int64_t kFeatureStep, class T>
-static inline void register_block(const T* a, const T* b, int64_t depth, bool first,
-                                  Request<T> request, T* tile) {
+// One register block: rows of `a` and `beyond` (BlockRows) times kPanel rows of `b` over `depth`
+// features, while the lines of `request` are on their way. The next row is kRowStep values further,
+// the next feature kFeatureStep; `b` is a panel.
+template <int64_t kRowStep, int64_t kFeatureStep, int kCount, int kSplit, class T>
+static inline void register_block(BlockRows<kCount, kSplit>, const T* a, const T* beyond,
+                                  const T* b, int64_t depth, bool first, Request<T> request,
+                                  T* tile) {
   constexpr int64_t kWidth = kPanel<T>;
-  alignas(64) T sums[kTileRows * kWidth];
-  for (int64_t run = 0; run < depth; run += kRun) {
-    Vector<T> left[kTileRows] = {};
-    Vector<T> right[kTileRows] = {};
+  constexpr int64_t kEvery = kRequestEvery<T, kCount>;
+  alignas(64) T sums[kCount * kWidth];
+  int64_t run = 0;
+  do {  // depth is 1 or more
+    Vector<T> left[kCount] = {};
+    Vector<T> right[kCount] = {};
     const int64_t last = depth - run < kRun ? depth : run + kRun;
     for (int64_t k = run; k < last;) {
       request.send();
-      const int64_t end = k + kRequestEvery<T> < last ? k + kRequestEvery<T> : last;
+      const int64_t end = k + kEvery < last ? k + kEvery : last;
       for (; k < end; ++k) {
         const Vector<T> b0 = load(b);
         const Vector<T> b1 = load(b + kLanes<T>);
 #pragma GCC unroll 8
-        for (int r = 0; r < kTileRows; ++r) {
-          left[r] += a[r * kRowStep] * b0;
-          right[r] += a[r * kRowStep] * b1;
+        for (int r = 0; r < kCount; ++r) {
+          const T value = (r < kSplit ? a : beyond)[r * kRowStep];
+          left[r] += value * b0;
+          right[r] += value * b1;
         }
         a += kFeatureStep;
+        beyond += kFeatureStep;
         b += kWidth;
       }
     }
     keep_in_memory(sums);
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kCount; ++r) {
       add_up(sums + r * kWidth, left[r], run == 0);
       add_up(sums + r * kWidth + kLanes<T>, right[r], run == 0);
     }
     keep_in_memory(sums);
-  }
+    run += kRun;
+  } while (run < depth);
 #pragma GCC unroll 8
-  for (int r = 0; r < kTileRows; ++r) {
+  for (int r = 0; r < kCount; ++r) {
     const T* row = sums + r * kWidth;
     add_up(tile + r * kTileMax, load(row), first);
     add_up(tile + r * kTileMax + kLanes<T>, load(row + kLanes<T>), first);
@@ -232,6 +282,7 @@ static inline __attribute__((always_inline)) void multiply_rows(const T* a, cons
                                                                 Vector<T> (&right)[kRows]) {
   constexpr int64_t kWidth = kPanel<T>;
   const int64_t depth = kFeatures > 0 ? kFeatures : d;
+  if constexpr (kFeatures > 0) keep_offsets(a);
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
     left[r] = Vector<T>{};
@@ -307,11 +358,12 @@ static inline void similarity_tile(const Panels<T>& x, const Panels<T>& y, const
   all.start(shape, d);
   for (int64_t k = 0; k < d; k += kSpan) {
     T* sums = all.of_span(k);
-    multiply_panels<T, kDepth>(
-        x.data, y.data, Span{k, d - k < kSpan ? d : k + kSpan, d}, shape,
-        [&](const T* a, const T* b, int64_t depth, bool first, Request<T> request, int64_t at) {
-          register_block<1, kPanel<T>>(a, b, depth, first, request, sums + at);
-        });
+    multiply_panels<T, kDepth>(x.data, y.data, Span{k, d - k < kSpan ? d : k + kSpan, d}, shape,
+                               [&](auto rows, const T* a, const T* beyond, const T* b,
+                                   int64_t depth, bool first, Request<T> request, int64_t at) {
+                                 register_block<1, kPanel<T>>(rows, a, beyond, b, depth, first,
+                                                              request, sums + at);
+                               });
     all.add_span(shape, k);
   }
   all.finish(shape, d);
