@@ -76,7 +76,7 @@ def pairwise_cosine(
     x : tensor or array, shape (..., n, d)
         float16, bfloat16, float32 or float64.
     y : tensor or array, shape (..., m, d), optional
-        Of x's kind, dtype, device and batch shape. Without it, the rows of x among themselves.
+        Of x's dtype, device and batch shape. Without it, the rows of x among themselves.
     edge : {"signed", "squared", "abs", "positive", "shifted"}
         f(s) = s, s^2, abs(s), max(s, 0), (1 + s) / 2.
     zero_diagonal : bool
@@ -87,12 +87,12 @@ def pairwise_cosine(
     Returns
     -------
     tensor or array, shape (..., n, m)
-        float64 for float64 input, else float32; NumPy for NumPy.
+        float64 for float64 input, else float32; NumPy where x is.
 
     Raises
     ------
     TypeError
-        For another type or dtype, or x and y of different ones.
+        For another type or dtype, or x and y of different dtypes.
     ValueError
         For shapes, devices or an edge that do not fit, or an `out` that shares memory with x or y.
 
