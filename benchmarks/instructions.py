@@ -5,8 +5,9 @@ Usage: python benchmarks/instructions.py [benchmarks/results/instructions.json]
 
 Runs itself under valgrind, which knows AVX2 but not AVX-512, so the numbers are those of level v3.
 Each operation runs at two sizes in two processes alike in all else; the difference over the
-difference in work is the cost of one more pair, row or weight. Takes about ten minutes, nearly all
-to load torch.
+difference in work is the cost of one more pair, row or weight. The start of a process, nearly seven
+thousand million instructions, differs by a few million from one to the next: the sizes lie so far
+apart that this is a few per cent at most. Takes about ten minutes, most of them to load torch.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 # name -> (unit, two sizes, the work of a size in units, the fewest vector instructions of a unit:
-# multiply-adds of the method, and where pairs are summed one absolute value and two additions)
+# multiply-adds of the method, and where pairs are summed an absolute value and two additions, where
+# they are compared two maxima)
 SIZES: dict[str, tuple[str, tuple[int, int], Callable[[int], float], float]] = {
-    "degree_abs_9": ("pair", (1024, 2048), lambda n: n * n / 2, 12 / 8),
-    "degree_abs_256": ("pair", (512, 1024), lambda n: n * n / 2, 259 / 8),
-    "degree_signed_9": ("row", (8192, 65536), lambda n: n, 36 / 4),
-    "nearest_9": ("ordered pair", (1024, 2048), lambda n: n * n, 12 / 8),
-    "rank1_3x3": ("weight", (16, 256), lambda n: n * 512 * 9, 45 / 4 / 9),
+    "degree_abs_9": ("pair", (2048, 16384), lambda n: n * n / 2, 12 / 8),
+    "degree_abs_256": ("pair", (512, 4096), lambda n: n * n / 2, 259 / 8),
+    "degree_signed_9": ("row", (65536, 1048576), lambda n: n, 36 / 4),
+    "nearest_9": ("pair", (2048, 16384), lambda n: n * n / 2, 11 / 8),
+    "rank1_3x3": ("weight", (64, 4096), lambda n: n * 512 * 9, 45 / 4 / 9),
 }
 
 
