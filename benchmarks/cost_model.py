@@ -118,12 +118,12 @@ KERNELS = (
     Kernel(
         "nearest, d = 9", "n", (1024, 2048, 4096, 16384),
         lambda n: call(hp.nearest, rows(n, 9)),
-        lambda n: 36 * n, lambda n: n * n * 9, "multiply-add",
+        lambda n: 36 * n, lambda n: n * n * 9 / 2, "multiply-add",
     ),
     Kernel(
         "nearest, n = 2048, long rows", "d", (128, 512, 2048, 8192),
         lambda d: call(hp.nearest, rows(2048, d)),
-        lambda d: 4 * 2048 * d, lambda d: 2048**2 * d, "multiply-add",
+        lambda d: 4 * 2048 * d, lambda d: 2048**2 * d / 2, "multiply-add",
     ),
     Kernel(
         "pairwise_cosine into out, d = 256", "n", (512, 1024, 2048, 4096),

@@ -80,6 +80,24 @@ def test_ties_across_tiles_and_threads(d: int, threads: list[int]) -> None:
         assert torch.equal(index, expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [3, 9, 20, 40])  # strips of 512, 256 and 128 columns
+@pytest.mark.parametrize("n", [63, 64, 65, 191, 513, 1030])
+@pytest.mark.usefixtures("level")
+def test_blocks_of_short_rows(n: int, d: int, dtype: torch.dtype) -> None:
+    """Entries of -1, 0 and 1: equal cosines in several blocks of 64 columns, and rows of NaN."""
+    x = torch.randint(-1, 2, (n, d), generator=torch.Generator().manual_seed(n + d)).to(dtype)
+    x[::37] = torch.nan
+    s = hp.pairwise_cosine(x).fill_diagonal_(-2.0).nan_to_num(nan=-2.0)
+    expected = (s == s.amax(1, keepdim=True)).to(torch.uint8).argmax(1)
+    expected[::37] = -1
+    similarity, index = hp.nearest(x)
+    assert torch.equal(index, expected)
+    finite = index >= 0
+    assert torch.equal(similarity[finite], s.amax(1)[finite])
+    assert bool(similarity[~finite].isnan().all())
+
+
 @pytest.mark.parametrize("d", FEATURES)
 @pytest.mark.usefixtures("level")
 def test_negative_similarities_beat_the_padding(d: int) -> None:
