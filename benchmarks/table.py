@@ -8,9 +8,9 @@ selection", the groups of SELECTION and all losses in words, and "graph library 
 NetworkX and igraph take; benchmarks/results/instructions.json fills "instruction table";
 benchmarks/results/nystrom.json (of `make paper`) fills "nystrom table"; demo-output/results.json
 (of `make demo`) fills "demo table"; benchmarks/results/study.json (of `make study`) fills the
-tables of docs/study.md; benchmarks/results/cpu-zen5.json, of another processor, those of
-docs/performance-zen5.md. A table stands between the lines `<!-- NAME -->` and `<!-- end of NAME
--->`; a file has what it has of them.
+tables of docs/study.md; benchmarks/results/cpu-zen5.json and cpu-avx2.json, of other processors,
+those of docs/performance-zen5.md and docs/performance-avx2.md. A table stands between the lines
+`<!-- NAME -->` and `<!-- end of NAME -->`; a file has what it has of them.
 """
 
 from __future__ import annotations
