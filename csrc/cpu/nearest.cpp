@@ -26,6 +26,8 @@ static inline void keep_best(T similarity, Index index, T* best, Index* where) {
 
 // Columns of short rows among which the nearest is looked for when it is known to be one of them.
 constexpr int64_t kSearched = 64;
+template <class T>
+constexpr int kSearchedPanels = kSearched / kPanel<T> < 4 ? kSearched / kPanel<T> : 4;  // at once
 
 // The largest cosine of every row over the tiles that one thread has seen, and the block of
 // kSearched columns that it lies in: the lowest of several. From -1 on: cosines there and, by
@@ -244,8 +246,8 @@ static void nearest_of_short_rows(const Team& team, const Panels<T>& x, const Bl
       }
       similarity[i] = most;
       const bool narrow = x.n - block * kSearched <= 2 * kPanel<T>;
-      index[i] =
-          narrow ? first_in_block<2>(x, i, block, most) : first_in_block<4>(x, i, block, most);
+      index[i] = narrow ? first_in_block<2>(x, i, block, most)
+                        : first_in_block<kSearchedPanels<T>>(x, i, block, most);
     }
   });
 }
