@@ -40,10 +40,10 @@ def test_matches_the_reference(n: int, d: int, dtype: torch.dtype) -> None:
         assert (order.dtype, degree.dtype) == (torch.int64, torch.float64)
         assert sorted(order.tolist()) == list(range(n))
         assert removals_check_out(x, order, edge, 2 * DEGREE[dtype])
-        expected = reference.greedy_degree(numpy64(x), edge)
         # Near ties may fall either way: in float32; where d = 1 makes every cosine 1 or -1; and
         # between a row, its opposite and a zero row among shifted cosines.
         if dtype == torch.float64 and d > 1 and edge != "shifted":
+            expected = reference.greedy_degree(numpy64(x), edge)
             assert order.tolist() == expected.order.tolist()
             assert relative_error(degree, expected.degree) < DEGREE[dtype]
 

@@ -81,8 +81,16 @@ def test_degree_of_cnn14s_widest_layer_has_the_order_of_the_reference() -> None:
         assert got.order.tolist() == expected.order.tolist()
 
 
-@pytest.mark.parametrize("shape", PUBLISHED[:5], ids=str)
-@pytest.mark.parametrize("name", DETERMINISTIC)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        (name, shape)
+        for name in DETERMINISTIC
+        for shape in PUBLISHED[:5]
+        if shape[0] <= 64 or name not in ("betweenness", "closeness")  # the reference: 10 s for 128
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("dead", ["first", "rank"])
 def test_matches_the_reference(name: str, shape: tuple[int, ...], dead: str) -> None:
     weight = torch.randn(shape)
