@@ -590,20 +590,39 @@ def test_a_way_through_the_graph_that_leads_in_circles_ends(
     assert plan.layers["stem.0"] == plan.layers["one.3"]  # the probe finds what is added
 
 
-def test_what_is_known_to_meet_is_not_told_apart_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every filter of the paths meets others: with all that is heard counted, 505 replays."""
-    torch.manual_seed(0)
+class SumsOfMany(nn.Module):
+    """As many channels as asked for are added up to one."""
+
+    def __init__(self, together: int) -> None:
+        super().__init__()
+        self.together = together
+        self.conv, self.after = nn.Conv1d(1, 20 * together, 3), nn.Conv1d(20, 4, 3)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.conv(x)).unflatten(1, (self.together, -1)).sum(1)
+        return self.head(F.relu(self.after(x)).mean(2))
+
+
+@pytest.mark.parametrize(("together", "most"), [(2, 150), (4, 150), (8, 250), (16, 600)])
+def test_units_that_meet_are_told_apart_in_few_runs(
+    together: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replays = []
     replay = probe.Probe.replay
 
-    def counted(self: probe.Probe, lit: torch.Tensor) -> Any:
-        replays.append(lit)
-        return replay(self, lit)
+    def counted(self: probe.Probe, *args: Any) -> Any:
+        replays.append(args)
+        return replay(self, *args)
 
     monkeypatch.setattr(probe.Probe, "replay", counted)
-    plan = hp.plan(SelectiveKernel().eval(), torch.randn(1, 1, 40))
-    assert len(plan.layers["select"]) == 2 * len(plan.layers["paths.0"]) == 32
-    assert len(replays) < 450
+    plan = hp.plan(SumsOfMany(together).eval(), torch.randn(1, 1, 12), ratio={"conv": 0.5})
+    channels = {index % 20 for index in plan.layers["conv"]}
+    assert len(channels) == 10
+    assert plan.layers["conv"] == tuple(
+        20 * part + channel for part in range(together) for channel in sorted(channels)
+    )
+    assert len(replays) < most
 
 
 class Uncopyable(nn.Conv1d):

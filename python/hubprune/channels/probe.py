@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -51,6 +51,7 @@ class Probe:
         self.recorded: dict[Place, Any] = {}
         self.units: dict[str, torch.Tensor] = {}  # producer -> (channels,) unit number or -1
         self.lit = torch.zeros(0, dtype=torch.bool, device="cpu")
+        self.looked_at: Collection[Place] | None = None  # all places
         self.seen: dict[Place, torch.Tensor] = {}
 
     def __enter__(self) -> Probe:
@@ -81,26 +82,32 @@ class Probe:
         self.recorded, self.calls = {}, {}
         return self._run("record")
 
-    def replay(self, lit: torch.Tensor) -> dict[Place, torch.Tensor]:
+    def replay(
+        self, lit: torch.Tensor, places: Collection[Place] | None = None
+    ) -> dict[Place, torch.Tensor]:
         """Make the channels of some units NaN and see where NaN arrives.
 
         Parameters
         ----------
         lit : torch.Tensor
             (units,) bool.
+        places : collection of place, optional
+            Where to look; everywhere by default.
 
         Returns
         -------
         dict of place to torch.Tensor
             For each input of a watched layer and each output of the model, bool, its shape.
         """
+        self.looked_at = places
         self.lit = torch.cat([lit, lit.new_zeros(1)])  # so that -1 is never lit
         self.seen = {}
         with self._lit_parameters():
             outputs = tensors_of(self._run("replay"))
         floating = [tensor for tensor in outputs if tensor.is_floating_point()]
         for number, tensor in enumerate(floating):
-            self.seen[None, number] = tensor.isnan()
+            if places is None or (None, number) in places:
+                self.seen[None, number] = tensor.isnan()
         return self.seen
 
     def positions(self, place: Place, mask: torch.Tensor) -> torch.Tensor:
@@ -164,7 +171,7 @@ class Probe:
             if self.mode == "record":
                 if x.isnan().any():
                     raise NaNFoundError(name)
-            else:
+            elif self.looked_at is None or place in self.looked_at:
                 self.seen[place] = x.isnan()
         replayed = not is_channelwise(module) and name not in self.through
         if self.mode == "record" or not replayed:
@@ -217,7 +224,6 @@ class Reading:
 
     def __init__(self, probe: Probe, lit: torch.Tensor, *, apart: Collection[Place] = ()) -> None:
         words, bits, self._ones = code_words(int(lit.sum()))
-        self._all_bits = (1 << bits) - 1
         self._probe = probe
         codes = torch.zeros(len(lit), dtype=torch.long, device="cpu")
         codes[lit] = torch.tensor(words, dtype=torch.long, device="cpu")
@@ -250,12 +256,6 @@ class Reading:
             words = self._words[place]
             self._found[place] = self._units(words) if words.any() else None
         return self._found[place]
-
-    def is_crowded(self, place: Place, positions: Sequence[int]) -> bool:
-        """Whether so many units are at all of some positions that every bit is heard there."""
-        if self._all_bits in self._unit_of:  # of the only unit
-            return False
-        return bool((self._words[place][positions] == self._all_bits).all())
 
     def is_shared(self, place: Place) -> bool:
         """Whether any position has several units."""
