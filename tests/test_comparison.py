@@ -522,6 +522,8 @@ def test_a_plot_with_variants_and_without_points(tmp_path: Path) -> None:
     [
         ({"model": 3}, TypeError, "a function of a seed that gives one; got int"),
         ({"model": lambda seed: 3}, TypeError, "model(seed) must be a torch.nn.Module; got int"),
+        ({"model": network().to("meta")}, ValueError, "model must hold values"),
+        ({"model": lambda seed: network().to("meta")}, ValueError, "model(seed) must hold values"),
         ({"scorers": "l1"}, TypeError, "scorers must be a collection"),
         ({"scorers": ["l3"]}, ValueError, "scorer must be one of"),
         ({"scorers": ["l1", "l1"]}, ValueError, "'l1' is there twice"),

@@ -983,6 +983,7 @@ with warnings.catch_warnings():
         ({"model": ReturnsList(lambda x: [x])}, TypeError, "dict of tensors; got list"),
         ({"model": ReturnsList(lambda x: {"y": x})}, TypeError, "got a dict with 'y'"),
         ({"model": ReturnsList(lambda x: x[:, 0])}, ValueError, "got shape (32,)"),
+        ({"model": network().to("meta")}, ValueError, "model must hold values; '0.weight' is on"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1; got 0"),
         ({"epochs": 2.0}, TypeError, "epochs must be an int; got float"),
         ({"batch_size": True}, TypeError, "batch_size must be an int; got bool"),
@@ -1025,6 +1026,8 @@ def test_quantised_models_are_evaluated_but_not_pruned() -> None:
 
 
 def test_evaluate_errors() -> None:
+    with pytest.raises(ValueError, match="model must hold values"):
+        hp.evaluate(network().to("meta"), classes())
     with pytest.raises(ValueError, match="data has targets of tags; task is 'classes'"):
         hp.evaluate(network(), tags(), task="classes")
     with pytest.raises(ValueError, match="task must be one of classes, tags; got 'pitch'"):

@@ -493,6 +493,8 @@ def test_bad_models() -> None:
         hp.plan("model", x)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="DataParallel"):
         hp.plan(nn.DataParallel(nn.Conv1d(1, 2, 3)), x)
+    with pytest.raises(TypeError, match=r"layer '0': weight .* got dtype complex64"):
+        hp.plan(nn.Sequential(nn.Conv1d(1, 2, 3, dtype=torch.complex64)), x.to(torch.complex64))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -53,7 +53,7 @@ class Bench:
         stored: bool,
     ) -> None:
         if isinstance(model, nn.Module):
-            check_model(model)
+            check_model(model, filled=True)
             check_example_inputs(model, example_inputs)
         elif not callable(model):
             raise TypeError(
@@ -122,7 +122,7 @@ class Bench:
             if not isinstance(model, nn.Module):
                 seed_everything(stream_seed(seed, 0, GLOBAL))
                 model = model(seed)
-                check_model(model, "model(seed)")
+                check_model(model, "model(seed)", filled=True)
                 check_example_inputs(model, self.inputs)
             self._base = seed, model, fingerprint(model)
         _, model, found = self._base

@@ -371,7 +371,7 @@ def evaluate(
     RuntimeError
         If the model computes NaN.
     """
-    check_model(model, quantised=True)
+    check_model(model, filled=True, quantised=True)
     check_count(batch_size, "batch_size")
     with preserved_rng():
         examples = Examples(data, "data")

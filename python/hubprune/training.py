@@ -57,7 +57,7 @@ class TrainingRun:
         augment: Augment | None,
         energy: bool | str,
     ) -> None:
-        check_model(model)
+        check_model(model, filled=True)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise ValueError(f"seed must be an integer from 0 to 2**63 - 1; got {seed!r}")
         if augment is not None and not callable(augment):

@@ -146,7 +146,7 @@ def score(
     """
     if isinstance(weight_or_module, nn.Module):
         weight = _layer_weight(weight_or_module, name)
-        as_tensor(weight, "weight")
+        as_tensor(weight, "weight" if name is None else f"layer {name!r}: weight")
     else:
         weight = as_tensor(weight_or_module, "weight")
     contribution = _own_contribution(weight_or_module)
