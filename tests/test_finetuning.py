@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -521,26 +520,6 @@ def test_a_killed_run_resumes_bit_by_bit(tmp_path: Path) -> None:
         assert bits(again.model) == bits(whole.model)
         assert again.seconds == resumed.seconds
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(processes)
-
-
-def test_a_full_disk_is_an_os_error_and_leaves_the_old_file(tmp_path: Path) -> None:
-    tuned = hp.finetune(network(), classes(), None, epochs=1)
-    tuned.save(tmp_path / "tuned")
-    plan = hp.plan(network(), classes()[0][:1])
-    pruned = hp.prune(network(), plan)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2500, limits[1]))
-    try:
-        with pytest.raises(OSError, match="tuned cannot be written"):
-            tuned.save(tmp_path / "tuned")
-        with pytest.raises(OSError, match="File too large"):
-            hp.save_pruned(pruned, plan, tmp_path / "pruned")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
-    assert [each.name for each in tmp_path.iterdir()] == ["tuned"]
-    assert bits(hp.FineTuned.load(network, tmp_path / "tuned").model) == bits(tuned.model)
 
 
 def test_an_interrupted_run_resumes_bit_by_bit(tmp_path: Path) -> None:

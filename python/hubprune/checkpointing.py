@@ -6,9 +6,11 @@ The file is safetensors; the values are JSON in its metadata. Nothing in it can 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,10 @@ def save_tensors(
     try:
         save_file(dict(tensors), str(path), metadata=dict(metadata))
     except SafetensorError as error:
-        raise OSError(f"{path.name} cannot be written: {error}") from error
+        # safetensors has the system's error as text: "I/O error: ... (os error 28)".
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        code = int(found[1]) if found else errno.EIO
+        raise OSError(code, os.strerror(code) if found else str(error)) from error
     path.chmod(0o666 & ~umask())  # safetensors writes for the owner alone
 
 

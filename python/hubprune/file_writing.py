@@ -57,12 +57,14 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     IsADirectoryError
         If `path` is a folder.
+    OSError
+        If it cannot be written; the error names `path`.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a folder, not a file", str(path))
     if path.exists() and not path.is_file():
-        with tempfile.TemporaryDirectory() as elsewhere:
+        with _named(path), tempfile.TemporaryDirectory() as elsewhere:
             file = Path(elsewhere) / path.name
             yield file
             with file.open("rb") as written, path.open("wb") as device:
@@ -75,12 +77,24 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         # Not mkstemp: it makes private files, and results follow the umask like any others.
         file = folder / target.name
-        yield file
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(file, target)
+        with _named(path):
+            yield file
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+            os.replace(file, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _named(target: Path) -> Iterator[None]:
+    """Name `target` in errors of the system that name no file, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(target)
+        raise
 
 
 def remove_leftovers(target: Path) -> None:
@@ -104,7 +118,13 @@ def _abandoned(target: Path, ending: str) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside `target`; put it in the target's place if all goes well."""
+    """Give an empty folder beside `target`; put it in the target's place if all goes well.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the error names `target`.
+    """
     target = target.resolve()  # behind a link: the link stays, its folder is replaced
     for entry in _abandoned(target, r"saving-(\d+)(-.*)?"):
         shutil.rmtree(entry, ignore_errors=True)
@@ -112,9 +132,10 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     folder.chmod(0o777 & ~umask())
     try:
-        yield folder
-        for entry in (*folder.iterdir(), folder):
-            _flush(entry)
+        with _named(target):
+            yield folder
+            for entry in (*folder.iterdir(), folder):
+                _flush(entry)
         if target.exists():
             _exchange(folder, target)
         else:

@@ -29,6 +29,7 @@ from .arguments import (
     start_vector,
 )
 from .checkpointing import save_tensors
+from .file_writing import replaced_file
 from .landmarks import counter_bits, seed_of
 
 __all__ = ["NystromError", "NystromFactor", "row_blocks"]
@@ -287,7 +288,7 @@ class NystromFactor:
         return text if self._x is None else f"{text}\n{self.error_estimate()}"
 
     def save(self, path: str | Path) -> None:
-        """Write the factor to a safetensors file (without the rows).
+        """Write the factor to a safetensors file, without the rows; an older one is replaced whole.
 
         Raises
         ------
@@ -295,11 +296,12 @@ class NystromFactor:
             If it cannot be written.
         """
         tensors = {"indices": self.indices, "factor": self.factor, "signs": self.signs}
-        save_tensors(
-            Path(path),
-            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-            {"edge": self.edge, "landmarks": self.landmarks, "seconds": repr(self.seconds)},
-        )
+        with replaced_file(path) as file:
+            save_tensors(
+                file,
+                {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
+                {"edge": self.edge, "landmarks": self.landmarks, "seconds": repr(self.seconds)},
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> NystromFactor:
