@@ -100,9 +100,30 @@ def test_correlations_go_on_from_layer_to_layer(groups: int) -> None:
     assert np.abs(other.numpy() - expected).max() > 20 * EXACT
 
 
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_float32_is_as_good_whatever_the_scale(size: float) -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"a": nn.Conv2d(3, 40, 3), "norm": nn.BatchNorm2d(40)})
+    model["b"] = nn.Conv2d(40, 70, 3, groups=2)
+    with torch.no_grad():
+        model["b"].weight *= size * torch.logspace(-3, 3, 70)[:, None, None, None]
+        model["norm"].weight.copy_(torch.logspace(-12, 12, 40))
+    path = Path("a", "norm", "after norm", indices(40), indices(40))
+
+    def made() -> torch.Tensor:
+        return ChannelPredictor(model, {"b": Reader((path,))})._made("b")
+
+    rounded = made()
+    model.double()
+    exact = made()
+    torch.testing.assert_close(exact.diagonal(), torch.ones(70).double())
+    torch.testing.assert_close(rounded, exact, rtol=0, atol=1e-6)
+
+
 def test_added_outputs_add_up() -> None:
     torch.manual_seed(0)
     model = nn.ModuleDict({name: nn.Linear(4, 3) for name in "ab"} | {"sum": nn.Linear(3, 5)})
+    model.double()
     paths = tuple(Path(name, None, "no", indices(3), indices(3)) for name in "ab")
     predictor = ChannelPredictor(model, {"sum": Reader(paths)})
     weights = [model[name].weight.detach().double() for name in ("a", "b", "sum")]
@@ -115,7 +136,7 @@ def test_added_outputs_add_up() -> None:
 def test_places_behind_a_flattening_and_unknown_inputs() -> None:
     """Four inputs are two filters at two places, the fifth comes from nowhere that is known."""
     torch.manual_seed(0)
-    model = nn.ModuleDict({"a": nn.Conv1d(1, 2, 1), "b": nn.Linear(5, 3)})
+    model = nn.ModuleDict({"a": nn.Conv1d(1, 2, 1), "b": nn.Linear(5, 3)}).double()
     path = Path("a", None, "no", (0, 1, 0, 1), (0, 2, 1, 3))
     predictor = ChannelPredictor(model, {"b": Reader((path,))})
     row = model["a"].weight.detach().double().flatten(1)
@@ -148,7 +169,7 @@ def test_places_that_pass_channels_of_their_own_of_the_norm() -> None:
     expected = torch.einsum("pi,pj,ij->ij", spread, spread, correlation) / 3
     torch.testing.assert_close(covariance, expected)
     reader = {"b": Reader((path,))}
-    model["b"] = nn.Linear(6, 3)
+    model["b"] = nn.Linear(6, 3).double()
     weight = model["b"].weight.detach().double().reshape(3, 2, 3) * scale.reshape(2, 3)
     covariance = torch.einsum("oip,ij,qjp->oq", weight, correlation, weight)
     spread = covariance.diagonal().sqrt()

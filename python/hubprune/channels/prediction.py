@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..arguments import compute_dtype
 from ..layer_kinds import CONVOLUTIONS, TRANSPOSED
 from .paths import Path, Reader
 
@@ -119,7 +120,8 @@ class ChannelPredictor:
         """Correlation of a layer's outputs, (n, n)."""
         if layer not in self._correlations:
             module = self._model.get_submodule(layer)
-            filters = filters_by_group(module)
+            # Two products of all filters with all: in float64 wide layers would take twice as long.
+            filters = filters_by_group(module).to(compute_dtype(module.weight))  # type: ignore[arg-type]
             # What a layer sees of its own outputs, if it reads them: nothing is known yet.
             self._correlations[layer] = torch.eye(
                 filters.shape[0] * filters.shape[1], dtype=torch.float64
@@ -129,17 +131,23 @@ class ChannelPredictor:
 
     def _computed(self, layer: str, module: Any, filters: torch.Tensor) -> torch.Tensor:
         groups, per_group, width, _ = filters.shape
+        # Filters and covariances up to 1, so that no product leaves the range of float32.
+        filters = filters / filters.abs().amax((2, 3), keepdim=True).clamp_min(1e-37)
         if isinstance(module, CONVOLUTIONS):
-            filters = filters @ _place_factor(module.kernel_size)
+            filters = filters @ _place_factor(module.kernel_size).to(filters)
         gram = torch.zeros(groups, per_group, per_group, dtype=torch.float64)
         for columns, covariance in self._inputs(layer, groups * width):
+            loudest = 1.0 if covariance is None else float(covariance.diagonal().max())
+            if not loudest:
+                continue
             for group in range(groups):  # groups see other inputs: uncorrelated
                 mine = torch.nonzero(columns // width == group)[:, 0]
                 part = filters[group][:, columns[mine] - group * width]  # (filters, inputs, taps)
                 mixed = part
                 if covariance is not None:
-                    mixed = torch.einsum("fit,ij->fjt", part, covariance[mine][:, mine])
-                gram[group] += mixed.flatten(1) @ part.flatten(1).T
+                    among = (covariance[mine][:, mine] / loudest).to(part)
+                    mixed = torch.einsum("fit,ij->fjt", part, among)
+                gram[group] += loudest * (mixed.flatten(1) @ part.flatten(1).T).double()
         norm = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-300).sqrt()
         correlation = (gram / norm[:, :, None] / norm[:, None]).clamp(-1.0, 1.0)
         blocks: torch.Tensor = torch.block_diag(*correlation)
