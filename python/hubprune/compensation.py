@@ -24,7 +24,6 @@ from torch import nn
 
 from .calibration import listed_batches
 from .channels.moments import (
-    Channels,
     Moments,
     Site,
     channels_of,
@@ -195,19 +194,28 @@ def _fold(
     moments = moments_of(site)
     if isinstance(moments, str):
         return moments + "; batches would help"
-    folded, shift = _folded(filters_by_group(module), site.channels, moments, fold)
+    folded, shift = _folded(filters_by_group(module), site, moments, fold)
     return _store(pruned, site, folded, shift)
 
 
 def _folded(
-    weight: torch.Tensor, channels: Channels, moments: Moments, fold: str
+    weight: torch.Tensor, site: Site, moments: Moments, fold: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weights (groups, filters, inputs, taps) with the fold, and what the biases gain."""
+    """What is left of the weights (groups, filters, inputs, taps), with the fold; the biases' gain.
+
+    Filters that are cut themselves are left out first.
+    """
     groups, per_group, width, _ = weight.shape
-    shift = torch.zeros(groups, per_group, dtype=torch.float64)
-    folded = weight.clone()
+    channels = site.channels
+    rows = torch.arange(groups * per_group)
+    if site.outputs is not None:
+        rows = torch.tensor(site.outputs)
+    kept_in = torch.tensor(site.cut.kept)
     group_of = channels.positions // width  # a group sees its own inputs only
+    parts, shifts = [], []
     for g in range(groups):
+        filters = weight[g][rows[rows // per_group == g] - g * per_group]
+        shift = torch.zeros(len(filters), dtype=torch.float64)
         for place, columns in enumerate(channels.positions):
             mine = group_of[place] == g
             kept = torch.nonzero(mine & channels.kept)[:, 0]
@@ -216,31 +224,24 @@ def _folded(
                 continue
             if place == 0 or groups > 1:  # in one group the places share it
                 B = _regression(moments, kept, removed, fold)
-            gone = weight[g][:, columns[removed] - g * width]  # (filters, removed, taps)
-            folded[g][:, columns[kept] - g * width] += torch.einsum("ort,rk->okt", gone, B)
+            gone = filters[:, columns[removed] - g * width]  # (filters, removed, taps)
+            filters[:, columns[kept] - g * width] += torch.einsum("ort,rk->okt", gone, B)
             rest = moments.mean[place][removed] - B @ moments.mean[place][kept]
-            shift[g] += torch.einsum("ort,r->o", gone, rest)
-    return folded, shift.flatten()
+            shift += torch.einsum("ort,r->o", gone, rest)
+        columns = kept_in[kept_in // width == g] - g * width
+        if len(columns):  # else the group went as a whole
+            parts.append(filters[:, columns])
+        shifts.append(shift)
+    return torch.stack(parts), torch.cat(shifts)
 
 
 def _store(pruned: nn.Module, site: Site, folded: torch.Tensor, shift: torch.Tensor) -> str | None:
-    """Write the kept part of the folded weights, and the shift, or say why the shift is lost."""
+    """Write the folded weights, and the shift, or say why the shift is lost."""
     twin: Any = pruned.get_submodule(site.name)
-    rows = torch.arange(len(shift)) if site.outputs is None else torch.tensor(site.outputs)
-    groups, per_group, width, _ = folded.shape
-    kept_in = torch.tensor(site.cut.kept)
-    parts = []
-    for g in range(groups):
-        mine = rows[rows // per_group == g] - g * per_group
-        columns = kept_in[kept_in // width == g] - g * width
-        if len(columns):  # else the group went as a whole
-            parts.append(folded[g][mine][:, columns])
-    smaller = torch.stack(parts)  # (groups, filters, inputs, taps)
     if isinstance(twin, TRANSPOSED):
-        smaller = smaller.transpose(1, 2)
+        folded = folded.transpose(1, 2)
     with torch.no_grad():
-        twin.weight.copy_(smaller.reshape(twin.weight.shape).to(twin.weight))
-        shift = shift[rows]
+        twin.weight.copy_(folded.reshape(twin.weight.shape).to(twin.weight))
         if twin.bias is not None:
             twin.bias.copy_((twin.bias.double().cpu() + shift).to(twin.bias))
         elif (mean := _running_mean(pruned, site.norm)) is not None:
