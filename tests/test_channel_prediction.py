@@ -120,6 +120,26 @@ def test_float32_is_as_good_whatever_the_scale(size: float) -> None:
     torch.testing.assert_close(rounded, exact, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("n", [1, 256, 600])
+def test_symmetric_products(n: int) -> None:
+    x = torch.randn(n, 9, dtype=torch.float64)
+    middle = x.T @ x
+    torch.testing.assert_close(prediction._symmetric(x @ middle, x), x @ middle @ x.T)
+
+
+def test_means_alone_take_no_correlations(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Conv1d(4, 2, 3))
+    settle(model, torch.randn(8, 1, 50))
+    path = Path("0", "1", "after norm", indices(4), indices(4))
+    asked = [path], [(0, i) for i in range(4)]
+    mean, covariance = ChannelPredictor(model, {}).moments(*asked)
+    monkeypatch.setattr(ChannelPredictor, "_computed", None)
+    alone, variance = ChannelPredictor(model, {}, correlated=False).moments(*asked)
+    assert torch.equal(alone, mean)
+    torch.testing.assert_close(variance, covariance.diagonal().diag())
+
+
 def test_added_outputs_add_up() -> None:
     torch.manual_seed(0)
     model = nn.ModuleDict({name: nn.Linear(4, 3) for name in "ab"} | {"sum": nn.Linear(3, 5)})

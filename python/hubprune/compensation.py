@@ -126,7 +126,7 @@ def _fold_readers(
     """Fold into every reader; return those into which nothing is folded, each with the reason."""
     with _on_the_cpu():
         sites = _sites(plan)
-    moments_of = _moments_of(original, plan, sites, inputs)
+    moments_of = _moments_of(original, plan, sites, inputs, fold)
     left = []
     with _on_the_cpu(), progress_bar("compensating", len(sites)) as done:
         for number, site in enumerate(sites, start=1):
@@ -153,11 +153,16 @@ def _sites(plan: PruningPlan) -> list[Site]:
 
 
 def _moments_of(
-    model: nn.Module, plan: PruningPlan, sites: list[Site], inputs: list[ExampleInputs] | None
+    model: nn.Module,
+    plan: PruningPlan,
+    sites: list[Site],
+    inputs: list[ExampleInputs] | None,
+    fold: str,
 ) -> Callable[[Site], Moments | str]:
     """How the moments of a reader's channels are found: by measuring, or from the weights."""
     if inputs is None:
-        return partial(predicted_moments, ChannelPredictor(model, plan.readers))
+        predictor = ChannelPredictor(model, plan.readers, correlated=fold != "bias")
+        return partial(predicted_moments, predictor)
     folded = [site for site in sites if isinstance(model.get_submodule(site.name), _FOLDED)]
     measured = measured_moments(model, folded, inputs)
     return lambda site: measured[site.name]
@@ -225,7 +230,8 @@ def _folded(
             if place == 0 or groups > 1:  # in one group the places share it
                 B = _regression(moments, kept, removed, fold)
             gone = filters[:, columns[removed] - g * width]  # (filters, removed, taps)
-            filters[:, columns[kept] - g * width] += torch.einsum("ort,rk->okt", gone, B)
+            if fold != "bias":  # else B is 0
+                filters[:, columns[kept] - g * width] += torch.einsum("ort,rk->okt", gone, B)
             rest = moments.mean[place][removed] - B @ moments.mean[place][kept]
             shift += torch.einsum("ort,r->o", gone, rest)
         columns = kept_in[kept_in // width == g] - g * width

@@ -35,10 +35,12 @@ __all__ = ["ChannelPredictor", "filters_by_group"]
 _NEIGHBOURS = 0.95  # correlation of neighbouring places
 _ACROSS = 0.75  # part of the correlation between channels that the next layer is told of
 
+_ROWS_AT_ONCE = 256  # of a symmetric product
 
-def filters_by_group(module: nn.Module) -> torch.Tensor:
+
+def filters_by_group(module: nn.Module, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """Return the weights of a layer as (groups, filters per group, inputs per group, taps)."""
-    weight = module.weight.detach().double().cpu()  # type: ignore[operator]
+    weight = module.weight.detach().to("cpu", dtype)  # type: ignore[operator]
     groups = int(getattr(module, "groups", 1))
     if isinstance(module, TRANSPOSED):  # (inputs, filters per group, *taps)
         weight = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
@@ -56,10 +58,15 @@ class ChannelPredictor:
     readers : mapping of str to Reader
         Where the layers' inputs come from, as in a plan; a layer that it does not name has
         uncorrelated inputs of spread 1.
+    correlated : bool, default True
+        False: of the channels only means and spreads are asked for, which takes no time.
     """
 
-    def __init__(self, model: nn.Module, readers: Mapping[str, Reader]) -> None:
+    def __init__(
+        self, model: nn.Module, readers: Mapping[str, Reader], *, correlated: bool = True
+    ) -> None:
         self._model = model
+        self._correlated = correlated
         self._readers = {
             name: reader
             for name, reader in readers.items()
@@ -121,12 +128,13 @@ class ChannelPredictor:
         if layer not in self._correlations:
             module = self._model.get_submodule(layer)
             # Two products of all filters with all: in float64 wide layers would take twice as long.
-            filters = filters_by_group(module).to(compute_dtype(module.weight))  # type: ignore[arg-type]
+            filters = filters_by_group(module, compute_dtype(module.weight))  # type: ignore[arg-type]
             # What a layer sees of its own outputs, if it reads them: nothing is known yet.
             self._correlations[layer] = torch.eye(
                 filters.shape[0] * filters.shape[1], dtype=torch.float64
             )
-            self._correlations[layer] = self._computed(layer, module, filters)
+            if self._correlated:
+                self._correlations[layer] = self._computed(layer, module, filters)
         return self._correlations[layer]
 
     def _computed(self, layer: str, module: Any, filters: torch.Tensor) -> torch.Tensor:
@@ -147,7 +155,7 @@ class ChannelPredictor:
                 if covariance is not None:
                     among = (covariance[mine][:, mine] / loudest).to(part)
                     mixed = torch.einsum("fit,ij->fjt", part, among)
-                gram[group] += loudest * (mixed.flatten(1) @ part.flatten(1).T).double()
+                gram[group] += loudest * _symmetric(mixed.flatten(1), part.flatten(1)).double()
         norm = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-300).sqrt()
         correlation = (gram / norm[:, :, None] / norm[:, None]).clamp(-1.0, 1.0)
         blocks: torch.Tensor = torch.block_diag(*correlation)
@@ -169,6 +177,16 @@ class ChannelPredictor:
                 unknown[columns] = False
         if bool(unknown.any()):
             yield torch.nonzero(unknown)[:, 0], None
+
+
+def _symmetric(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return a b', where that is symmetric: little more than the upper triangle is computed."""
+    product = a.new_empty(len(a), len(a))
+    for first in range(0, len(a), _ROWS_AT_ONCE):
+        last = min(first + _ROWS_AT_ONCE, len(a))
+        product[first:last, first:] = a[first:last] @ b[first:].T
+        product[last:, first:last] = product[first:last, last:].T
+    return product
 
 
 def _fits(model: nn.Module, path: Path) -> bool:
