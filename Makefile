@@ -23,7 +23,7 @@ ASKED   := $(filter command environment,$(origin CUDA) $(origin WERROR))
 SOURCES := $(shell find csrc python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: always help build demo test bench paper study sanitize lint format stubs wheel test-wheel clean
+.PHONY: always help build demo test bench paper study sanitize docs lint format stubs wheel test-wheel clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,10 @@ sanitize: $(VENV)/.tested-with ## Run the tests of the CPU kernels under Address
 	PYTHONPATH=build/sanitize/python LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:max_malloc_fill_size=1073741824:malloc_fill_byte=255 \
 	  UBSAN_OPTIONS=print_stacktrace=1 OMP_WAIT_POLICY=passive $(BIN)/python $(TESTS) $(KERNEL_TESTS)
+
+docs: $(VENV)/.tested-with ## Write the documents and the reference of all functions as a site, to build/docs
+	$(BIN)/python -m sphinx -b html --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "build/docs/index.html"
 
 lint: $(VENV)/.tested-with ## Check style and types
 	$(BIN)/ruff check .

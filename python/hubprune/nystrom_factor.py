@@ -47,7 +47,7 @@ class NystromError:
     Attributes
     ----------
     relative_frobenius : float
-        |S - F diag(signs) F'|_F / |S|_F.
+        ``|S - F diag(signs) F'|_F / |S|_F``.
     worst_degree : float
         The largest error of a degree among the columns looked at.
     relative_worst_degree : float

@@ -61,9 +61,9 @@ class DcaseArrays(Dataset[tuple[torch.Tensor, int]]):
     Parameters
     ----------
     inputs : str or os.PathLike
-        Features of shape (n, *shape) or (n, *shape, 1), channels last as Keras takes them; mapped
-        into memory, not read. The papers' files are ``X_train.npy`` and ``X_test.npy`` of shape
-        (n, 40, 500, 1).
+        Features of shape ``(n, *shape)`` or ``(n, *shape, 1)``, channels last as Keras takes them;
+        mapped into memory, not read. The papers' files are ``X_train.npy`` and ``X_test.npy`` of
+        shape (n, 40, 500, 1).
     labels : str or os.PathLike
         Classes, integers of shape (n,) or one-hot of shape (n, classes); ``Y_train.npy`` and
         ``Y_test.npy``.

@@ -69,8 +69,8 @@ class ModelSpec:
         Returns
         -------
         torch.Tensor
-            Standard normal noise, float32, shape (batch, *input_shape), on torch's default device;
-            the same at every call, and the global generator is left alone.
+            Standard normal noise, float32, shape ``(batch, *input_shape)``, on torch's default
+            device; the same at every call, and the global generator is left alone.
 
         Raises
         ------

@@ -54,8 +54,8 @@ def nystrom(
     landmarks : array_like of int, shape (m,)
         The rows whose columns are C; W = C[landmarks].
     rank : int, optional
-        How many of W's directions of the largest |eigenvalue| are inverted. Directions below
-        eps * m * |lambda|_max never are.
+        How many of W's directions of the largest ``|eigenvalue|`` are inverted. Directions below
+        ``eps * m * |lambda|_max`` never are.
     edge : str
         As in `edge_weight`.
 

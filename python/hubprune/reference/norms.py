@@ -16,17 +16,17 @@ OPERATOR_NORM_RULES: Final = ("published", "spectral")
 
 
 def l1_norm(weight: ArrayLike) -> FloatArray:
-    """Return the redundancy of the l1 baseline: minus the sum of magnitudes of every filter.
+    r"""Return the redundancy of the l1 baseline: minus the sum of magnitudes of every filter.
 
     Parameters
     ----------
-    weight : array_like, shape (n, c, *kernel)
+    weight : array_like, shape (n, c, \*kernel)
         Real numbers, output filters first.
 
     Returns
     -------
     ndarray, shape (n,), float64
-        -sum |W[o]|: the smallest filters are the most redundant.
+        ``-sum |W[o]|``: the smallest filters are the most redundant.
 
     Raises
     ------
@@ -46,17 +46,17 @@ def l1_norm(weight: ArrayLike) -> FloatArray:
 
 
 def l2_norm(weight: ArrayLike) -> FloatArray:
-    """Return the redundancy of the l2 baseline: minus the Euclidean length of every filter.
+    r"""Return the redundancy of the l2 baseline: minus the Euclidean length of every filter.
 
     Parameters
     ----------
-    weight : array_like, shape (n, c, *kernel)
+    weight : array_like, shape (n, c, \*kernel)
         Real numbers, output filters first.
 
     Returns
     -------
     ndarray, shape (n,), float64
-        -|W[o]|, safe at any finite scale: the shortest filters are the most redundant.
+        ``-|W[o]|``, safe at any finite scale: the shortest filters are the most redundant.
 
     Raises
     ------
@@ -74,11 +74,11 @@ def l2_norm(weight: ArrayLike) -> FloatArray:
 
 
 def geometric_median(weight: ArrayLike) -> FloatArray:
-    """Return the redundancy of the geometric-median baseline (FPGM): -sum_j |W[i] - W[j]|.
+    r"""Return the redundancy of the geometric-median baseline (FPGM): ``-sum_j |W[i] - W[j]|``.
 
     Parameters
     ----------
-    weight : array_like, shape (n, c, *kernel)
+    weight : array_like, shape (n, c, \*kernel)
         Real numbers, output filters first.
 
     Returns
@@ -112,17 +112,17 @@ def geometric_median(weight: ArrayLike) -> FloatArray:
 
 
 def operator_norm(weight: ArrayLike, rule: str = "published") -> FloatArray:
-    """Return the redundancy of the operator-norm baseline: minus an importance of every filter.
+    r"""Return the redundancy of the operator-norm baseline: minus an importance of every filter.
 
     `published`: for channel j the n x p matrix B_j of its kernels in all filters, minus their mean
-    over the filters, attains its operator norm at the unit vector v_j, |B_j v_j| = |B_j|_2, signed
-    so that the first filter's entry of B_j v_j is positive. The importance of filter o is
+    over the filters, attains its operator norm at the unit vector v_j, ``|B_j v_j| = |B_j|_2``,
+    signed so that the first filter's entry of B_j v_j is positive. The importance of filter o is
     (sum_j <B_j[o], v_j>)^2 over the largest of the layer. `spectral`: the operator norm (largest
     singular value) of the filter's own matrix A_o.
 
     Parameters
     ----------
-    weight : array_like, shape (n, c, *kernel)
+    weight : array_like, shape (n, c, \*kernel)
         Real numbers, finite, output filters first.
     rule : {"published", "spectral"}
         Which importance.

@@ -64,11 +64,11 @@ class Ranking(NamedTuple):
 def landmarks(
     weight: ArrayLike, bias: ArrayLike | None = None, scale: ArrayLike | None = None
 ) -> FloatArray:
-    """Return how well each filter is represented by the rest.
+    r"""Return how well each filter is represented by the rest.
 
     Parameters
     ----------
-    weight : array_like, shape (n, c, *kernel)
+    weight : array_like, shape (n, c, \*kernel)
         Real numbers, finite, output filters first.
     bias : array_like, shape (n,), optional
         Appended to each flattened filter.
@@ -106,11 +106,11 @@ def landmarks(
 
 
 def dead_filters(weight: ArrayLike) -> IndexArray:
-    """Return the filters whose 2-norm is below `DEAD_RATIO` times the layer's largest.
+    r"""Return the filters whose 2-norm is below `DEAD_RATIO` times the layer's largest.
 
     Parameters
     ----------
-    weight : array_like, shape (n, c, *kernel)
+    weight : array_like, shape (n, c, \*kernel)
         Real numbers, finite, output filters first.
 
     Returns
@@ -159,11 +159,11 @@ def redundancy(
     rule: str = "published",
     length: str = "one_minus",
 ) -> Ranking:
-    """Rank a layer's filters by how redundant they are.
+    r"""Rank a layer's filters by how redundant they are.
 
     Parameters
     ----------
-    weight : array_like, shape (n, c, *kernel)
+    weight : array_like, shape (n, c, \*kernel)
         Real numbers, finite, output filters first.
     scorer : str
         One of `SCORERS`: `weighted_degree` ("degree"), `eigenvector_centrality`,

@@ -30,7 +30,7 @@ EDGES: Final[Mapping[str, Callable[[FloatArray], FloatArray]]] = MappingProxyTyp
         "shifted": lambda s: (1.0 + s) / 2.0,
     }
 )
-"""Edge functions f by name: s, s^2, |s|, max(s, 0) and (1 + s) / 2."""
+"""Edge functions f by name: ``s``, ``s^2``, ``|s|``, ``max(s, 0)`` and ``(1 + s) / 2``."""
 
 
 class ClosestPairs(NamedTuple):
@@ -54,7 +54,7 @@ def edge_weight(s: ArrayLike, edge: str = "signed") -> FloatArray:
     s : array_like, any shape
         Similarities.
     edge : {"signed", "squared", "abs", "positive", "shifted"}
-        s, s^2, |s|, max(s, 0) or (1 + s) / 2.
+        ``s``, ``s^2``, ``|s|``, ``max(s, 0)`` or ``(1 + s) / 2``.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def pairwise_cosine(
     edge: str = "signed",
     zero_diagonal: bool = False,
 ) -> FloatArray:
-    """Return f(s_ij) with s_ij = <x_i, y_j> / (|x_i| |y_j|) for all pairs of rows.
+    """Return f(s_ij), ``s_ij = <x_i, y_j> / (|x_i| |y_j|)``, for all pairs of rows.
 
     Parameters
     ----------

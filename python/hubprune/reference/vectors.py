@@ -33,7 +33,7 @@ def _scaled_rows(x: FloatArray) -> tuple[FloatArray, NDArray[np.intc]]:
 def row_norms(x: ArrayLike) -> FloatArray:
     """Return the Euclidean length of every row, right at any finite scale.
 
-    |x_i| = 2^e sqrt(sum_k (x_ik / 2^e)^2), with e the exponent of the row's largest magnitude.
+    ``|x_i| = 2^e sqrt(sum_k (x_ik / 2^e)^2)``, with e the exponent of the row's largest magnitude.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def normalized_rows(x: ArrayLike) -> FloatArray:
 
 
 def filter_vectors(weight: ArrayLike, kind: str = "auto") -> FloatArray:
-    """Return one vector for each filter of a layer.
+    r"""Return one vector for each filter of a layer.
 
     `flatten` is the whole filter, d = c p. `rank1` is the leading left singular vector u1 of the
     matrix A_o = `weight[o].reshape(c, p).T` of p rows and c columns, d = p: the column direction of
@@ -114,7 +114,7 @@ def filter_vectors(weight: ArrayLike, kind: str = "auto") -> FloatArray:
 
     Parameters
     ----------
-    weight : array_like, shape (n, c, *kernel)
+    weight : array_like, shape (n, c, \*kernel)
         Real numbers, output filters first; a linear layer is (n, c).
     kind : {"auto", "rank1", "flatten"}
         Which vector.

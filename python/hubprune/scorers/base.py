@@ -31,7 +31,7 @@ class Contribution:
     bias : tensor, shape (n,), or None
         The layer's own.
     scale : tensor, shape (n,), or None
-        |batch-norm gamma| times the norm of the next layers' slice for the channel. None: 1.
+        ``|batch-norm gamma|`` times the norm of the next layers' slice for the channel. None: 1.
     """
 
     bias: torch.Tensor | None = None
@@ -105,7 +105,7 @@ class Scorer(ABC):
         name: str | None = None,
         contribution: Contribution | None = None,
     ) -> Scores:
-        """Return the `Scores` of a weight (n, c, *kernel); `name` is the layer's, for messages."""
+        """Return the `Scores` of a weight ``(n, c, *kernel)``; `name` is for messages."""
         return self.score_layers([weight], [name], [contribution or Contribution()])[0]
 
     def score_layers(
@@ -114,7 +114,7 @@ class Scorer(ABC):
         names: Sequence[str | None],
         contributions: Sequence[Contribution] | None = None,
     ) -> list[Scores]:
-        """Return the `Scores` of several layers' weights (n, c, *kernel), computed together."""
+        """Return the `Scores` of several layers' weights ``(n, c, *kernel)``, computed together."""
         if not weights:
             return []
         labels = ["weight" if name is None else f"layer {name!r}: weight" for name in names]

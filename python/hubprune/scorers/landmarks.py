@@ -21,10 +21,10 @@ class Landmarks(Scorer):
     """What is best represented by the rest goes first: greedy pivoted Cholesky.
 
     The Gram matrix of the flattened filters with their bias appended, unit length, each scaled by
-    what it contributes: |batch-norm gamma| times the norm of the next layers' slice for its channel
-    (`plan` finds both; 1 where there is none). Values: minus what is left of a filter when the
-    Cholesky picks it, which falls from pick to pick; filters that the others represent to rounding
-    are above 0, the less they contribute the more.
+    what it contributes: ``|batch-norm gamma|`` times the norm of the next layers' slice for its
+    channel (`plan` finds both; 1 where there is none). Values: minus what is left of a filter when
+    the Cholesky picks it, which falls from pick to pick; filters that the others represent to
+    rounding are above 0, the less they contribute the more.
     Over layers (``plan(..., global_=True)``) what is left of pick k counts as a part of what is
     left of picks 1 to k together: the part of its layer that goes with it once the later picks are
     gone. The parts that stay multiply to the layer's energy, and over layers in series to the

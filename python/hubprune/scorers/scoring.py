@@ -64,10 +64,10 @@ def make_scorer(scorer: str | Scorer) -> Scorer:
 
 
 def filter_weight(module: nn.Module) -> torch.Tensor:
-    """Return a layer's weight as (n, c, *kernel), output filters first.
+    """Return a layer's weight as ``(n, c, *kernel)``, output filters first.
 
-    A transposed convolution stores (c, n / groups, *kernel); its filters are brought to the front.
-    A linear layer is (n, c).
+    A transposed convolution stores ``(c, n / groups, *kernel)``; its filters are brought to the
+    front. A linear layer is (n, c).
 
     Raises
     ------
