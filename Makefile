@@ -23,10 +23,11 @@ ASKED   := $(filter command environment,$(origin CUDA) $(origin WERROR))
 SOURCES := $(shell find csrc python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: always help build demo test bench paper study sanitize docs lint format stubs wheel test-wheel clean
+.PHONY: always help build demo test bench paper study sanitize sanitize-threads docs lint format \
+  stubs wheel test-wheel clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 # torch first and pinned: an unpinned torch may bring gigabytes of another build.
 $(VENV)/.environment: pyproject.toml constraints.txt
@@ -74,15 +75,29 @@ study: build ## Prune taggers, pitch and scene networks on rendered sound (an ho
 	$(BIN)/python benchmarks/study_tables.py benchmarks/results/study.json docs
 	$(BIN)/python benchmarks/table.py benchmarks/results/study.json docs/study.md
 
+# The extension as the preset of the target's name builds it, and the package around it.
+define sanitized
+PATH="$(abspath $(BIN)):$$PATH" cmake --preset $@ -DPython_EXECUTABLE="$(abspath $(BIN))/python"
+PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset $@ -j $(JOBS)
+rm -rf build/$@/python && cp -r python build/$@ && cp build/$@/_native*.so build/$@/python/hubprune/
+endef
+
 # Fresh memory is filled with NaN, so that reading it first shows. libstdc++, which Python does not
 # load by itself, must be there when AddressSanitizer starts: else the first exception ends it.
 sanitize: $(VENV)/.tested-with ## Run the tests of the CPU kernels under AddressSanitizer and UBSan
-	PATH="$(abspath $(BIN)):$$PATH" cmake --preset sanitize -DPython_EXECUTABLE="$(abspath $(BIN))/python"
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset sanitize -j $(JOBS)
-	rm -rf build/sanitize/python && cp -r python build/sanitize && cp build/sanitize/_native*.so build/sanitize/python/hubprune/
-	PYTHONPATH=build/sanitize/python LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	$(sanitized)
+	PYTHONPATH=build/$@/python LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:max_malloc_fill_size=1073741824:malloc_fill_byte=255 \
 	  UBSAN_OPTIONS=print_stacktrace=1 OMP_WAIT_POLICY=passive $(BIN)/python $(TESTS) $(KERNEL_TESTS)
+
+# A race ends the process that finds it: the tests would pass all the same. torch's own threads
+# are not followed, and the memory of a sanitized process is no measure.
+sanitize-threads: $(VENV)/.tested-with ## Run the tests of the CPU kernels under ThreadSanitizer
+	$(sanitized)
+	PYTHONPATH=build/$@/python LD_PRELOAD="$$(g++ -print-file-name=libtsan.so)" \
+	  TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1 \
+	  OMP_NUM_THREADS=4 OMP_WAIT_POLICY=passive $(BIN)/python $(TESTS) $(KERNEL_TESTS) tests/test_threads.py \
+	  --deselect tests/test_weighted_degree.py::test_large_n_needs_little_memory
 
 docs: $(VENV)/.tested-with ## Write the documents and the reference of all functions as a site, to build/docs
 	$(BIN)/python -m sphinx -b html --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
