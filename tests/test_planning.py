@@ -131,6 +131,19 @@ def test_a_plan_that_changes_nothing_warns_with_the_reasons() -> None:
         hp.plan(model, x, ratio={"head": 0.5, "conv": 0.5})
 
 
+def test_a_model_without_layers_is_told_from_one_whose_layers_stay() -> None:
+    class Functions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 1, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.conv1d(x, self.weight)
+
+    with pytest.warns(UserWarning, match="changes nothing: the model has no layer of torch.nn"):
+        hp.plan(Functions(), torch.randn(1, 1, 8))
+
+
 def test_a_wholly_frozen_model_is_not_a_front_end() -> None:
     model, x = build("flattened")
     expected = hp.plan(model, x).layers

@@ -331,7 +331,11 @@ def _warn_of_whole_layers(result: PruningPlan, request: Request) -> None:
     whole = {name: why for name, why in result.kept.items() if name in request.named}
     if not result.layers:
         lines = "".join(f"\n  {name}: {why}" for name, why in result.kept.items())
-        warnings.warn(f"the plan changes nothing:{lines or ' no layer'}", UserWarning, stacklevel=4)
+        reasons = lines or (
+            " the model has no layer of torch.nn. One that calls functions with parameters of its "
+            "own cannot be cut; in place of what torch.export made, plan for the model it was given"
+        )
+        warnings.warn(f"the plan changes nothing:{reasons}", UserWarning, stacklevel=4)
     elif any(request.ratios[name] for name in whole):
         lines = "".join(f"\n  {name}: {why}" for name, why in whole.items() if request.ratios[name])
         warnings.warn(f"layers named in ratio are kept:{lines}", UserWarning, stacklevel=4)
