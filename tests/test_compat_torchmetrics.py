@@ -168,7 +168,7 @@ def dual_tangent(function: Callable[..., torch.Tensor]) -> torch.Tensor:
 
 
 # torch.func.jvp makes decompositions by a deprecated torch.jit.script, the first time.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("case", FORWARD)
 def test_forward_mode_derivatives(case: str) -> None:
     got, expected = FORWARD[case](pairwise_cosine_similarity), FORWARD[case](theirs)
@@ -198,7 +198,7 @@ TRACERS: dict[str, Maps] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("tracer", TRACERS)
 def test_a_trace_does_not_depend_on_the_values(tracer: str) -> None:

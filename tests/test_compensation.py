@@ -528,7 +528,7 @@ def test_layers_that_are_called_by_keyword() -> None:
         assert torch.equal(pruned.norm.running_mean, expected[1].running_mean)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_a_scripted_part_is_left_as_it_is() -> None:
     torch.manual_seed(0)
     x = inputs()

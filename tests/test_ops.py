@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map
 
 import hubprune as hp
 from hubprune import _native
@@ -47,7 +48,7 @@ def operator(name: str) -> Any:
 
 
 # Dynamo's own use of a deprecated torch.jit function, seen with torch 2.13.
-dynamo_warnings = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+dynamo_warnings = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
 
 @dynamo_warnings
@@ -119,6 +120,76 @@ def test_compiles_without_a_graph_break(name: str) -> None:
     x = torch.randn(8, 12)
     compiled = torch.compile(COMPILED[name], fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(x), COMPILED[name](x))
+
+
+MAPPED: dict[str, tuple[Any, ...]] = {
+    "row_norms": (torch.randn(5, 9),),
+    "rank1_vectors": ([torch.randn(7, 4, 9), torch.randn(3, 11, 9)], torch.float64),
+    "spectral_norms": ([torch.randn(7, 4, 9), torch.randn(3, 11, 9)],),
+    "pairwise_cosine": (torch.randn(2, 7, 5), torch.randn(2, 3, 5), "abs"),
+    "weighted_degree": ([torch.randn(2, 7, 5), torch.randn(9, 3)], "abs"),
+    "nystrom_columns": (torch.randn(7, 5), torch.tensor([4, 0]), "abs"),
+    "nearest": (torch.randn(7, 5),),
+    "eigenvector_centrality": (torch.rand(2, 7, 5), "abs", 1e-6, 100, torch.rand(2, 7)),
+    "graph_eigenvector_centrality": (torch.ones(7, 7),),
+    "betweenness_centrality": (torch.ones(2, 7, 7), True, [3, 1]),
+    "closeness_centrality": (torch.ones(7, 7),),
+}
+
+
+@pytest.fixture
+def no_slow_vmap() -> Iterator[None]:
+    """What torch does without a rule, one call after another with a warning, is an error."""
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    yield
+    torch._C._functorch._set_vmap_fallback_enabled(True)
+
+
+@pytest.mark.usefixtures("no_slow_vmap")
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("name", MAPPED)
+def test_vmap_is_one_call_of_the_kernel(name: str, dim: int) -> None:
+    def varied(argument: Any, by: int) -> Any:
+        if not isinstance(argument, torch.Tensor):
+            return argument
+        return argument * (by + 1) if argument.is_floating_point() else argument + by
+
+    def stacked(*each: Any) -> Any:
+        return torch.stack(each, dim) if isinstance(each[0], torch.Tensor) else each[0]
+
+    calls = [tree_map(lambda a, by=by: varied(a, by), MAPPED[name]) for by in range(3)]
+    dims = tree_map(lambda a: dim if isinstance(a, torch.Tensor) else None, MAPPED[name])
+    got = torch.vmap(operator(name), in_dims=dims)(*tree_map(stacked, *calls))
+    expected = [operator(name)(*arguments) for arguments in calls]
+    for result, *separate in zip(_tensors(got), *map(_tensors, expected), strict=True):
+        assert torch.equal(result, torch.stack(separate))
+
+
+@pytest.mark.usefixtures("no_slow_vmap")
+def test_vmap_repeats_what_is_not_mapped() -> None:
+    x, y, start = torch.randn(3, 7, 5), torch.randn(4, 5), torch.rand(3, 4)
+    cosines = torch.vmap(operator("pairwise_cosine"), in_dims=(None, 0))(y, x)
+    assert torch.equal(cosines[2], operator("pairwise_cosine")(y, x[2]))
+    degrees = torch.vmap(operator("weighted_degree"), in_dims=([0, None],))([x, y])
+    assert torch.equal(degrees[0], torch.stack(operator("weighted_degree")(list(x))))
+    assert torch.equal(degrees[1], operator("weighted_degree")([y])[0].expand(3, 4))
+    centrality = operator("eigenvector_centrality")
+    got = torch.vmap(lambda start: centrality(y, "abs", 1e-6, 100, start))(start)
+    assert torch.equal(got[1], centrality(y, "abs", 1e-6, 100, start[1]))
+
+
+@pytest.mark.usefixtures("no_slow_vmap")
+def test_vmap_of_the_public_functions() -> None:
+    x, weight = torch.randn(4, 3, 7, 9), torch.randn(3, 5, 4, 3, 3)
+    for function in (hp.row_norms, hp.pairwise_cosine, hp.weighted_degree, hp.closeness_centrality):
+        assert torch.equal(torch.vmap(torch.vmap(function))(x), function(x))
+    vectors = torch.vmap(hp.filter_vectors)(weight)
+    assert torch.equal(vectors, torch.stack([hp.filter_vectors(each) for each in weight]))
+    assert torch.vmap(hp.filter_vectors)(weight[:, :0]).shape == (3, 0, 9)
+    against = torch.vmap(lambda a: torch.vmap(lambda b: hp.pairwise_cosine(a, b))(x[0]))(x[1])
+    assert torch.equal(against[2, 1], hp.pairwise_cosine(x[1, 2], x[0, 1]))
+    compiled = torch.compile(torch.vmap(hp.nearest), backend="aot_eager")
+    assert torch.equal(compiled(x[0])[1], hp.nearest(x[0])[1])
 
 
 def test_meta_tensors() -> None:

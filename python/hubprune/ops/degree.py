@@ -10,7 +10,7 @@ import torch
 from .. import _native
 from ..arguments import EDGES, PRECISIONS, compute_dtype
 from ..panel_route import PANEL_FEATURES, panel_degree
-from .registration import register
+from .registration import register, take_batches
 from .tensors import (
     batch_rows,
     by_dtype,
@@ -307,3 +307,4 @@ register(
     _greedy_degree_cuda,
     _greedy_degree_fake,
 )
+take_batches("weighted_degree")

@@ -11,7 +11,7 @@ import torch
 
 from .. import _native
 from ..arguments import EDGES, compute_dtype
-from .registration import register
+from .registration import register, take_batches
 from .similarity import pairwise_cosine_cuda
 from .tensors import (
     address,
@@ -257,3 +257,5 @@ register(
     _graph_eigenvector_centrality_cuda,
     _graph_eigenvector_centrality_fake,
 )
+take_batches("eigenvector_centrality")
+take_batches("graph_eigenvector_centrality")

@@ -7,7 +7,7 @@ import torch
 
 from .. import _native
 from ..arguments import compute_dtype
-from .registration import register
+from .registration import register, take_batches, take_more_rows
 from .tensors import (
     by_dtype,
     by_dtype_and_device,
@@ -151,3 +151,6 @@ register(
     where_each_lives(_spectral_norms_cpu, _spectral_norms_cuda),
     _spectral_norms_fake,
 )
+take_batches("row_norms")
+take_more_rows("rank1_vectors")
+take_more_rows("spectral_norms")

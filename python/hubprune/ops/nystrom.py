@@ -7,7 +7,7 @@ import torch
 
 from .. import _native
 from ..arguments import EDGES, compute_dtype
-from .registration import register
+from .registration import register, take_batches
 from .similarity import pairwise_cosine_cuda
 from .tensors import batch_rows, dense_tensor, in_double, scratch_tensor, stream_of
 
@@ -142,3 +142,4 @@ register(
     _pivoted_cholesky_cuda,
     _pivoted_cholesky_fake,
 )
+take_batches("nystrom_columns")

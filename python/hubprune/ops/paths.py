@@ -10,7 +10,7 @@ import torch
 from .. import _native
 from ..arguments import compute_dtype
 from ..progress import progress_bar
-from .registration import register
+from .registration import register, take_batches
 from .tensors import batch_rows, scratch_tensor, stream_of
 
 # Sources in one kernel call, for each thread: what a progress bar moves by. At the end of a call
@@ -169,3 +169,5 @@ register(
     _closeness_centrality_cuda,
     _closeness_centrality_fake,
 )
+take_batches("betweenness_centrality")
+take_batches("closeness_centrality")

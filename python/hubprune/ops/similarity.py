@@ -8,7 +8,7 @@ from torch.autograd.graph import increment_version
 
 from .. import _native
 from ..arguments import EDGES, compute_dtype
-from .registration import register
+from .registration import register, take_batches
 from .tensors import (
     batch_rows,
     dense_tensor,
@@ -271,3 +271,5 @@ register(
     _nearest_cuda,
     _nearest_fake,
 )
+take_batches("pairwise_cosine")
+take_batches("nearest")
