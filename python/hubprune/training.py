@@ -302,7 +302,8 @@ class TrainingRun:
         value = float(loss.detach())
         if math.isfinite(value):
             self.state.scaler.scale(loss).backward()
-            self.state.scaler.step(self.state.optimizer)
+            with torch.device("cpu"):  # where torch 2.11 counts steps whatever the default device
+                self.state.scaler.step(self.state.optimizer)
             self.state.scaler.update()
         return value
 
