@@ -7,9 +7,11 @@ import os
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.writers.html5 import HTML5Translator
 
 import hubprune
 from hubprune import cli
@@ -18,7 +20,7 @@ project = "hubprune"
 author = "The hubprune developers"
 release = version = hubprune.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 
@@ -33,6 +35,9 @@ smartquotes = False  # "auto" is a value to type
 
 html_theme = "furo"
 html_title = f"hubprune {version}"
+html_math_renderer = "mathml"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
 
 
@@ -66,7 +71,15 @@ def at_top_level(
     )
 
 
+def write_formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Write MathML, which browsers draw themselves: MathJax would come from the network."""
+    formula = tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block))
+    writer.body.append(formula)
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Add what only this site needs."""
     app.connect("missing-reference", at_top_level)
     app.add_directive("command-help", CommandHelp)
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
