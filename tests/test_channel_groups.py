@@ -560,7 +560,7 @@ def weight_normed() -> nn.Module:
         (Unused, {"auxiliary": "is not called by the forward pass on example_inputs"}),
         (WeightUsed, {"kernel": "is not called by the forward pass on example_inputs"}),
         (Unused, {"aside": "is not on the way from the input to an output through autograd"}),
-        (weight_normed, {"0": "is parametrized (torch.nn.utils.parametrize)"}),
+        (weight_normed, {"0": "remove_parametrizations(layer, 'weight') first"}),
     ],
 )
 def test_layers_that_cannot_be_followed_or_cut(

@@ -144,7 +144,11 @@ def channel_axis(module: nn.Module, x: torch.Tensor) -> int:
 def uncuttable(module: nn.Module) -> str | None:
     """Why the parameters of a layer cannot be replaced by smaller ones, or None."""
     if parametrize.is_parametrized(module):
-        return "is parametrized (torch.nn.utils.parametrize): remove the parametrization first"
+        names = list(module.parametrizations)  # type: ignore[arg-type]
+        return (
+            "is parametrized: call torch.nn.utils.parametrize.remove_parametrizations(layer, "
+            f"'{names[0]}') first"
+        )
     hook_made = (
         "has a weight that a hook recomputes: call torch.nn.utils.prune.remove (for a mask), "
         "remove_weight_norm or remove_spectral_norm first"
