@@ -23,11 +23,11 @@ ASKED   := $(filter command environment,$(origin CUDA) $(origin WERROR))
 SOURCES := $(shell find csrc python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: always help build demo test bench paper study sanitize sanitize-threads docs lint format \
-  stubs wheel test-wheel clean
+.PHONY: always help build demo test test-aarch64 bench paper study sanitize sanitize-threads docs lint \
+  format stubs wheel test-wheel clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 # torch first and pinned: an unpinned torch may bring gigabytes of another build.
 $(VENV)/.environment: pyproject.toml constraints.txt
@@ -98,6 +98,10 @@ sanitize-threads: $(VENV)/.tested-with ## Run the tests of the CPU kernels under
 	  TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1 \
 	  OMP_NUM_THREADS=4 OMP_WAIT_POLICY=passive $(BIN)/python $(TESTS) $(KERNEL_TESTS) tests/test_threads.py \
 	  --deselect tests/test_weighted_degree.py::test_large_n_needs_little_memory
+
+test-aarch64: $(VENV)/.tested-with ## Run the tests of the CPU kernels for AArch64 under QEMU (Debian; half an hour)
+	OMP_WAIT_POLICY=passive tests/aarch64.sh build/$@ $(BIN)/python \
+	  -n $(JOBS) --dist loadfile $(KERNEL_TESTS) tests/test_threads.py
 
 docs: $(VENV)/.tested-with ## Write the documents and the reference of all functions as a site, to build/docs
 	$(BIN)/python -m sphinx -b html --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
