@@ -43,7 +43,7 @@ fi
 cat > "$folder/python" <<EOF
 #!/bin/bash
 exec qemu-aarch64-static -L "$root" -E LD_LIBRARY_PATH="$root/usr/lib/aarch64-linux-gnu" \\
-  -E PYTHONPATH="$folder/package:$folder/site" "$root/usr/bin/python3.11" "\$@"
+  -E PYTHONPATH="\${PYTHONPATH:+\$PYTHONPATH:}$folder/package:$folder/site" "$root/usr/bin/python3.11" "\$@"
 EOF
 chmod +x "$folder/python"
 
