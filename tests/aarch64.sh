@@ -58,4 +58,5 @@ cp -r python "$folder/package"
 rm -f "$folder"/package/hubprune/_native*.so
 cp "$folder"/build/_native*.so "$folder/package/hubprune/"
 
-"$folder/python" -m pytest -p no:cacheprovider "$@"
+# Tests may put folders before that package; the PYTHONPATH of this machine's Python may not.
+env -u PYTHONPATH "$folder/python" -m pytest -p no:cacheprovider "$@"
